@@ -1,0 +1,1 @@
+"""Interpretable ECG deep learning for the detection of atrial fibrillation."""

@@ -1,0 +1,1 @@
+"""Layer freezing and relevance logging."""

@@ -1,0 +1,1 @@
+"""Databases, prepared stores, splits, datasets, data modules."""

@@ -1,0 +1,29 @@
+"""Errors that a user can act on: what was expected, what was found, where, and what to do."""
+
+
+class XECGError(Exception):
+    """Base of every error that xecg raises on bad input."""
+
+
+class RecordError(XECGError):
+    """A record that cannot be read or does not hold what was asked of it."""
+
+
+class DataError(XECGError):
+    """A database, its labels, or a mixture of data that cannot be used as asked."""
+
+
+class StoreError(XECGError):
+    """A prepared store that is missing, incomplete, or was made with other settings."""
+
+
+class WeightsError(XECGError):
+    """A weights file that does not fit the network that is to take it."""
+
+
+class ConfigError(XECGError):
+    """A setting that contradicts another one or is outside its range."""
+
+
+class NetworkError(XECGError):
+    """A network that is built wrongly, or holds a layer that an explanation does not cover."""

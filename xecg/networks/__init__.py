@@ -1,0 +1,1 @@
+"""Branches, heads and the two-branch network: torch alone."""

@@ -1,0 +1,1 @@
+"""From a WFDB record to windows: NumPy only."""
