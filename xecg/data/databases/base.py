@@ -1,0 +1,138 @@
+"""What every database gives: its records, and per record the signal with what is known about it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xecg.errors import DataError, RecordError
+from xecg.signal.recording import Recording
+
+AF, NOT_AF, LEFT_OUT = 1, 0, -1
+
+
+@dataclass(frozen=True)
+class RhythmSpan:
+    """One rhythm over a stretch of a record.
+
+    Args:
+        start_s: Where it begins, in seconds from the start of the record.
+        stop_s: Where it ends, in seconds; exclusive.
+        label: The database's own word for it.
+        af: 1 AF, 0 not AF, -1 to be left out of AF classification (noise, flutter, unlabelled).
+    """
+
+    start_s: float
+    stop_s: float
+    label: str
+    af: int
+
+    def __post_init__(self) -> None:
+        if self.af not in (AF, NOT_AF, LEFT_OUT):
+            raise DataError(f"rhythm {self.label!r}: af must be 1, 0 or -1, found {self.af}")
+        if not 0 <= self.start_s < self.stop_s:
+            raise DataError(
+                f"rhythm {self.label!r}: expected 0 <= start < stop, "
+                f"found {self.start_s} s to {self.stop_s} s"
+            )
+
+
+@dataclass(frozen=True)
+class LabelledRecording:
+    """A recording with everything that its database knows about it.
+
+    Args:
+        recording: The signal.
+        person: Who was recorded, unique over all databases (`"mitdb-201"`); empty if unknown.
+        rhythms: The rhythm spans in order of time, not overlapping.
+        r_peaks: `(beats,)` reference beats in samples at the recording's rate; None if there
+            are none. An empty array says that somebody looked and found no beat.
+        beat_symbols: The WFDB symbol of each beat of `r_peaks`; None without `r_peaks`.
+        codes: Per lead name, `(time,)` uint8 wave codes of `xecg.signal.waves`.
+    """
+
+    recording: Recording
+    person: str = ""
+    rhythms: tuple[RhythmSpan, ...] = ()
+    r_peaks: NDArray[np.int64] | None = None
+    beat_symbols: tuple[str, ...] | None = None
+    codes: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n_beats = None if self.r_peaks is None else len(self.r_peaks)
+        n_symbols = None if self.beat_symbols is None else len(self.beat_symbols)
+        if n_beats != n_symbols:
+            raise RecordError(
+                f"{self.recording.name}: one symbol per beat expected, "
+                f"found {n_beats} beats and {n_symbols} symbols"
+            )
+        for lead, codes in self.codes.items():
+            if codes.shape != (self.recording.n_samples,):
+                raise RecordError(
+                    f"{self.recording.name}: wave codes of lead {lead!r} must have shape "
+                    f"({self.recording.n_samples},), found {codes.shape}"
+                )
+
+
+class Database(ABC):
+    """A folder of records whose labels are understood.
+
+    A subclass is one file: the meaning of the database's labels, its licence and its citation.
+    Its methods may be called in worker processes, so an instance must be picklable and cheap.
+
+    Args:
+        root: The folder as downloaded.
+
+    Raises:
+        DataError: If `root` is no folder.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    version: ClassVar[str] = ""
+    licence: ClassVar[str]
+    citation: ClassVar[str]
+    url: ClassVar[str] = ""
+    leads: ClassVar[Literal["preferred", "all"]] = "preferred"
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise DataError(
+                f"{self.name}: expected the folder of the database at {self.root}, found "
+                f"{'a file' if self.root.exists() else 'nothing'}; give the folder that holds it"
+            )
+
+    @abstractmethod
+    def records(self) -> list[str]:
+        """The records' names, sorted.
+
+        Raises:
+            DataError: If the folder is not this database.
+        """
+
+    @abstractmethod
+    def read(self, record: str) -> LabelledRecording:
+        """One record with its labels.
+
+        Args:
+            record: A name out of `records()`.
+
+        Raises:
+            RecordError: If the record cannot be read.
+        """
+
+    def wrong_root(self, expected: str) -> DataError:
+        """The error for a folder that is not this database: what was expected, what is there."""
+        found = sorted(p.name + "/" * p.is_dir() for p in self.root.iterdir())
+        shown = ", ".join(found[:6]) + (f", ... ({len(found)} in all)" if len(found) > 6 else "")
+        return DataError(
+            f"{self.name}: expected {expected} in {self.root}, found {shown or 'an empty folder'}; "
+            "give the folder of the database as downloaded"
+        )
