@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xecg import bootstrap
+from xecg.bootstrap import Interval, group_weights, interval, intervals, mean_interval
+from xecg.errors import ConfigError, DataError
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(0, 2**32 - 1))
+def test_rows_of_a_group_share_their_weight_and_as_many_groups_are_drawn_as_exist(groups, seed):
+    weights = group_weights(groups, 7, seed)
+    assert weights.shape == (7, len(groups))
+    names, first = np.unique(groups, return_index=True)
+    for name in names:
+        of_group = weights[:, np.equal(groups, name)]
+        assert (of_group == of_group[:, :1]).all()
+    assert (weights[:, first].sum(axis=1) == names.size).all()
+
+
+def test_weights_are_seeded():
+    groups = np.repeat(np.arange(20), 3)
+    assert np.array_equal(group_weights(groups, 50, 1), group_weights(groups, 50, 1))
+    assert not np.array_equal(group_weights(groups, 50, 1), group_weights(groups, 50, 2))
+
+
+def test_interval_does_not_depend_on_the_chunks(monkeypatch):
+    generator = np.random.default_rng(0)
+    values, groups = generator.normal(size=99), generator.integers(0, 17, 99)
+
+    def weighted_mean(weights):
+        return weights @ values / weights.sum(axis=1)
+
+    whole = interval(weighted_mean, groups, n_resamples=101)
+    by_hand = group_weights(groups, 101, 0)
+    monkeypatch.setattr(bootstrap, "_CHUNK_BYTES", 5 * 8 * 99)
+    chunked = interval(weighted_mean, groups, n_resamples=101)
+    assert whole == chunked
+    expected = np.quantile(weighted_mean(by_hand), [0.025, 0.975])
+    assert np.allclose([whole.low, whole.high], expected)
+
+
+def test_mean_interval_covers_the_standard_error_of_the_mean():
+    values = np.random.default_rng(3).normal(5.0, 2.0, 400)
+    found = mean_interval(values, np.arange(400), n_resamples=4000)
+    half_width = 1.96 * values.std() / np.sqrt(400)
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - half_width, abs=0.02)
+    assert found.high == pytest.approx(values.mean() + half_width, abs=0.02)
+
+
+def test_repeating_rows_of_a_person_does_not_narrow_the_interval():
+    values = np.random.default_rng(4).normal(size=30)
+    once = mean_interval(values, np.arange(30))
+    often = mean_interval(np.repeat(values, 50), np.repeat(np.arange(30), 50))
+    assert (often.low, often.high) == pytest.approx((once.low, once.high))
+    assert (once.n, often.n, often.n_groups) == (30, 1500, 30)
+
+
+def test_mean_interval_leaves_nan_out_and_does_not_count_it():
+    found = mean_interval([1.0, np.nan, 3.0, np.nan], ["a", "a", "b", "c"])
+    assert (found.value, found.n, found.n_groups) == (2.0, 2, 2)
+
+
+def test_undefined_resamples_are_left_out():
+    target = np.array([1.0, 0.0, 0.0])
+    found = intervals(
+        lambda weights: {"share": bootstrap.divide(weights @ target, weights @ target)},
+        np.arange(3),
+    )["share"]
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+
+
+def test_one_group_has_a_value_but_no_interval():
+    found = mean_interval([1.0, 2.0], ["a", "a"])
+    assert found.value == 1.5
+    assert np.isnan([found.low, found.high]).all()
+
+
+def test_ratio_interval_is_the_ratio_of_sums():
+    found = bootstrap.ratio_interval([1, 2, 3], [2, 2, 4], [0, 0, 1])
+    assert found.value == pytest.approx(6 / 8)
+    assert (found.low, found.high) == pytest.approx((0.75, 0.75))
+
+
+def test_prints_value_and_bounds():
+    assert str(Interval(0.51234, 0.4, 0.6, 10, 3)) == "0.512 [0.400, 0.600]"
+
+
+def test_nothing_to_resample_is_refused():
+    with pytest.raises(DataError, match="at least one row"):
+        mean_interval([np.nan], ["a"])
+
+
+@pytest.mark.parametrize("options", [{"n_resamples": 0}, {"confidence": 1.0}])
+def test_impossible_settings_are_refused(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        mean_interval([1.0, 2.0], ["a", "b"], **options)
