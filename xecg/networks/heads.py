@@ -1,0 +1,39 @@
+"""What a task puts on a branch: per time step, or pooled over the window."""
+
+from collections import OrderedDict
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PooledHead(nn.Sequential):
+    """Mean over time, then linear: ``(batch, channels, steps)`` to ``(batch, outputs)``.
+
+    Made of modules alone, so that deep Taylor decomposition can pass through it.
+    """
+
+    def __init__(self, channels: int, outputs: int, hidden: int | None = None) -> None:
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            pool=nn.AdaptiveAvgPool1d(1), flatten=nn.Flatten()
+        )
+        if hidden is not None:
+            layers["hidden"] = nn.Linear(channels, hidden)
+            layers["relu"] = nn.ReLU()
+        layers["linear"] = nn.Linear(hidden or channels, outputs)
+        super().__init__(layers)
+
+
+class StepHead(nn.Module):
+    """A logit per sample: ``(batch, channels, steps)`` to ``(batch, time)``.
+
+    A pointwise convolution gives a logit per step, linear interpolation one per sample.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, 1, kernel_size=1)
+
+    def forward(self, features: Tensor, time: int) -> Tensor:
+        """Logits ``(batch, time)`` for windows of ``time`` samples."""
+        logits = self.conv(features)
+        return F.interpolate(logits, size=time, mode="linear", align_corners=False).squeeze(1)

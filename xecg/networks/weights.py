@@ -1,0 +1,159 @@
+"""Weights as safetensors: with what they were made of, and loaded strictly."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from xecg.errors import WeightsError
+from xecg.networks.blocks import BlockSpec
+from xecg.networks.branch import Branch
+from xecg.networks.xecgarch import XECGArch
+
+FORMAT = "xecg-weights-1"
+RELEASED = Path(__file__).parent.parent / "weights"
+BRANCH_PREFIX = "branches."
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """What a weights file says of itself.
+
+    Args:
+        architecture: Per branch its block specs, channels and dropout.
+        preprocessing: Settings that a recording has to pass to fit these weights.
+        provenance: Task, data, seed, version, metrics: how the weights came to be.
+    """
+
+    architecture: Mapping[str, Any]
+    preprocessing: Mapping[str, Any]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def describe_branches(branches: Mapping[str, nn.Module]) -> dict[str, Any]:
+    """The architecture of branches, as it goes into a weights file."""
+    return {
+        name: {"channels": branch.width, "specs": [asdict(spec) for spec in branch.specs]}
+        for name, branch in branches.items()
+        if isinstance(branch, Branch)
+    }
+
+
+def save_weights(network: nn.Module, path: Path, info: WeightsInfo) -> None:
+    """Write all parameters and buffers of ``network``, whole or not at all.
+
+    Raises:
+        WeightsError: If ``path`` exists already.
+    """
+    if path.exists():
+        raise WeightsError(f"{path} exists already; choose another name or move it away")
+    metadata = {"format": FORMAT}
+    metadata |= {key: json.dumps(dict(value)) for key, value in vars(info).items()}
+    tensors = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(save(tensors, metadata))
+    temporary.rename(path)
+
+
+def load_branch(branch: Branch, name: str, source: str | Path) -> WeightsInfo:
+    """Load the branch called ``name`` out of a weights file into ``branch``.
+
+    Args:
+        branch: The branch that takes the weights.
+        name: The branch's name in the file: ``morphology`` or ``rhythm``.
+        source: A weights file, or the name of weights that come with xecg.
+
+    Raises:
+        WeightsError: If the file is none, holds no such branch, or does not fit exactly.
+    """
+    path = find_weights(source)
+    tensors, info = _read(path)
+    _load_strictly(branch, tensors, f"{BRANCH_PREFIX}{name}.", path)
+    return info
+
+
+def load_xecgarch(source: str | Path) -> tuple[XECGArch, WeightsInfo]:
+    """The two-branch network that a weights file holds, in eval mode.
+
+    Raises:
+        WeightsError: If the file is none, or holds another network.
+    """
+    path = find_weights(source)
+    tensors, info = _read(path)
+    branches = {
+        name: Branch([BlockSpec(**spec) for spec in shape["specs"]], shape["channels"])
+        for name, shape in info.architecture.items()
+    }
+    network = XECGArch(branches)
+    _load_strictly(network, tensors, "", path)
+    return network.eval(), info
+
+
+def find_weights(source: str | Path) -> Path:
+    """The file of ``source``: itself, or released weights of that name.
+
+    Raises:
+        WeightsError: If neither is there; names the released weights.
+    """
+    released = RELEASED / f"{source}.safetensors"
+    for path in (Path(source), released):
+        if path.is_file():
+            return path
+    names = ", ".join(sorted(path.stem for path in RELEASED.glob("*.safetensors"))) or "none"
+    raise WeightsError(
+        f"expected a weights file or the name of released weights; found no file {source}. "
+        f"Released: {names}"
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], WeightsInfo]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is no safetensors file ({error}). Weights for --model.*_weights are the "
+            f"weights.safetensors of a run's folder, not a .ckpt"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path}: expected format {FORMAT!r}; found {metadata.get('format')!r}. "
+            f"It was not written by xecg, or by another version of it"
+        )
+    fields = ("architecture", "preprocessing", "provenance")
+    return tensors, WeightsInfo(**{key: json.loads(metadata[key]) for key in fields})
+
+
+def _load_strictly(
+    module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path
+) -> None:
+    chosen = {
+        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+    }
+    expected = module.state_dict()
+    problems = {
+        "missing": sorted(expected.keys() - chosen.keys()),
+        "unexpected": sorted(chosen.keys() - expected.keys()),
+        "of another shape": [
+            f"{key} {tuple(chosen[key].shape)}, not {tuple(expected[key].shape)}"
+            for key in sorted(chosen.keys() & expected.keys())
+            if chosen[key].shape != expected[key].shape
+        ],
+    }
+    if not chosen or any(problems.values()):
+        found = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys)
+        raise WeightsError(
+            f"{path}: the tensors under {prefix!r} do not fit the network. {found}. "
+            f"Set the same channels as in the file, or choose another file"
+        )
+    with torch.no_grad():
+        module.load_state_dict(chosen, strict=True)
