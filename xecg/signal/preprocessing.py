@@ -1,0 +1,235 @@
+"""From a raw lead to what a network sees: band limit, sampling rate, scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import signal as dsp
+
+from xecg.errors import ConfigError, RecordError
+
+SAMPLING_RATES_HZ = (100.0, 1000.0)
+"""Lowest and highest sampling rate of an input."""
+
+FILTER_ORDER = 3
+"""Order of the Butterworth filter at each band edge; run forwards and backwards, so -6 dB there
+and twice the slope, without a shift in time."""
+
+_PADDING_S = 2.0  # mirrored at both ends, so that the start of the filter is forgotten
+_LARGEST_RESAMPLING_FACTOR = 5000
+_HALF_ZEROS = 10  # zero crossings on each side of the resampling filter, as SciPy's default
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Settings that turn a lead into windows of one length, rate, band and scale.
+
+    Args:
+        low_hz: Lower edge of the band; null leaves slow baseline wander in.
+        high_hz: Upper edge of the band; null leaves the upper limit to the resampling. At or
+            above half the sampling rate of an input it takes nothing away from that input, and
+            only the lower edge is applied.
+        sampling_rate: Samples per second after resampling (Hz).
+        window_s: Length of a window in seconds; a whole number of samples.
+        scaling: `minmax` scales each window to [0, 1]; `none` leaves physical units.
+
+    Raises:
+        ConfigError: A setting out of its range.
+    """
+
+    low_hz: float | None = 0.5
+    high_hz: float | None = 40.0
+    sampling_rate: float = 250.0
+    window_s: float = 10.0
+    scaling: Literal["minmax", "none"] = "minmax"
+
+    def __post_init__(self) -> None:
+        for name in ("low_hz", "high_hz", "sampling_rate", "window_s"):
+            value = getattr(self, name)
+            optional = name in ("low_hz", "high_hz")
+            if not (optional and value is None) and not _is_positive(value):
+                raise ConfigError(
+                    f"preprocessing.{name}: expected a positive number"
+                    f"{' or null' if optional else ''}, found {value!r}."
+                )
+        if self.low_hz is not None and self.high_hz is not None and self.low_hz >= self.high_hz:
+            raise ConfigError(
+                f"preprocessing.low_hz ({self.low_hz}) must be below "
+                f"preprocessing.high_hz ({self.high_hz})."
+            )
+        lowest, highest = SAMPLING_RATES_HZ
+        if not lowest / 2 <= self.sampling_rate <= highest:
+            raise ConfigError(
+                f"preprocessing.sampling_rate: expected {lowest / 2:g} to {highest:g} Hz, "
+                f"found {self.sampling_rate}."
+            )
+        if self.low_hz is not None and self.low_hz >= min(lowest, self.sampling_rate) / 2:
+            raise ConfigError(
+                f"preprocessing.low_hz ({self.low_hz}) leaves no band below half the sampling rate."
+            )
+        if self.scaling not in ("minmax", "none"):
+            raise ConfigError(
+                f"preprocessing.scaling: expected 'minmax' or 'none', found {self.scaling!r}."
+            )
+        whole_samples(self.window_s, self.sampling_rate, "preprocessing.window_s")
+
+    @property
+    def window_samples(self) -> int:
+        """Samples in a window after resampling."""
+        return whole_samples(self.window_s, self.sampling_rate, "preprocessing.window_s")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Preprocessing:
+        """Settings from what `to_dict` gave; every one must be there, and no other."""
+        expected, found = {field.name for field in fields(cls)}, set(settings)
+        if expected != found:
+            raise ConfigError(
+                f"Preprocessing settings: expected {sorted(expected)}; "
+                f"missing {sorted(expected - found)}, unknown {sorted(found - expected)}."
+            )
+        return cls(**settings)
+
+    def resampled_length(self, n_samples: int, sampling_rate: float) -> int:
+        """Samples that `n_samples` at `sampling_rate` Hz become: the next whole number above."""
+        ratio = _resampling_ratio(sampling_rate, self.sampling_rate)
+        return -(-n_samples * ratio.numerator // ratio.denominator)
+
+    def filter_and_resample(
+        self, signal: NDArray[np.floating], sampling_rate: float
+    ) -> NDArray[np.float32]:
+        """Limit the band, then change the sampling rate; neither shifts the ECG in time.
+
+        A Butterworth filter of order `FILTER_ORDER` at each edge, as second-order sections, runs
+        forwards and backwards; the ends are mirrored before. Polyphase resampling with its own
+        low-pass filter follows.
+
+        Args:
+            signal: (time,), without missing samples.
+            sampling_rate: Of `signal`, 100 to 1000 Hz; need not be a whole number.
+
+        Returns:
+            float32 (time',), as long as `resampled_length` says.
+
+        Raises:
+            RecordError: Sampling rate out of range, missing samples, wrong shape.
+        """
+        _check_input(signal, sampling_rate)
+        filtered = self._limit_band(np.asarray(signal, dtype=np.float64), sampling_rate)
+        return _resample(filtered, _resampling_ratio(sampling_rate, self.sampling_rate))
+
+    def _limit_band(self, signal: NDArray[np.float64], sampling_rate: float) -> NDArray[np.float64]:
+        sections = _band_limit(self.low_hz, self.high_hz, sampling_rate)
+        if sections is None:
+            return signal
+        padding = min(round(_PADDING_S * sampling_rate), len(signal) - 1)
+        filtered: NDArray[np.float64] = dsp.sosfiltfilt(
+            sections, signal, padtype="even", padlen=padding
+        )
+        return filtered
+
+    def scale(self, windows: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Scale each window by itself: its smallest sample to 0, its largest to 1, exactly.
+
+        Args:
+            windows: (..., time), without NaN. A window without any variation becomes zeros;
+                `cut_windows` leaves such windows out and counts them.
+
+        Returns:
+            float32, same shape.
+        """
+        signals = np.asarray(windows, dtype=np.float32)
+        if self.scaling == "none":
+            return signals
+        lowest = signals.min(axis=-1, keepdims=True)
+        span = signals.max(axis=-1, keepdims=True) - lowest
+        scaled: NDArray[np.float32] = (signals - lowest) / np.where(span > 0, span, 1)
+        return scaled
+
+
+def whole_samples(seconds: float, sampling_rate: float, name: str) -> int:
+    """A duration in samples; one that is not a whole number of samples is a ConfigError."""
+    samples = seconds * sampling_rate
+    if round(samples) < 1 or abs(samples - round(samples)) > 1e-6 * samples:
+        nearest = max(round(samples), 1) / sampling_rate
+        raise ConfigError(
+            f"{name}: {seconds} s are {samples:g} samples at {sampling_rate:g} Hz, expected a "
+            f"whole number of them; {nearest:.6g} s would be."
+        )
+    return round(samples)
+
+
+def _is_positive(value: object) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+    )
+
+
+def _check_input(signal: NDArray[np.floating], sampling_rate: float) -> None:
+    lowest, highest = SAMPLING_RATES_HZ
+    if not lowest <= sampling_rate <= highest:
+        raise RecordError(
+            f"Expected a sampling rate of {lowest:g} to {highest:g} Hz, found {sampling_rate} Hz."
+        )
+    if signal.ndim != 1 or len(signal) == 0:
+        raise RecordError(
+            f"Expected one lead of shape (time,) with samples in it, found shape {signal.shape}."
+        )
+    if not np.isfinite(signal).all():
+        raise RecordError(
+            f"{np.count_nonzero(~np.isfinite(signal))} of {len(signal)} samples are missing or "
+            "infinite; a filter would spread them over the record. Bridge them first, as "
+            "xecg.signal.windows.cut_windows does."
+        )
+
+
+@lru_cache(maxsize=64)
+def _band_limit(
+    low_hz: float | None, high_hz: float | None, sampling_rate: float
+) -> NDArray[np.float64] | None:
+    """Second-order sections of the band limit, None where there is none."""
+    high = high_hz if high_hz is not None and high_hz < sampling_rate / 2 else None
+    if low_hz is None and high is None:
+        return None
+    kind = "lowpass" if low_hz is None else "highpass" if high is None else "bandpass"
+    edges = [edge for edge in (low_hz, high) if edge is not None]
+    sections: NDArray[np.float64] = dsp.butter(
+        FILTER_ORDER, np.squeeze(edges), kind, output="sos", fs=sampling_rate
+    )
+    return sections
+
+
+@lru_cache(maxsize=64)
+def _resampling_ratio(rate_from: float, rate_to: float) -> Fraction:
+    # by way of text, so that 257.5 and 0.1 are what they look like
+    ratio = Fraction(str(rate_to)) / Fraction(str(rate_from))
+    return ratio.limit_denominator(_LARGEST_RESAMPLING_FACTOR)
+
+
+@lru_cache(maxsize=64)
+def _resampling_filter(up: int, down: int) -> NDArray[np.float64]:
+    """Low-pass filter of `scipy.signal.resample_poly`, designed once per ratio."""
+    factor = max(up, down)
+    coefficients: NDArray[np.float64] = dsp.firwin(
+        2 * _HALF_ZEROS * factor + 1, 1 / factor, window=("kaiser", 5.0)
+    )
+    return coefficients
+
+
+def _resample(signal: NDArray[np.float64], ratio: Fraction) -> NDArray[np.float32]:
+    if ratio == 1:
+        return signal.astype(np.float32)
+    up, down = ratio.numerator, ratio.denominator
+    resampled: NDArray[np.float64] = dsp.resample_poly(
+        signal, up, down, window=_resampling_filter(up, down), padtype="line"
+    )
+    return resampled.astype(np.float32)

@@ -1,0 +1,116 @@
+"""An ECG recording: samples in physical units with the names and units of its leads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xecg.errors import RecordError
+
+# The lead taken when none is asked for: lead II, in which P waves stand out, or a lead like it
+# (MLII, the modified lead II of ambulatory recorders); hand-held devices record about lead I.
+LEAD_PREFERENCE = ("II", "MLII", "I")
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One or more leads that were recorded together.
+
+    Args:
+        name: Name of the record.
+        samples: float32 (leads, time) in `units`; NaN where a sample is missing. Other real
+            types are converted.
+        sampling_rate: Samples per second (Hz).
+        leads: One name per lead; unique, none empty.
+        units: One physical unit per lead, such as "mV".
+        comments: Free text that came with the record, such as diagnoses.
+
+    Raises:
+        RecordError: The parts do not fit each other, or samples are infinite.
+    """
+
+    name: str
+    samples: NDArray[np.float32]
+    sampling_rate: float
+    leads: tuple[str, ...]
+    units: tuple[str, ...]
+    comments: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        samples = np.asarray(self.samples)
+        if samples.ndim != 2 or samples.size == 0 or samples.dtype.kind not in "fiu":
+            raise RecordError(
+                f"Record {self.name!r}: expected samples as real numbers of shape (leads, time) "
+                f"with at least one of each, found {samples.dtype} of shape {samples.shape}."
+            )
+        object.__setattr__(self, "samples", samples.astype(np.float32, copy=False))
+        for field in ("leads", "units", "comments"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        self._check_description()
+
+    def _check_description(self) -> None:
+        n_leads = len(self.samples)
+        if (len(self.leads), len(self.units)) != (n_leads, n_leads):
+            raise RecordError(
+                f"Record {self.name!r}: {n_leads} leads of samples need as many names and units, "
+                f"found {len(self.leads)} names and {len(self.units)} units."
+            )
+        if len(set(self.leads)) < n_leads or not all(self.leads):
+            raise RecordError(
+                f"Record {self.name!r}: lead names must be unique and not empty, "
+                f"found {list(self.leads)}."
+            )
+        if not 0 < self.sampling_rate < np.inf:
+            raise RecordError(
+                f"Record {self.name!r}: expected a positive sampling rate in Hz, "
+                f"found {self.sampling_rate}."
+            )
+        if np.isinf(self.samples).any():
+            raise RecordError(
+                f"Record {self.name!r} holds infinite samples; mark missing samples by NaN, "
+                "and check the gain in its header."
+            )
+
+    @property
+    def n_samples(self) -> int:
+        """Samples per lead."""
+        return int(self.samples.shape[1])
+
+    @property
+    def duration_s(self) -> float:
+        """Duration in seconds."""
+        return self.n_samples / self.sampling_rate
+
+    def choose_lead(self, lead: str | None = None) -> int:
+        """Index of a lead by name.
+
+        Args:
+            lead: Name of the lead; upper and lower case are the same unless both occur. None
+                takes the first of `LEAD_PREFERENCE` that exists, else the first lead.
+
+        Raises:
+            RecordError: The named lead does not exist; the message names those that do.
+        """
+        if lead is None:
+            found = (self._find(name) for name in LEAD_PREFERENCE)
+            return next((index for index in found if index is not None), 0)
+        index = self._find(lead)
+        if index is None:
+            raise RecordError(
+                f"Record {self.name!r} has no lead {lead!r}; its leads are "
+                f"{', '.join(self.leads)}. Name one of them, or none to take the preferred one."
+            )
+        return index
+
+    def _find(self, lead: str) -> int | None:
+        if lead in self.leads:
+            return self.leads.index(lead)
+        folded = [name.casefold() for name in self.leads]
+        return folded.index(lead.casefold()) if lead.casefold() in folded else None
+
+    def lead(self, name: str | None = None) -> NDArray[np.float32]:
+        """Samples of one lead, float32 (time,), chosen as in `choose_lead`."""
+        samples: NDArray[np.float32] = self.samples[self.choose_lead(name)]
+        return samples

@@ -1,0 +1,176 @@
+"""Wave codes: which samples of an ECG belong to a P wave, a QRS complex, a T wave, or to none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xecg.errors import RecordError
+from xecg.signal.wfdb_files import Annotations
+
+OTHER, P, QRS, T = 0, 1, 2, 3
+NOT_ANNOTATED = 255
+"""Nobody looked here: neither a wave nor the absence of one."""
+
+WAVE_NAMES = ("other", "P", "QRS", "T")
+
+# WFDB's symbols of beats stand for the peak of a QRS complex.
+_CODES = {"p": P, "t": T, "u": OTHER} | dict.fromkeys("NLRBAaJSVrFejnE/fQ?", QRS)
+_ONSET, _OFFSET = "(", ")"
+
+# Time after an R peak (ms), in order of writing: P yields to QRS, ST-T to both.
+_WINDOWS_MS = ((T, 100, 350), (P, -220, -60), (QRS, -50, 50))
+
+
+@dataclass(frozen=True)
+class _Wave:
+    """One wave; `after` and `before` are the annotations beside it, where it can not reach."""
+
+    code: int
+    onset: int | None
+    peak: int
+    offset: int | None
+    after: int
+    before: int
+
+
+def wave_codes(
+    annotations: Annotations, n_samples: int, *, region: tuple[int, int] | None
+) -> NDArray[np.uint8]:
+    """Code of each sample, from annotated onsets, peaks and offsets of waves.
+
+    Waves are written in WFDB as `( p )`, `( N )`, `( t )` at onset, peak and offset; both ends
+    belong to the wave. Several peaks in a row of one kind are one wave (biphasic T). U waves
+    are OTHER. Some annotators leave out an onset or offset:
+
+    - A T wave without onset, usual in the QT Database, is marked from its peak to its offset;
+      the part before is OTHER.
+    - Any other wave without onset or offset is not guessed at: between the annotations beside
+      it, where it must lie, the codes are NOT_ANNOTATED.
+
+    Args:
+        annotations: With samples at the rate of the codes.
+        n_samples: Length of the lead.
+        region: First sample of where the annotator worked, and the one after its last; outside
+            it all is NOT_ANNOTATED. None: from the first onset to the last offset.
+
+    Returns:
+        uint8 (time,).
+
+    Raises:
+        RecordError: Annotations or region beyond the lead.
+    """
+    samples = annotations.samples
+    if len(samples) and not 0 <= samples.min() <= samples.max() < n_samples:
+        raise RecordError(
+            f"Wave annotations at samples {samples.min()} to {samples.max()} do not fit a lead of "
+            f"{n_samples} samples: they belong to another record or another sampling rate."
+        )
+    start, stop = _annotated_region(annotations) if region is None else region
+    if not 0 <= start <= stop <= n_samples:
+        raise RecordError(
+            f"Annotated region {start} to {stop} does not lie within a lead of {n_samples} samples."
+        )
+    codes = np.full(n_samples, OTHER, dtype=np.uint8)
+    waves = sorted(_waves(annotations, n_samples), key=lambda wave: wave.onset is not None)
+    for wave in waves:  # known waves last: they overrule the uncertainty of their neighbours
+        _mark(codes, wave)
+    codes[:start] = codes[stop:] = NOT_ANNOTATED
+    return codes
+
+
+def _annotated_region(annotations: Annotations) -> tuple[int, int]:
+    """First onset, and the sample after the last offset; empty without either."""
+    pairs = list(zip(annotations.samples.tolist(), annotations.symbols, strict=True))
+    onsets = [sample for sample, symbol in pairs if symbol == _ONSET]
+    offsets = [sample for sample, symbol in pairs if symbol == _OFFSET]
+    if not onsets or not offsets or onsets[0] > offsets[-1]:
+        return 0, 0
+    return onsets[0], offsets[-1] + 1
+
+
+def _waves(annotations: Annotations, n_samples: int) -> Iterator[_Wave]:
+    marks = [
+        (sample, symbol)
+        for sample, symbol in zip(annotations.samples.tolist(), annotations.symbols, strict=True)
+        if symbol in _CODES or symbol in (_ONSET, _OFFSET)
+    ]
+    marks = [(-1, ""), *marks, (n_samples, "")]
+    position = 0
+    for code, run in groupby(marks, key=lambda mark: _CODES.get(mark[1])):
+        peaks = list(run)
+        first, last = position, position + len(peaks) - 1
+        position = last + 1
+        if code is None or code == OTHER:
+            continue
+        has_onset, has_offset = marks[first - 1][1] == _ONSET, marks[last + 1][1] == _OFFSET
+        yield _Wave(
+            code=code,
+            onset=marks[first - 1][0] if has_onset else None,
+            peak=peaks[0][0],
+            offset=marks[last + 1][0] if has_offset else None,
+            after=marks[first - 1][0],
+            before=marks[last + 1][0],
+        )
+
+
+def _mark(codes: NDArray[np.uint8], wave: _Wave) -> None:
+    if wave.offset is not None and wave.onset is not None:
+        codes[wave.onset : wave.offset + 1] = wave.code
+    elif wave.offset is not None and wave.code == T:
+        codes[wave.peak : wave.offset + 1] = wave.code
+    else:
+        codes[wave.after + 1 : wave.before] = NOT_ANNOTATED
+
+
+def resample_codes(
+    codes: NDArray[np.uint8], rate_from: float, rate_to: float, n_samples: int
+) -> NDArray[np.uint8]:
+    """Codes at another sampling rate, each of the nearest sample.
+
+    Args:
+        codes: uint8 (time,) at `rate_from` Hz.
+        rate_from: Sampling rate of `codes` (Hz).
+        rate_to: Sampling rate of the result (Hz).
+        n_samples: Length of the result; beyond the end the last code is held.
+
+    Returns:
+        uint8 (n_samples,).
+    """
+    if len(codes) == 0 or not (rate_from > 0 and rate_to > 0):
+        raise RecordError(
+            f"Wave codes: expected at least one code and positive sampling rates, found "
+            f"{len(codes)} codes, {rate_from} Hz and {rate_to} Hz."
+        )
+    nearest = np.rint(np.arange(n_samples) * (rate_from / rate_to)).astype(np.int64)
+    resampled: NDArray[np.uint8] = codes[np.minimum(nearest, len(codes) - 1)]
+    return resampled
+
+
+def codes_around_r_peaks(
+    r_peaks: NDArray[np.integer], n_samples: int, sampling_rate: float
+) -> NDArray[np.uint8]:
+    """Where waves usually lie, for ECGs without annotated waves.
+
+    P from -220 to -60 ms of an R peak, QRS from -50 to +50 ms, ST-T (code T) from 100 to 350 ms.
+    Where the windows of neighbouring beats meet, P yields to QRS, and ST-T to both.
+
+    Args:
+        r_peaks: (peaks,), sample positions; those outside the lead count as well.
+        n_samples: Length of the lead.
+        sampling_rate: Samples per second (Hz).
+
+    Returns:
+        uint8 (time,).
+    """
+    codes = np.full(n_samples, OTHER, dtype=np.uint8)
+    peaks = np.asarray(r_peaks, dtype=np.int64)[:, np.newaxis]
+    for code, first_ms, last_ms in _WINDOWS_MS:
+        first, last = (round(ms * sampling_rate / 1000) for ms in (first_ms, last_ms))
+        positions = peaks + np.arange(first, last + 1)
+        codes[positions[(positions >= 0) & (positions < n_samples)]] = code
+    return codes
