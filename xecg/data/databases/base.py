@@ -50,7 +50,9 @@ class LabelledRecording:
     Args:
         recording: The signal.
         person: Who was recorded, unique over all databases (`"mitdb-201"`); empty if unknown.
-        rhythms: The rhythm spans in order of time, not overlapping.
+        source: The collection it came from, where the database is a mixture of several.
+        rhythms: The rhythm spans in order of time, not overlapping; a stretch that none covers
+            is as good as one with `af=-1`.
         r_peaks: `(beats,)` reference beats in samples at the recording's rate; None if there
             are none. An empty array says that somebody looked and found no beat.
         beat_symbols: The WFDB symbol of each beat of `r_peaks`; None without `r_peaks`.
@@ -59,6 +61,7 @@ class LabelledRecording:
 
     recording: Recording
     person: str = ""
+    source: str = ""
     rhythms: tuple[RhythmSpan, ...] = ()
     r_peaks: NDArray[np.int64] | None = None
     beat_symbols: tuple[str, ...] | None = None
@@ -84,13 +87,14 @@ class Database(ABC):
     """A folder of records whose labels are understood.
 
     A subclass is one file: the meaning of the database's labels, its licence and its citation.
-    Its methods may be called in worker processes, so an instance must be picklable and cheap.
+    Its methods are called in worker processes, so an instance is small and can be pickled.
 
     Args:
-        root: The folder as downloaded.
+        root: The folder as downloaded. The records may lie up to three folders deeper, as they
+            do after unpacking an archive or a recursive download.
 
     Raises:
-        DataError: If `root` is no folder.
+        DataError: If `root` is no folder, or holds no records of this database.
     """
 
     name: ClassVar[str]
@@ -100,6 +104,8 @@ class Database(ABC):
     citation: ClassVar[str]
     url: ClassVar[str] = ""
     leads: ClassVar[Literal["preferred", "all"]] = "preferred"
+    markers: ClassVar[tuple[str, ...]]
+    """Patterns of files by which the folder of records is recognised."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -108,13 +114,14 @@ class Database(ABC):
                 f"{self.name}: expected the folder of the database at {self.root}, found "
                 f"{'a file' if self.root.exists() else 'nothing'}; give the folder that holds it"
             )
+        self.folder = self._find_folder()
 
     @abstractmethod
     def records(self) -> list[str]:
         """The records' names, sorted.
 
         Raises:
-            DataError: If the folder is not this database.
+            DataError: If the labels that belong to them are missing or not understood.
         """
 
     @abstractmethod
@@ -128,11 +135,23 @@ class Database(ABC):
             RecordError: If the record cannot be read.
         """
 
-    def wrong_root(self, expected: str) -> DataError:
+    def _find_folder(self) -> Path:
+        """The nearest folder, at most three below `root`, that holds a file like the markers."""
+        level = [self.root]
+        for _ in range(4):
+            for folder in level:
+                if any(path.is_file() for mark in self.markers for path in folder.glob(mark)):
+                    return folder
+            level = sorted(
+                child for folder in level for child in folder.iterdir() if child.is_dir()
+            )
+        raise self._wrong_root(f"files like {' or '.join(self.markers)}")
+
+    def _wrong_root(self, expected: str) -> DataError:
         """The error for a folder that is not this database: what was expected, what is there."""
-        found = sorted(p.name + "/" * p.is_dir() for p in self.root.iterdir())
+        found = sorted(path.name + "/" * path.is_dir() for path in self.root.iterdir())
         shown = ", ".join(found[:6]) + (f", ... ({len(found)} in all)" if len(found) > 6 else "")
         return DataError(
-            f"{self.name}: expected {expected} in {self.root}, found {shown or 'an empty folder'}; "
-            "give the folder of the database as downloaded"
+            f"{self.name}: expected {expected} in {self.root} or below, "
+            f"found {shown or 'an empty folder'}; give the folder of the database as downloaded"
         )

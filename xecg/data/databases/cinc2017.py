@@ -1,0 +1,70 @@
+"""PhysioNet/CinC Challenge 2017: short hand-held ECGs, one rhythm label each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording
+from xecg.data.databases.label_table import check_labels, read_labels
+from xecg.data.databases.wfdb_labels import whole_record
+from xecg.errors import RecordError
+from xecg.signal.wfdb_files import read_recording
+
+# A: AF; N: normal sinus rhythm; O: another rhythm; ~: too noisy to be classified.
+LABELS = {"A": AF, "N": NOT_AF, "O": NOT_AF, "~": LEFT_OUT}
+
+# The third revision of the labels corrects the ones that came with the records.
+REFERENCES = ("REFERENCE-v3.csv", "REFERENCE.csv")
+COLUMNS = ("record", "label")
+
+
+class CinC2017(Database):
+    """The training set: 8528 single-lead records of 9-61 s, about lead I, persons unknown.
+
+    Two pairs of records are the same signal (A00227 = A01176, A02656 = A03123).
+    """
+
+    name = "cinc2017"
+    title = "AF Classification from a Short Single Lead ECG Recording (Challenge 2017)"
+    version = "1.0.0"
+    licence = "ODC-BY 1.0"
+    citation = (
+        "Clifford GD et al. AF classification from a short single lead ECG recording: the "
+        "PhysioNet/Computing in Cardiology Challenge 2017. Computing in Cardiology 44, 2017. "
+        "doi:10.22489/CinC.2017.065-469; "
+        "Goldberger AL et al. PhysioBank, PhysioToolkit, and PhysioNet. "
+        "Circulation 101(23):e215-e220, 2000. doi:10.1161/01.CIR.101.23.e215"
+    )
+    url = "https://physionet.org/content/challenge-2017/1.0.0/"
+    # As unpacked from training2017.zip, or as served record by record.
+    markers: ClassVar[tuple[str, ...]] = ("A[0-9]*.hea", "A[0-9][0-9]/A[0-9]*.hea")
+
+    def __init__(self, root: Path | str) -> None:
+        super().__init__(root)
+        self.reference = self._find_reference()
+
+    def records(self) -> list[str]:
+        """The labelled records, sorted."""
+        rows = read_labels(self.reference, COLUMNS)
+        check_labels(self.reference, rows, LABELS, "fetch the file again")
+        return sorted(rows)
+
+    def read(self, record: str) -> LabelledRecording:
+        """One record and its rhythm."""
+        row = read_labels(self.reference, COLUMNS).get(record)
+        if row is None or row.label not in LABELS:
+            raise RecordError(f"{record}: expected a label for it in {self.reference}, found none")
+        flat, served = self.folder / record, self.folder / record[:3] / record
+        recording = read_recording(served if served.with_suffix(".hea").is_file() else flat)
+        return LabelledRecording(
+            recording, rhythms=whole_record(row.label, LABELS[row.label], recording.duration_s)
+        )
+
+    def _find_reference(self) -> Path:
+        """The newest labels in the folder of the records, above it or in `root`."""
+        for name in REFERENCES:
+            for folder in (self.folder, self.folder.parent, self.root):
+                if (folder / name).is_file():
+                    return folder / name
+        raise self._wrong_root(" or ".join(REFERENCES))

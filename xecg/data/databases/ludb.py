@@ -1,0 +1,94 @@
+"""Lobachevsky University Database: 12-lead ECGs with the cardiologists' P, QRS and T."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording
+from xecg.data.databases.wfdb_labels import p_waves_are_marked, whole_record
+from xecg.errors import RecordError
+from xecg.signal.recording import Recording
+from xecg.signal.waves import wave_codes
+from xecg.signal.wfdb_files import read_annotations, read_recording
+
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+# Rhythms in which the atria beat without P waves, and what they say about AF.
+RHYTHMS_WITHOUT_P = {"Atrial fibrillation": AF, "Atrial flutter, typical": LEFT_OUT}
+
+
+class LUDB(Database):
+    """Ten-second records of 200 people, waves annotated on each lead (`.i`, `.ii`, ...).
+
+    The annotators worked from about 1.3 s to 8.6 s; outside, the codes are `NOT_ANNOTATED`.
+    In AF and flutter no P is marked because there is none. In six other records (paced rhythms,
+    third-degree AV block) P is never marked although the atria are in sinus rhythm; these get
+    no codes, see `p_waves_are_marked`.
+
+    Rhythm (from the header): atrial fibrillation is AF, flutter is left out of AF
+    classification, every kind of sinus rhythm is not AF.
+    """
+
+    name = "ludb"
+    title = "Lobachevsky University Electrocardiography Database"
+    version = "1.0.1"
+    licence = "ODC-BY 1.0"
+    citation = (
+        "Kalyakulina AI et al. LUDB: a new open-access validation tool for electrocardiogram "
+        "delineation algorithms. IEEE Access 8:186181-186190, 2020. "
+        "doi:10.1109/ACCESS.2020.3029211; "
+        "Goldberger AL et al. PhysioBank, PhysioToolkit, and PhysioNet. "
+        "Circulation 101(23):e215-e220, 2000. doi:10.1161/01.CIR.101.23.e215"
+    )
+    url = "https://physionet.org/content/ludb/1.0.1/"
+    leads: ClassVar[Literal["preferred", "all"]] = "all"
+    markers: ClassVar[tuple[str, ...]] = ("[0-9]*.avr",)
+
+    def records(self) -> list[str]:
+        """The records' numbers, sorted as text."""
+        return sorted(path.stem for path in self.folder.glob("[0-9]*.hea"))
+
+    def read(self, record: str) -> LabelledRecording:
+        """One record, its rhythm and the waves of each of its leads."""
+        recording = _standard_leads(read_recording(self.folder / record))
+        rhythm = _rhythm(recording)
+        return LabelledRecording(
+            recording,
+            person=f"ludb-{record}",
+            rhythms=whole_record(
+                rhythm, RHYTHMS_WITHOUT_P.get(rhythm, NOT_AF), recording.duration_s
+            ),
+            codes=self._codes(record, recording, has_p=rhythm not in RHYTHMS_WITHOUT_P),
+        )
+
+    def _codes(
+        self, record: str, recording: Recording, *, has_p: bool
+    ) -> dict[str, NDArray[np.uint8]]:
+        codes = {}
+        for lead in recording.leads:
+            annotations = read_annotations(self.folder / record, lead.lower())
+            if p_waves_are_marked(annotations) or not has_p:
+                codes[lead] = wave_codes(annotations, recording.n_samples, region=None)
+        return codes
+
+
+def _standard_leads(recording: Recording) -> Recording:
+    """The recording with `avr` called `aVR`, and so on."""
+    standard = {lead.lower(): lead for lead in LEADS}
+    names = tuple(standard.get(lead.lower(), lead) for lead in recording.leads)
+    return replace(recording, leads=names)
+
+
+def _rhythm(recording: Recording) -> str:
+    for comment in recording.comments:
+        key, _, value = comment.partition(":")
+        if key.strip() == "Rhythm":
+            return value.strip().rstrip(".")
+    raise RecordError(
+        f"{recording.name}: expected a comment '#Rhythm: ...' in the header, found none; "
+        "fetch the header again"
+    )

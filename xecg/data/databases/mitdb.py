@@ -1,0 +1,55 @@
+"""MIT-BIH Arrhythmia Database: two-lead ambulatory ECGs, every beat and rhythm annotated."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from xecg.data.databases.base import Database, LabelledRecording
+from xecg.data.databases.wfdb_labels import beats, rhythm_spans
+from xecg.signal.wfdb_files import read_annotations, read_recording
+
+
+def person_of(record: str) -> str:
+    """The person of a MIT-BIH record. Records 201 and 202 are from one tape of one man."""
+    return f"mitdb-{'201' if record == '202' else record}"
+
+
+class MITDB(Database):
+    """Half-hour records with beat and rhythm annotations (`.atr`).
+
+    Rhythm labels: AFIB is AF; AFL (atrial flutter) is left out of AF classification, and so is
+    the fraction of a second before a record's first rhythm annotation; every other rhythm is
+    not AF. A window over a change of rhythm is for the one who cuts windows to judge.
+    """
+
+    name = "mitdb"
+    title = "MIT-BIH Arrhythmia Database"
+    version = "1.0.0"
+    licence = "ODC-BY 1.0"
+    citation = (
+        "Moody GB, Mark RG. The impact of the MIT-BIH Arrhythmia Database. IEEE Engineering in "
+        "Medicine and Biology Magazine 20(3):45-50, 2001. doi:10.1109/51.932724; "
+        "Goldberger AL et al. PhysioBank, PhysioToolkit, and PhysioNet. "
+        "Circulation 101(23):e215-e220, 2000. doi:10.1161/01.CIR.101.23.e215"
+    )
+    url = "https://physionet.org/content/mitdb/1.0.0/"
+    # Not the folder x_mitdb beside the records: it repeats parts of them.
+    markers: ClassVar[tuple[str, ...]] = ("[12][0-9][0-9].atr",)
+
+    def records(self) -> list[str]:
+        """The records' numbers, sorted."""
+        return sorted(path.stem for path in self.folder.glob("[12][0-9][0-9].hea"))
+
+    def read(self, record: str) -> LabelledRecording:
+        """One record, its rhythms and its beats."""
+        path = self.folder / record
+        recording = read_recording(path)
+        annotations = read_annotations(path, "atr")
+        r_peaks, symbols = beats(annotations)
+        return LabelledRecording(
+            recording,
+            person=person_of(record),
+            rhythms=rhythm_spans(annotations, recording.n_samples, recording.sampling_rate),
+            r_peaks=r_peaks,
+            beat_symbols=symbols,
+        )
