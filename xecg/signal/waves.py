@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -26,18 +25,6 @@ _ONSET, _OFFSET = "(", ")"
 _WINDOWS_MS = ((T, 100, 350), (P, -220, -60), (QRS, -50, 50))
 
 
-@dataclass(frozen=True)
-class _Wave:
-    """One wave; `after` and `before` are the annotations beside it, where it can not reach."""
-
-    code: int
-    onset: int | None
-    peak: int
-    offset: int | None
-    after: int
-    before: int
-
-
 def wave_codes(
     annotations: Annotations, n_samples: int, *, region: tuple[int, int] | None
 ) -> NDArray[np.uint8]:
@@ -45,12 +32,12 @@ def wave_codes(
 
     Waves are written in WFDB as `( p )`, `( N )`, `( t )` at onset, peak and offset; both ends
     belong to the wave. Several peaks in a row of one kind are one wave (biphasic T). U waves
-    are OTHER. Some annotators leave out an onset or offset:
+    are OTHER. Some annotators leave out an onset or offset, and it is not guessed at:
 
-    - A T wave without onset, usual in the QT Database, is marked from its peak to its offset;
-      the part before is OTHER.
-    - Any other wave without onset or offset is not guessed at: between the annotations beside
-      it, where it must lie, the codes are NOT_ANNOTATED.
+    - A T wave (usual in the QT Database) or QRS complex without onset is marked from its peak,
+      one without offset up to its peak; the part of unknown extent is OTHER.
+    - A P wave without onset or offset is not marked, as half a P wave would be a wrong example,
+      and OTHER would be one too: all between the annotations beside it is NOT_ANNOTATED.
 
     Args:
         annotations: With samples at the rate of the codes.
@@ -76,9 +63,8 @@ def wave_codes(
             f"Annotated region {start} to {stop} does not lie within a lead of {n_samples} samples."
         )
     codes = np.full(n_samples, OTHER, dtype=np.uint8)
-    waves = sorted(_waves(annotations, n_samples), key=lambda wave: wave.onset is not None)
-    for wave in waves:  # known waves last: they overrule the uncertainty of their neighbours
-        _mark(codes, wave)
+    for code, first, last in _waves(annotations, n_samples):
+        codes[first : last + 1] = code
     codes[:start] = codes[stop:] = NOT_ANNOTATED
     return codes
 
@@ -93,38 +79,26 @@ def _annotated_region(annotations: Annotations) -> tuple[int, int]:
     return onsets[0], offsets[-1] + 1
 
 
-def _waves(annotations: Annotations, n_samples: int) -> Iterator[_Wave]:
-    marks = [
+def _waves(annotations: Annotations, n_samples: int) -> Iterator[tuple[int, int, int]]:
+    """Code, first and last sample of each wave; U waves are left out."""
+    marks = [(-1, "")]
+    marks += [
         (sample, symbol)
         for sample, symbol in zip(annotations.samples.tolist(), annotations.symbols, strict=True)
         if symbol in _CODES or symbol in (_ONSET, _OFFSET)
     ]
-    marks = [(-1, ""), *marks, (n_samples, "")]
-    position = 0
-    for code, run in groupby(marks, key=lambda mark: _CODES.get(mark[1])):
-        peaks = list(run)
-        first, last = position, position + len(peaks) - 1
-        position = last + 1
-        if code is None or code == OTHER:
+    marks += [(n_samples, "")]
+    runs = [(code, list(run)) for code, run in groupby(marks, lambda mark: _CODES.get(mark[1]))]
+    for (_, left), (code, peaks), (_, right) in zip(runs, runs[1:], runs[2:], strict=False):
+        before, after = left[-1], right[0]
+        if code not in (P, QRS, T):
             continue
-        has_onset, has_offset = marks[first - 1][1] == _ONSET, marks[last + 1][1] == _OFFSET
-        yield _Wave(
-            code=code,
-            onset=marks[first - 1][0] if has_onset else None,
-            peak=peaks[0][0],
-            offset=marks[last + 1][0] if has_offset else None,
-            after=marks[first - 1][0],
-            before=marks[last + 1][0],
-        )
-
-
-def _mark(codes: NDArray[np.uint8], wave: _Wave) -> None:
-    if wave.offset is not None and wave.onset is not None:
-        codes[wave.onset : wave.offset + 1] = wave.code
-    elif wave.offset is not None and wave.code == T:
-        codes[wave.peak : wave.offset + 1] = wave.code
-    else:
-        codes[wave.after + 1 : wave.before] = NOT_ANNOTATED
+        has_onset, has_offset = before[1] == _ONSET, after[1] == _OFFSET
+        if code == P and not (has_onset and has_offset):
+            yield NOT_ANNOTATED, before[0] + 1, after[0] - 1
+        else:
+            first = before[0] if has_onset else peaks[0][0]
+            yield code, first, after[0] if has_offset else peaks[-1][0]
 
 
 def resample_codes(
@@ -156,7 +130,8 @@ def codes_around_r_peaks(
 ) -> NDArray[np.uint8]:
     """Where waves usually lie, for ECGs without annotated waves.
 
-    P from -220 to -60 ms of an R peak, QRS from -50 to +50 ms, ST-T (code T) from 100 to 350 ms.
+    P from -220 to -60 ms of an R peak, QRS from -50 to +50 ms, ST-T (code T) from 100 to 350 ms;
+    the first sample belongs to the window, the last does not.
     Where the windows of neighbouring beats meet, P yields to QRS, and ST-T to both.
 
     Args:
@@ -169,8 +144,8 @@ def codes_around_r_peaks(
     """
     codes = np.full(n_samples, OTHER, dtype=np.uint8)
     peaks = np.asarray(r_peaks, dtype=np.int64)[:, np.newaxis]
-    for code, first_ms, last_ms in _WINDOWS_MS:
-        first, last = (round(ms * sampling_rate / 1000) for ms in (first_ms, last_ms))
-        positions = peaks + np.arange(first, last + 1)
+    for code, start_ms, stop_ms in _WINDOWS_MS:
+        start, stop = (round(ms * sampling_rate / 1000) for ms in (start_ms, stop_ms))
+        positions = peaks + np.arange(start, stop)
         codes[positions[(positions >= 0) & (positions < n_samples)]] = code
     return codes
