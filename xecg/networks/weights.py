@@ -1,7 +1,6 @@
 """Weights as safetensors: with what they were made of, and loaded strictly."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from xecg.errors import WeightsError
+from xecg.files import write_whole
 from xecg.networks.blocks import BlockSpec
 from xecg.networks.branch import Branch
 from xecg.networks.xecgarch import XECGArch
@@ -58,9 +58,7 @@ def save_weights(network: nn.Module, path: Path, info: WeightsInfo) -> None:
     metadata |= {key: json.dumps(dict(value)) for key, value in vars(info).items()}
     tensors = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(save(tensors, metadata))
-    temporary.rename(path)
+    write_whole(path, save(tensors, metadata))
 
 
 def load_branch(branch: Branch, name: str, source: str | Path) -> WeightsInfo:

@@ -1,0 +1,56 @@
+"""Predictions of ``xecg predict`` as a table per test set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from torch import Tensor
+
+from xecg.files import write_table
+
+INDEX_COLUMNS = ("record", "lead", "start_s")
+
+
+class PredictionWriter(BasePredictionWriter):
+    """Writes ``predictions_<test set>.csv``: a row per window, in the order of the test set.
+
+    Columns are where the window is from (record, lead, start in seconds) and each number that the
+    task's ``collect`` gives for a window; outputs per sample are too many for a table and are left
+    out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(write_interval="epoch")
+
+    def write_on_epoch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        predictions: Sequence[Any],
+        batch_indices: Sequence[Any],
+    ) -> None:
+        """Write one table per test set into the run's folder."""
+        del pl_module, batch_indices
+        loaders = trainer.predict_dataloaders
+        several = isinstance(loaders, list)
+        batches = predictions if several and len(loaders) > 1 else [predictions]
+        for loader, parts in zip(loaders if several else [loaders], batches, strict=True):
+            dataset = loader.dataset
+            windows = np.concatenate([part["window"].cpu().numpy() for part in parts])
+            columns = {name: dataset.column(name)[windows] for name in INDEX_COLUMNS}
+            for name in parts[0].keys() - {"window"}:
+                columns |= _columns(name, [part[name] for part in parts])
+            path = Path(trainer.default_root_dir) / f"predictions_{dataset.name}.csv"
+            write_table(path, columns)
+
+
+def _columns(name: str, parts: Sequence[Tensor]) -> dict[str, Any]:
+    values = np.concatenate([part.float().cpu().numpy() for part in parts])
+    if values.ndim == 1:
+        return {name: values}
+    if values.shape[1] > 8:  # per sample, not per window
+        return {}
+    return {f"{name}_{column}": values[:, column] for column in range(values.shape[1])}

@@ -1,0 +1,46 @@
+"""The command ``xecg``: verbs on runs through Lightning, verbs on files without importing it."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from xecg.errors import XECGError
+
+RUN_VERBS = {
+    "fit": "train, then test the best checkpoint",
+    "validate": "evaluate a checkpoint on the validation split",
+    "test": "evaluate a checkpoint on the test sets",
+    "predict": "write a checkpoint's predictions for the test sets",
+}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status (0 done, 1 an error that was explained)."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    try:
+        if arguments and arguments[0] in RUN_VERBS:
+            from xecg.lightning_cli import run  # Lightning and torch take seconds to import
+
+            return run(arguments)
+        parsed = _parser().parse_args(arguments)
+        return int(parsed.run(parsed))
+    except XECGError as error:
+        print(f"xecg: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("xecg: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    from xecg.data.verbs import add_data_parser
+
+    parser = argparse.ArgumentParser(
+        prog="xecg",
+        description="Interpretable ECG deep learning: train, explain, use the two-branch network.",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for name, purpose in RUN_VERBS.items():
+        verbs.add_parser(name, help=f"{purpose} (xecg {name} --help)")
+    add_data_parser(verbs)
+    return parser

@@ -1,0 +1,105 @@
+"""Random changes that leave the labels true, drawn for a whole batch at once."""
+
+from dataclasses import dataclass
+from math import tau
+
+import torch
+from torch import Tensor
+
+from xecg.errors import ConfigError
+from xecg.signal.waves import NOT_ANNOTATED
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is varied in training; any of it is switched off by 0.
+
+    Sizes are relative to a window's range, since windows are scaled to [0, 1]; after all changes
+    the windows are scaled to [0, 1] again.
+
+    Args:
+        polarity: Probability of turning a window upside down (exchanged electrodes, other leads).
+        amplitude: Largest relative swing of the gain within a window (breathing).
+        noise: Largest standard deviation of added white noise.
+        wander: Largest amplitude of each of three added baseline oscillations of 0.05-0.7 Hz.
+        time_shift_s: Largest shift in seconds; the gap is filled with the edge's value.
+    """
+
+    polarity: float = 0.2
+    amplitude: float = 0.2
+    noise: float = 0.03
+    wander: float = 0.1
+    time_shift_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 0 or (name in ("polarity", "amplitude") and value > 1):
+                raise ConfigError(f"augmentation.{name} must be within its range; found {value}")
+
+    def __call__(
+        self,
+        signals: Tensor,
+        codes: Tensor | None,
+        sampling_rate: float,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Changed copies of a batch.
+
+        Args:
+            signals: Windows ``(batch, 1, time)`` in [0, 1].
+            codes: Labels per sample ``(batch, time)``, uint8, that a shift has to move along.
+            sampling_rate: Of the windows, in Hz.
+            generator: The source of all randomness, on the CPU.
+        """
+        draw = _Draw(signals, generator)
+        if self.time_shift_s > 0:
+            signals, codes = self._shift(signals, codes, sampling_rate, draw)
+        time = torch.arange(signals.shape[-1], device=signals.device) / sampling_rate
+        if self.amplitude > 0:
+            middle = signals.mean(dim=-1, keepdim=True)
+            gain = 1 + draw.uniform(0, self.amplitude) * draw.oscillation(time, 0.1, 0.5)
+            signals = middle + (signals - middle) * gain
+        if self.wander > 0:
+            for _ in range(3):
+                wave = draw.oscillation(time, 0.05, 0.7)
+                signals = signals + draw.uniform(0, self.wander) * wave
+        if self.noise > 0:
+            signals = signals + draw.uniform(0, self.noise) * draw.normal(signals.shape[-1])
+        if self.polarity > 0:
+            upside_down = draw.uniform(0, 1) < self.polarity
+            signals = torch.where(upside_down, -signals, signals)
+        return _scale(signals), codes
+
+    def _shift(
+        self, signals: Tensor, codes: Tensor | None, sampling_rate: float, draw: "_Draw"
+    ) -> tuple[Tensor, Tensor | None]:
+        length = signals.shape[-1]
+        shift = draw.uniform(-1, 1) * self.time_shift_s * sampling_rate
+        source = torch.arange(length, device=signals.device) - shift.round().long()
+        inside = source.clamp(0, length - 1)
+        if codes is not None:
+            moved = codes.gather(-1, inside[:, 0])
+            codes = moved.masked_fill((source != inside)[:, 0], NOT_ANNOTATED)
+        return signals.gather(-1, inside), codes
+
+
+class _Draw:
+    """Random numbers of shape ``(batch, 1, 1)`` or ``(batch, 1, time)`` for one batch."""
+
+    def __init__(self, like: Tensor, generator: torch.Generator) -> None:
+        self.batch, self.device, self.generator = like.shape[0], like.device, generator
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        values = torch.rand(self.batch, 1, 1, generator=self.generator)
+        return (low + (high - low) * values).to(self.device)
+
+    def normal(self, time: int) -> Tensor:
+        return torch.randn(self.batch, 1, time, generator=self.generator).to(self.device)
+
+    def oscillation(self, time: Tensor, low_hz: float, high_hz: float) -> Tensor:
+        return torch.sin(tau * (self.uniform(low_hz, high_hz) * time + self.uniform(0, 1)))
+
+
+def _scale(signals: Tensor) -> Tensor:
+    low, high = signals.aminmax(dim=-1, keepdim=True)
+    return (signals - low) / (high - low).clamp_min(torch.finfo(signals.dtype).tiny)

@@ -1,0 +1,151 @@
+"""Windows of prepared stores as batches: what each task asks of a window."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from xecg.data.store import Store
+from xecg.errors import DataError
+from xecg.signal.waves import NOT_ANNOTATED, OTHER, P
+
+
+class Batch(NamedTuple):
+    """What a task's step receives.
+
+    Args:
+        signal: ``(batch, 1, time)`` float32 in [0, 1].
+        target: What the task is to say of the windows; see the task's ``*_target`` below.
+        window: ``(batch,)`` int64, position in the dataset.
+    """
+
+    signal: Tensor
+    target: Tensor
+    window: Tensor
+
+
+Target = Callable[[Store, NDArray[np.int64]], NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of one store."""
+
+    store: Store
+    rows: NDArray[np.int64]
+
+
+class WindowDataset(Dataset[Batch]):
+    """Windows out of one or several stores, fetched a batch at a time.
+
+    Args:
+        parts: Rows of stores; positions count through the parts in their order.
+        target: Makes the target of rows of one store.
+        name: What results call it.
+
+    Raises:
+        DataError: If there is no window at all.
+    """
+
+    def __init__(self, parts: Sequence[Part], target: Target, name: str) -> None:
+        if not any(len(part.rows) for part in parts):
+            stores = ", ".join(str(part.store.path) for part in parts) or "no store"
+            raise DataError(f"{name}: no window of {stores} can be used for this task and split")
+        self.name = name
+        self.parts = tuple(parts)
+        self.target = target
+        self.ends = np.cumsum([len(part.rows) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, position: int) -> Batch:
+        return self.__getitems__([position])
+
+    def __getitems__(self, positions: Sequence[int]) -> Batch:
+        """One batch of the windows at ``positions``, in that order."""
+        asked = np.asarray(positions)
+        signals: list[NDArray[np.float32]] = []
+        targets: list[NDArray[np.generic]] = []
+        order: list[NDArray[np.int64]] = []
+        for number, rows_at in self._by_part(asked):
+            store = self.parts[number].store
+            rows = self._rows(number, asked[rows_at])
+            signals.append(store.signals[rows])
+            targets.append(self.target(store, rows))
+            order.append(rows_at)
+        back = np.argsort(np.concatenate(order), kind="stable")
+        return Batch(
+            torch.from_numpy(np.concatenate(signals)[back][:, None]),
+            torch.from_numpy(np.concatenate(targets)[back]),
+            torch.from_numpy(asked.astype(np.int64)),
+        )
+
+    def targets(self) -> NDArray[np.generic]:
+        """The target of every window, in order."""
+        return np.concatenate([self.target(part.store, part.rows) for part in self.parts])
+
+    def column(self, name: str) -> NDArray[np.generic]:
+        """A column of the stores' index for every window, in order."""
+        return np.concatenate([getattr(part.store.index, name)[part.rows] for part in self.parts])
+
+    def groups(self) -> NDArray[np.int64]:
+        """A number per window, the same for windows of one person (or record): ``(n,)``."""
+        names = [
+            np.char.add(f"{number}/", part.store.index.group[part.rows].astype(str))
+            for number, part in enumerate(self.parts)
+        ]
+        numbers: NDArray[np.int64] = np.unique(np.concatenate(names), return_inverse=True)[1]
+        return numbers
+
+    def r_peaks(self, position: int) -> NDArray[np.int32]:
+        """R peaks of a window, in samples from its start."""
+        number = int(np.searchsorted(self.ends, position, side="right"))
+        row = self._rows(number, np.asarray([position]))[0]
+        return self.parts[number].store.r_peaks(int(row))
+
+    def _rows(self, number: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        start = self.ends[number] - len(self.parts[number].rows)
+        return self.parts[number].rows[positions - start]
+
+    def _by_part(self, positions: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+        numbers = np.searchsorted(self.ends, positions, side="right")
+        return [(int(number), np.flatnonzero(numbers == number)) for number in np.unique(numbers)]
+
+
+def af_target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """1 for AF, 0 for anything else: ``(n,)``."""
+    return store.index.af[rows].astype(np.int64)
+
+
+def rr_target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """RMSSD and SDNN in ms: ``(n, 2)``."""
+    index = store.index
+    return np.stack([index.rmssd_ms[rows], index.sdnn_ms[rows]], axis=1).astype(np.float32)
+
+
+def p_wave_target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Per sample 1 in a P wave, 0 outside, 255 where nobody annotated: ``(n, time)``.
+
+    A window in AF has no P wave anywhere, annotated or not.
+
+    Raises:
+        DataError: If a window in AF carries an annotated P wave.
+    """
+    target = np.full((len(rows), store.signals.shape[1]), NOT_ANNOTATED, dtype=np.uint8)
+    mask_rows = store.index.wave_row[rows]
+    annotated = mask_rows >= 0
+    codes = store.waves[mask_rows[annotated]]
+    target[annotated] = np.where(codes == NOT_ANNOTATED, NOT_ANNOTATED, codes == P)
+    in_af = store.index.af[rows] == 1
+    labelled = rows[in_af & (target == P).any(axis=1)]
+    if len(labelled):
+        records = ", ".join(sorted(set(store.index.record[labelled].astype(str))))
+        raise DataError(f"{store.path}: P waves are annotated in AF, in record {records}")
+    target[in_af] = OTHER
+    return target

@@ -1,0 +1,65 @@
+"""One branch with the head of its pre-training task."""
+
+from math import nan
+
+import torch
+from torch import Tensor, nn
+
+from xecg.networks.branch import build_branch
+from xecg.networks.heads import PooledHead, StepHead
+
+
+class PWaveNetwork(nn.Module):
+    """Morphology branch and a logit per sample.
+
+    Its branch stands under ``branches.morphology``, as in the two-branch network, so that one
+    way of loading serves both.
+    """
+
+    def __init__(self, channels: int = 32, dropout: float = 0.1) -> None:
+        super().__init__()
+        branch = build_branch("morphology", channels, dropout)
+        self.branches = nn.ModuleDict({"morphology": branch})
+        self.head = StepHead(branch.channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """P-wave logits ``(batch, time)`` for windows ``(batch, 1, time)`` in [0, 1]."""
+        return self.head(self.branches["morphology"](x), x.shape[-1])  # type: ignore[no-any-return]
+
+
+class RRNetwork(nn.Module):
+    """Rhythm branch and two numbers a window: log RMSSD and log SDNN.
+
+    The head predicts standardised values; their mean and standard deviation on the training split
+    are buffers, so that the weights alone give milliseconds.
+    """
+
+    measures = ("rmssd", "sdnn")
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int = 32, dropout: float = 0.1, hidden: int = 64) -> None:
+        super().__init__()
+        branch = build_branch("rhythm", channels, dropout)
+        self.branches = nn.ModuleDict({"rhythm": branch})
+        self.head = PooledHead(branch.channels, len(self.measures), hidden)
+        self.register_buffer("mean", torch.full((len(self.measures),), nan))
+        self.register_buffer("std", torch.full((len(self.measures),), nan))
+
+    def standardise_by(self, targets_ms: Tensor) -> None:
+        """Take mean and standard deviation of the logarithms of ``(n, 2)`` measures in ms."""
+        logs = targets_ms.double().log()
+        self.mean.copy_(logs.mean(dim=0))
+        self.std.copy_(logs.std(dim=0))
+
+    def standardised(self, targets_ms: Tensor) -> Tensor:
+        """Measures in ms ``(batch, 2)`` as the head is to predict them."""
+        return (targets_ms.log() - self.mean) / self.std
+
+    def milliseconds(self, standardised: Tensor) -> Tensor:
+        """The head's output ``(batch, 2)`` in ms."""
+        return (standardised * self.std + self.mean).exp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardised log measures ``(batch, 2)`` for windows ``(batch, 1, time)`` in [0, 1]."""
+        return self.head(self.branches["rhythm"](x))  # type: ignore[no-any-return]

@@ -1,0 +1,115 @@
+"""AF against non-AF, per branch and fused."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from xecg.metrics.classification import af_metrics, classification_report
+from xecg.networks.branch import BRANCHES
+from xecg.networks.xecgarch import N_CLASSES, XECGArch, fuse
+from xecg.tasks.base import Report, Task, adamw
+
+FUSED = "fused"
+
+
+class AFClassifier(Task):
+    """Fine-tuning of the two-branch network on AF against non-AF.
+
+    The loss is the sum of the branches' cross-entropies: since they share nothing, each trains as
+    if alone. Zannini et al., Sci Rep 2026; Goettling et al., Sci Rep 2024.
+
+    Args:
+        morphology_weights: Pre-trained morphology branch: a file, the name of released weights,
+            or null for training from scratch.
+        rhythm_weights: The same for the rhythm branch.
+        branches: Branches that the network has; leave one out to train the other alone.
+        channels: Width of the branches; must be that of the pre-trained weights.
+        dropout: Share of features that each block drops in training.
+        label_smoothing: Share of the target probability that goes to the other class.
+        optimizer: Made of all parameters.
+        lr_scheduler: Stepped once an epoch.
+
+    Raises:
+        WeightsError: If the weights of a branch do not fit it.
+        NetworkError: If a branch does not exist.
+    """
+
+    network: XECGArch
+
+    def __init__(
+        self,
+        morphology_weights: str | None = None,
+        rhythm_weights: str | None = None,
+        branches: tuple[str, ...] = tuple(BRANCHES),
+        channels: int = 32,
+        dropout: float = 0.1,
+        label_smoothing: float = 0.0,
+        optimizer: OptimizerCallable = adamw,
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        weights = {"morphology": morphology_weights, "rhythm": rhythm_weights}
+        chosen = {name: weights.get(name) for name in branches}
+        super().__init__(
+            XECGArch.build(branches, channels, dropout), chosen, optimizer, lr_scheduler
+        )
+        self.label_smoothing = label_smoothing
+        self.validation_metrics = nn.ModuleDict(
+            {name: af_metrics(prefix=f"validation/{name}/") for name in (*branches, FUSED)}
+        )
+        self.class_losses = nn.ModuleList([MeanMetric() for _ in range(N_CLASSES)])
+
+    def loss(self, batch: Any) -> Tensor:
+        """Sum over branches of the cross-entropy; logs it per branch."""
+        losses = {
+            name: F.cross_entropy(logits, batch.target, label_smoothing=self.label_smoothing)
+            for name, logits in self(batch.signal).items()
+        }
+        for name, loss in losses.items():
+            self.log(f"train/{name}/loss", loss, on_step=False, on_epoch=True)
+        return torch.stack(list(losses.values())).sum()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Metrics per branch and fused, and the loss with both classes counting alike."""
+        del batch_idx
+        logits = self(batch.signal)
+        for name, probability in _p_af(logits).items():
+            self.validation_metrics[name].update(probability, batch.target)
+        losses = sum(F.cross_entropy(z, batch.target, reduction="none") for z in logits.values())
+        for label, mean in enumerate(self.class_losses):
+            mean.update(losses[batch.target == label])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics; training is balanced, so the loss to select by is balanced as well."""
+        for metrics in self.validation_metrics.values():
+            self.log_dict(metrics.compute())
+            metrics.reset()
+        seen = [mean for mean in self.class_losses if mean.update_called]
+        loss = torch.stack([mean.compute() for mean in seen]).nanmean()
+        for mean in self.class_losses:
+            mean.reset()
+        self.log("validation/loss", loss, prog_bar=True)
+
+    def collect(self, batch: Any) -> dict[str, Tensor]:
+        """P(AF) per branch and fused, and the label."""
+        return {**_p_af(self(batch.signal)), "target": batch.target}
+
+    def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
+        """Classification metrics per branch and fused."""
+        target = collected["target"]
+        return {
+            name: classification_report(p_af, target, groups)
+            for name, p_af in collected.items()
+            if name != "target"
+        }
+
+
+def _p_af(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    branches = {name: z.float().softmax(dim=-1)[:, 1] for name, z in logits.items()}
+    return {**branches, FUSED: fuse(logits)[:, 1]}

@@ -1,0 +1,100 @@
+"""Pre-training of the rhythm branch: how much do the RR intervals of a window vary?"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from xecg.errors import ConfigError
+from xecg.metrics.regression import regression_report, rr_metrics
+from xecg.networks.single_branch import RRNetwork
+from xecg.tasks.base import Report, Task, adamw
+
+
+class RRVariability(Task):
+    """Regression of log RMSSD and log SDNN, standardised on the training split.
+
+    Logarithms, because both measures are spread over two decades and skewed (Task Force 1996);
+    Huber loss, because some R peaks of the labels are wrong.
+
+    Args:
+        rhythm_weights: Weights to start from: a file, the name of released weights, or null.
+        channels: Width of the branch.
+        dropout: Share of features that each block drops in training.
+        optimizer: Made of all parameters.
+        lr_scheduler: Stepped once an epoch.
+    """
+
+    network: RRNetwork
+
+    def __init__(
+        self,
+        rhythm_weights: str | None = None,
+        channels: int = 32,
+        dropout: float = 0.1,
+        optimizer: OptimizerCallable = adamw,
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__(
+            RRNetwork(channels, dropout), {"rhythm": rhythm_weights}, optimizer, lr_scheduler
+        )
+        self.validation_metrics = nn.ModuleDict(
+            {name: rr_metrics(prefix=f"validation/{name}/") for name in self.network.measures}
+        )
+        self.validation_loss = MeanMetric()
+
+    def on_fit_start(self) -> None:
+        """Take the scale of the targets from the training split.
+
+        Raises:
+            ConfigError: If the training data cannot tell its targets.
+        """
+        self.trainer.fit_loop.setup_data()
+        dataset = getattr(self.trainer.train_dataloader, "dataset", None)
+        if not hasattr(dataset, "targets"):
+            raise ConfigError(
+                "RRVariability standardises its targets on the training split: the training "
+                "dataset needs a method targets() that returns RMSSD and SDNN in ms, (n, 2)"
+            )
+        self.network.standardise_by(torch.as_tensor(np.asarray(dataset.targets())))
+
+    def loss(self, batch: Any) -> Tensor:
+        """Huber loss in standard deviations."""
+        return F.smooth_l1_loss(self(batch.signal).float(), self.network.standardised(batch.target))
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Errors in ms."""
+        del batch_idx
+        self.validation_loss.update(self.loss(batch), len(batch.target))
+        predicted = self._milliseconds(batch)
+        for column, metrics in enumerate(self.validation_metrics.values()):
+            metrics.update(predicted[:, column].contiguous(), batch.target[:, column].contiguous())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss and errors."""
+        for metrics in self.validation_metrics.values():
+            self.log_dict(metrics.compute())
+            metrics.reset()
+        self.log("validation/loss", self.validation_loss.compute(), prog_bar=True)
+        self.validation_loss.reset()
+
+    def collect(self, batch: Any) -> dict[str, Tensor]:
+        """Predicted and true measures in ms, ``(batch, 2)``."""
+        return {"predicted_ms": self._milliseconds(batch), "target_ms": batch.target}
+
+    def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
+        """MAE in ms, R² and Pearson's r of each measure."""
+        predicted, target = collected["predicted_ms"], collected["target_ms"]
+        return {
+            name: regression_report(predicted[:, column], target[:, column], groups)
+            for column, name in enumerate(self.network.measures)
+        }
+
+    def _milliseconds(self, batch: Any) -> Tensor:
+        return self.network.milliseconds(self(batch.signal).float())
