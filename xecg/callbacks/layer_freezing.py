@@ -1,0 +1,147 @@
+"""Freezing the first blocks of branches while the rest is fine-tuned."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol, cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from xecg.callbacks.freezing_schedule import FreezingSchedule, Progression, Stage, Stages
+from xecg.errors import ConfigError
+
+
+class _Branch(Protocol):
+    """A branch, as far as freezing is concerned."""
+
+    @property
+    def blocks(self) -> Iterable[nn.Module]:
+        """Blocks from the input on."""
+
+
+class LayerFreezing(Callback):
+    """Freeze the first blocks of each branch, counted from the input.
+
+    A frozen block gets no gradient, keeps its batch statistics and normalises by them, in training
+    as in evaluation: its parameters and buffers stay bit-identical. The task offers its branches
+    as ``branches``, a mapping of names to modules with ``blocks``. Optimizers are never touched:
+    give them all parameters; those without a gradient are neither moved nor decayed.
+
+    One depth throughout works with every strategy. A depth that changes needs, on several
+    processes, a strategy that looks for unused parameters, because
+    ``DistributedDataParallel`` waits for the gradient of every parameter that was trainable when
+    it was set up: ``ddp_find_unused_parameters_true``.
+
+    Args:
+        frozen_layers: Blocks frozen throughout: one number for all branches, or a number per
+            branch (a branch that is not named is not frozen).
+        schedule: Instead, a list of stages over epochs, or a depth that moves by some blocks every
+            few epochs.
+
+    Raises:
+        ConfigError: Not exactly one of the two is given, or the schedule contradicts itself.
+    """
+
+    def __init__(
+        self,
+        frozen_layers: int | dict[str, int] | None = None,
+        schedule: list[Stage] | Progression | None = None,
+    ) -> None:
+        super().__init__()
+        self._n_blocks: dict[str, int] = {}
+        self.schedule: FreezingSchedule
+        if schedule is None and frozen_layers is not None:
+            self.schedule = Stages([Stage(0, frozen_layers)])
+        elif schedule is not None and frozen_layers is None:
+            self.schedule = schedule if isinstance(schedule, Progression) else Stages(schedule)
+        else:
+            raise ConfigError(
+                "either frozen_layers or schedule must be given, the other one null; "
+                f"found frozen_layers={frozen_layers}, schedule={schedule}"
+            )
+
+    def depth_at(self, epoch: int) -> dict[str, int]:
+        """Number of frozen blocks of each branch of the task in ``epoch``."""
+        return self.schedule.depth_at(epoch, self._n_blocks)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Check the schedule against the branches.
+
+        Raises:
+            ConfigError: A branch is unknown or a depth impossible.
+        """
+        if stage != "fit":
+            return
+        branches = _branches(pl_module)
+        self._n_blocks = {name: len(list(branch.blocks)) for name, branch in branches.items()}
+        self.schedule.check(self._n_blocks)
+        if self.schedule.constant:
+            # Before DistributedDataParallel lists the parameters whose gradients it waits for.
+            for block, frozen in self._scheduled(pl_module, epoch=0):
+                block.requires_grad_(not frozen)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Check that the strategy bears a depth that changes.
+
+        Raises:
+            ConfigError: The strategy would wait for gradients of frozen parameters.
+        """
+        if self.schedule.constant or trainer.world_size == 1:
+            return
+        wrapped = trainer.model
+        if not isinstance(wrapped, DistributedDataParallel):
+            found = type(trainer.strategy).__name__
+        elif wrapped.static_graph:
+            found = "static_graph=True"
+        elif not wrapped.find_unused_parameters:
+            found = "find_unused_parameters=False"
+        else:
+            return
+        raise ConfigError(
+            "on several processes, a frozen depth that changes needs "
+            f"trainer.strategy=ddp_find_unused_parameters_true; found {found}"
+        )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze; a run resumed inside an epoch skips the start of that epoch."""
+        self._apply(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze what the schedule says for the epoch."""
+        self._apply(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the depth of each branch; at the end, which a resumed epoch has too."""
+        for name, depth in self.depth_at(trainer.current_epoch).items():
+            pl_module.log(f"frozen_layers/{name}", float(depth), sync_dist=True)
+
+    def _scheduled(
+        self, pl_module: LightningModule, epoch: int
+    ) -> Iterator[tuple[nn.Module, bool]]:
+        """Every block, and whether it is frozen in ``epoch``."""
+        branches = _branches(pl_module)
+        for name, depth in self.depth_at(epoch).items():
+            for number, block in enumerate(branches[name].blocks, start=1):
+                yield block, number <= depth
+
+    def _apply(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for block, frozen in self._scheduled(pl_module, trainer.current_epoch):
+            _set_frozen(block, frozen)
+
+
+def _branches(pl_module: LightningModule) -> Mapping[str, _Branch]:
+    branches = getattr(pl_module, "branches", None)
+    if not isinstance(branches, nn.ModuleDict | Mapping) or not branches:
+        raise ConfigError(
+            "LayerFreezing needs a task with `branches`, a mapping of names to branches; "
+            f"found {type(pl_module).__name__} without"
+        )
+    return cast(Mapping[str, _Branch], branches)
+
+
+def _set_frozen(block: nn.Module, frozen: bool) -> None:
+    block.requires_grad_(not frozen)
+    block.train(not frozen)  # frozen: normalise by the running statistics, and leave them
+    if frozen:
+        for parameter in block.parameters():
+            parameter.grad = None  # a stale gradient would still move and decay the parameter
