@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from fractions import Fraction
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal as dsp
 
 from xecg.errors import ConfigError, RecordError
+from xecg.signal.filters import limit_band, resample, resampled_length, resampling_ratio
 
 INPUT_RATES_HZ = (100.0, 1000.0)
 """Lowest and highest sampling rate of a recording."""
 
 OUTPUT_RATES_HZ = (50.0, 1000.0)
 """Lowest and highest sampling rate after resampling."""
-
-FILTER_ORDER = 3
-"""Order of the Butterworth filter at each band edge; run forwards and backwards, so -6 dB there
-and twice the slope, without a shift in time."""
-
-# Mirrored at both ends, by as much as a 0.5 Hz filter remembers. On cuts of MIT-BIH records this
-# leaves a third of the error at the edges that SciPy's default (odd, 21 samples) leaves: a cut
-# within a QRS complex is not turned into a step.
-_PADDING_S = 2.0
-_LARGEST_RESAMPLING_FACTOR = 5000
-_HALF_ZEROS = 10  # zero crossings on each side of the resampling filter, as SciPy's default
 
 
 @dataclass(frozen=True)
@@ -109,17 +96,16 @@ class Preprocessing:
 
     def resampled_length(self, n_samples: int, sampling_rate: float) -> int:
         """Samples that `n_samples` at `sampling_rate` Hz become: the next whole number above."""
-        ratio = _resampling_ratio(sampling_rate, self.sampling_rate)
-        return -(-n_samples * ratio.numerator // ratio.denominator)
+        return resampled_length(n_samples, resampling_ratio(sampling_rate, self.sampling_rate))
 
     def filter_and_resample(
         self, signal: NDArray[np.floating], sampling_rate: float
     ) -> NDArray[np.float32]:
         """Limit the band, then change the sampling rate; neither shifts the ECG in time.
 
-        A Butterworth filter of order `FILTER_ORDER` at each edge, as second-order sections, runs
-        forwards and backwards; the ends are mirrored before. Polyphase resampling with its own
-        low-pass filter follows.
+        A Butterworth filter of order 3 at each edge, as second-order sections, runs forwards and
+        backwards over the lead with mirrored ends. Polyphase resampling with its own low-pass
+        filter follows.
 
         Args:
             signal: (time,), without missing samples.
@@ -132,18 +118,11 @@ class Preprocessing:
             RecordError: Sampling rate out of range, missing samples, wrong shape.
         """
         _check_input(signal, sampling_rate)
-        filtered = self._limit_band(np.asarray(signal, dtype=np.float64), sampling_rate)
-        return _resample(filtered, _resampling_ratio(sampling_rate, self.sampling_rate))
-
-    def _limit_band(self, signal: NDArray[np.float64], sampling_rate: float) -> NDArray[np.float64]:
-        sections = _band_limit(self.low_hz, self.high_hz, sampling_rate)
-        if sections is None:
-            return signal
-        padding = min(round(_PADDING_S * sampling_rate), len(signal) - 1)
-        filtered: NDArray[np.float64] = dsp.sosfiltfilt(
-            sections, signal, padtype="even", padlen=padding
+        limited = limit_band(
+            np.asarray(signal, dtype=np.float64), sampling_rate, self.low_hz, self.high_hz
         )
-        return filtered
+        ratio = resampling_ratio(sampling_rate, self.sampling_rate)
+        return resample(limited, ratio).astype(np.float32)
 
     def scale(self, windows: NDArray[np.floating]) -> NDArray[np.float32]:
         """Scale each window by itself: its smallest sample to 0, its largest to 1, exactly.
@@ -160,7 +139,7 @@ class Preprocessing:
             return signals
         lowest = signals.min(axis=-1, keepdims=True)
         span = signals.max(axis=-1, keepdims=True) - lowest
-        scaled: NDArray[np.float32] = (signals - lowest) / np.where(span > 0, span, 1)
+        scaled: NDArray[np.float32] = (signals - lowest) / np.where(span > 0, span, np.float32(1))
         return scaled
 
 
@@ -198,46 +177,3 @@ def _check_input(signal: NDArray[np.floating], sampling_rate: float) -> None:
             "infinite; a filter would spread them over the record. Bridge them first, as "
             "xecg.signal.windows.cut_windows does."
         )
-
-
-@lru_cache(maxsize=64)
-def _band_limit(
-    low_hz: float | None, high_hz: float | None, sampling_rate: float
-) -> NDArray[np.float64] | None:
-    """Second-order sections of the band limit, None where there is none."""
-    high = high_hz if high_hz is not None and high_hz < sampling_rate / 2 else None
-    if low_hz is None and high is None:
-        return None
-    kind = "lowpass" if low_hz is None else "highpass" if high is None else "bandpass"
-    edges = [edge for edge in (low_hz, high) if edge is not None]
-    sections: NDArray[np.float64] = dsp.butter(
-        FILTER_ORDER, np.squeeze(edges), kind, output="sos", fs=sampling_rate
-    )
-    return sections
-
-
-@lru_cache(maxsize=64)
-def _resampling_ratio(rate_from: float, rate_to: float) -> Fraction:
-    # by way of text, so that 257.5 and 0.1 are what they look like
-    ratio = Fraction(str(rate_to)) / Fraction(str(rate_from))
-    return ratio.limit_denominator(_LARGEST_RESAMPLING_FACTOR)
-
-
-@lru_cache(maxsize=64)
-def _resampling_filter(up: int, down: int) -> NDArray[np.float64]:
-    """Low-pass filter of `scipy.signal.resample_poly`, designed once per ratio."""
-    factor = max(up, down)
-    coefficients: NDArray[np.float64] = dsp.firwin(
-        2 * _HALF_ZEROS * factor + 1, 1 / factor, window=("kaiser", 5.0)
-    )
-    return coefficients
-
-
-def _resample(signal: NDArray[np.float64], ratio: Fraction) -> NDArray[np.float32]:
-    if ratio == 1:
-        return signal.astype(np.float32)
-    up, down = ratio.numerator, ratio.denominator
-    resampled: NDArray[np.float64] = dsp.resample_poly(
-        signal, up, down, window=_resampling_filter(up, down), padtype="line"
-    )
-    return resampled.astype(np.float32)
