@@ -167,9 +167,9 @@ def _check_input(signal: NDArray[np.floating], sampling_rate: float) -> None:
         raise RecordError(
             f"Expected a sampling rate of {lowest:g} to {highest:g} Hz, found {sampling_rate} Hz."
         )
-    if signal.ndim != 1 or len(signal) == 0:
+    if signal.ndim != 1 or len(signal) < 2:
         raise RecordError(
-            f"Expected one lead of shape (time,) with samples in it, found shape {signal.shape}."
+            f"Expected one lead of shape (time,), two samples at least, found shape {signal.shape}."
         )
     if not np.isfinite(signal).all():
         raise RecordError(

@@ -36,8 +36,8 @@ def wave_codes(
 
     - A T wave (usual in the QT Database) or QRS complex without onset is marked from its peak,
       one without offset up to its peak; the part of unknown extent is OTHER.
-    - A P wave without onset or offset is not marked, as half a P wave would be a wrong example,
-      and OTHER would be one too: all between the annotations beside it is NOT_ANNOTATED.
+    - Half a P wave would be a wrong example, and OTHER would be one too: a P wave without onset
+      or offset is NOT_ANNOTATED, as far as the annotations beside it let it reach.
 
     Args:
         annotations: With samples at the rate of the codes.
@@ -95,7 +95,7 @@ def _waves(annotations: Annotations, n_samples: int) -> Iterator[tuple[int, int,
             continue
         has_onset, has_offset = before[1] == _ONSET, after[1] == _OFFSET
         if code == P and not (has_onset and has_offset):
-            yield NOT_ANNOTATED, before[0] + 1, after[0] - 1
+            yield NOT_ANNOTATED, before[0] + (not has_onset), after[0] - (not has_offset)
         else:
             first = before[0] if has_onset else peaks[0][0]
             yield code, first, after[0] if has_offset else peaks[-1][0]

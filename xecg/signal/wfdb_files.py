@@ -224,7 +224,7 @@ def _existing(file: Path) -> Path:
 def _state_of_files(header: Path) -> str:
     files = named_files(header)
     if not files:
-        return "It names no files."
+        return "It names no signals."
     states = [
         f"{file.name} ({'missing' if size is None else f'{size} bytes'})"
         for file, size in files.items()

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xecg.errors import RecordError
+from xecg.signal.heartbeats import MIN_BEATS, detect_r_peaks, rr_measures
+from xecg.signal.wfdb_files import read_annotations, read_recording
+
+RR_MS = st.lists(st.integers(300, 2000), min_size=MIN_BEATS - 1, max_size=40)
+
+
+def repeating_ecg(rate, duration_s=20, rr_s=0.8, first_s=0.4):
+    """One R peak and one T wave every `rr_s` seconds."""
+    time = np.arange(int(duration_s * rate)) / rate
+    phase = (time - first_s + rr_s / 2) % rr_s - rr_s / 2
+    r = np.exp(-0.5 * (phase / 0.012) ** 2)
+    return r + 0.2 * np.exp(-0.5 * ((phase - 0.25) / 0.04) ** 2)
+
+
+@pytest.mark.parametrize("rate", [100.0, 250.0, 257.5, 360.0, 1000.0])
+def test_peaks_are_found_where_they_are(rate):
+    peaks = detect_r_peaks(repeating_ecg(rate), rate)
+    truth = 0.4 + 0.8 * np.arange(25)
+    assert len(peaks) == 25
+    np.testing.assert_allclose(peaks / rate, truth, atol=0.02)
+    assert peaks.dtype == np.int64
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 199))
+def test_shifting_a_repeating_ecg_shifts_its_peaks(shift):
+    rate, inner = 250.0, slice(3, -3)
+    peaks = detect_r_peaks(repeating_ecg(rate), rate)[inner]
+    shifted = detect_r_peaks(repeating_ecg(rate, first_s=0.4 + shift / rate), rate)
+    assert np.isin(peaks + shift, shifted).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.floats(0.01, 100), st.floats(-10, 10))
+def test_peaks_do_not_depend_on_gain_or_offset(gain, offset):
+    ecg = repeating_ecg(250.0)
+    np.testing.assert_array_equal(
+        detect_r_peaks(gain * ecg + offset, 250.0), detect_r_peaks(ecg, 250.0)
+    )
+
+
+@pytest.mark.parametrize(
+    "signal",
+    [np.zeros(2500), np.full(2500, 3.3), np.full(2500, np.nan), np.zeros(0), np.arange(499.0)],
+    ids=["zeros", "constant", "missing", "empty", "short"],
+)
+def test_no_ecg_has_no_peaks(signal):
+    peaks = detect_r_peaks(signal, 250.0)
+    assert peaks.shape == (0,)
+    assert peaks.dtype == np.int64
+
+
+def test_no_peak_where_samples_are_missing_and_others_stay():
+    ecg = repeating_ecg(250.0)
+    everywhere = detect_r_peaks(ecg, 250.0)
+    ecg[2400:2600] = np.nan
+    np.testing.assert_array_equal(
+        detect_r_peaks(ecg, 250.0),
+        everywhere[(everywhere < 2400) | (everywhere >= 2600)],
+    )
+
+
+@pytest.mark.parametrize("signal", [np.zeros((2, 2500)), np.full(2500, np.inf)])
+def test_signals_that_are_no_lead_are_refused(signal):
+    with pytest.raises(RecordError, match="R peaks: expected one lead"):
+        detect_r_peaks(signal, 250.0)
+
+
+@given(st.integers(300, 2000), st.integers(MIN_BEATS, 40))
+def test_constant_rr_does_not_vary(rr_ms, n_beats):
+    measures = rr_measures(np.arange(n_beats) * rr_ms / 1000)
+    assert measures.n_beats == n_beats
+    assert measures.mean_rr_ms == pytest.approx(rr_ms)
+    assert measures.rmssd_ms == pytest.approx(0, abs=1e-6)
+    assert measures.sdnn_ms == pytest.approx(0, abs=1e-6)
+
+
+@given(RR_MS, st.floats(-100, 100), st.floats(0.5, 2))
+def test_measures_ignore_shift_and_scale_with_time(rr_ms, shift_s, factor):
+    beats = np.cumsum([0, *rr_ms]) / 1000
+    once, again = rr_measures(beats), rr_measures(factor * beats + shift_s)
+    for name in ("mean_rr_ms", "rmssd_ms", "sdnn_ms"):
+        expected = factor * getattr(once, name)
+        assert getattr(again, name) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_measures_by_hand():
+    # RR 800 900 800 1000: differences 100, -100, 200
+    measures = rr_measures(np.array([0, 0.8, 1.7, 2.5, 3.5]))
+    assert measures.mean_rr_ms == pytest.approx(875)
+    assert measures.rmssd_ms == pytest.approx(np.sqrt(60_000 / 3))
+    assert measures.sdnn_ms == pytest.approx(np.sqrt((75**2 + 25**2 + 75**2 + 125**2) / 3))
+
+
+@pytest.mark.parametrize("n_beats", range(MIN_BEATS))
+def test_too_few_beats_are_not_measured(n_beats):
+    measures = rr_measures(np.arange(n_beats) * 0.8)
+    assert measures.n_beats == n_beats
+    assert np.isnan([measures.mean_rr_ms, measures.rmssd_ms, measures.sdnn_ms]).all()
+
+
+@pytest.mark.parametrize("times", [[0, 1, 1], [0, 2, 1], [0, np.nan, 1]])
+def test_beats_out_of_order_are_refused(times):
+    with pytest.raises(RecordError, match="strictly ascending"):
+        rr_measures(np.array(times, dtype=float))
+
+
+def test_a_real_record_agrees_with_its_beats(real_database):
+    path = real_database("mitdb") / "100"
+    recording, annotations = read_recording(path), read_annotations(path, "atr")
+    beats = annotations.samples[np.isin(annotations.symbols, list("NAV"))]
+    peaks = detect_r_peaks(recording.lead(), recording.sampling_rate)
+    distance = np.abs(beats[:, np.newaxis] - peaks).min(axis=1) / 360
+    assert len(peaks) == len(beats) == 2273
+    assert (distance < 0.05).mean() > 0.999

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xecg.errors import RecordError
+from xecg.signal.recording import Recording
+
+
+def make(leads=("I", "II"), n_samples=500, **changes):
+    samples = np.arange(len(leads) * n_samples, dtype=np.float32).reshape(len(leads), n_samples)
+    values = {
+        "name": "r1",
+        "samples": samples,
+        "sampling_rate": 250.0,
+        "leads": tuple(leads),
+        "units": ("mV",) * len(leads),
+    }
+    return Recording(**(values | changes))
+
+
+def test_length_in_samples_and_seconds():
+    recording = make(n_samples=500)
+    assert recording.n_samples == 500
+    assert recording.duration_s == 2.0
+
+
+@pytest.mark.parametrize(
+    ("leads", "preferred"),
+    [
+        (("I", "II", "III"), "II"),
+        (("V5", "MLII"), "MLII"),
+        (("aVR", "I"), "I"),
+        (("V5", "ECG"), "V5"),
+        (("i", "ii"), "ii"),
+        (("MLII", "II"), "II"),
+    ],
+)
+def test_preferred_lead(leads, preferred):
+    assert leads[make(leads).choose_lead()] == preferred
+
+
+@given(st.permutations(["I", "II", "III", "aVR", "V1"]))
+def test_preference_does_not_depend_on_the_order_of_leads(leads):
+    assert leads[make(leads).choose_lead()] == "II"
+
+
+def test_lead_by_name_ignores_case_unless_both_occur():
+    assert make(("i", "ii")).choose_lead("II") == 1
+    assert make(("v1", "V1")).choose_lead("V1") == 1
+
+
+def test_lead_gives_its_samples():
+    recording = make(("I", "II"), n_samples=3)
+    np.testing.assert_array_equal(recording.lead("II"), [3, 4, 5])
+    np.testing.assert_array_equal(recording.lead("I"), [0, 1, 2])
+
+
+def test_missing_lead_names_those_that_exist():
+    with pytest.raises(RecordError, match=r"'r1' has no lead 'V2'.*I, II"):
+        make().choose_lead("V2")
+
+
+def test_samples_become_float32_and_sequences_tuples():
+    recording = make(samples=np.zeros((2, 9), dtype=np.int16), leads=["I", "II"])
+    assert recording.samples.dtype == np.float32
+    assert recording.leads == ("I", "II")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"samples": np.zeros(9)}, r"shape \(leads, time\)"),
+        ({"samples": np.zeros((2, 0))}, r"shape \(leads, time\)"),
+        ({"samples": np.zeros((2, 9), dtype=complex)}, "complex128"),
+        ({"samples": np.full((2, 9), np.inf)}, "infinite"),
+        ({"samples": np.zeros((3, 9))}, "3 leads"),
+        ({"units": ("mV",)}, "1 units"),
+        ({"leads": ("I", "I")}, "unique"),
+        ({"leads": ("I", "")}, "not empty"),
+        ({"sampling_rate": 0.0}, "positive sampling rate"),
+        ({"sampling_rate": float("nan")}, "positive sampling rate"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(RecordError, match=message):
+        make(**changes)
+
+
+def test_missing_samples_are_kept():
+    samples = np.array([[1.0, np.nan]])
+    assert np.isnan(make(("I",), samples=samples).samples[0, 1])
