@@ -26,7 +26,7 @@ thead tr:first-child th[colspan] { text-align: center }
 .first { border-left: 1px solid #c9cdd4 } .note { color: #565d68 }
 sup { position: absolute; line-height: 1 } nav { margin-top: 1.5rem }
 .wide { overflow-x: auto } img { display: block; max-width: 100%; height: auto; margin: 0 0 1rem }
-.failed { border-left: 4px solid #8f0058; padding-left: 1rem }
+.failed { border-left: 4px solid #7d0048; padding-left: 1rem }
 .failed ul { margin: 0 }
 @media print { body { padding: 0 } body > *, section > :not(img) { margin-left: 13.5mm }
                h1 { margin-top: 13.5mm } section { break-before: page; margin-left: 0 }

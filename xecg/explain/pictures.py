@@ -74,6 +74,12 @@ class ExplainedWindow:
                     f"Expected {self.signal.size} finite numbers for {name} in {where}, found "
                     f"shape {values.shape} with {np.isfinite(values).sum()} finite."
                 )
+        peaks = np.asarray(self.r_peaks)
+        if peaks.size and not 0 <= peaks.min() <= peaks.max() < self.signal.size:
+            raise DataError(
+                f"Expected R peaks in samples of {where}, 0 to {self.signal.size - 1}, found "
+                f"{peaks.min()} to {peaks.max()}."
+            )
 
     @property
     def duration_s(self) -> float:
@@ -187,12 +193,14 @@ class _WindowPlot:
         ecg_paper.draw_paper(axes, _MARGIN_MM, bottom, self.paper, self.strip)
         if self.trace.mm_per_mv is not None:
             ecg_paper.draw_calibration(axes, _MARGIN_MM + 3, baseline, self.trace.mm_per_mv)
-        xs = self.origin + np.arange(window.signal.size) * (MM_PER_S / window.sampling_rate)
+        mm_per_sample = MM_PER_S / window.sampling_rate
+        xs = self.origin + np.arange(window.signal.size) * mm_per_sample
         points = np.stack([xs, baseline + self.trace.heights_mm], axis=1)
         draw_trace(axes, points, display_relevance(window.relevance[branch], window.sampling_rate))
+        peaks = self.origin + np.asarray(window.r_peaks) * mm_per_sample
         axes.plot(
-            xs[window.r_peaks],
-            np.full(len(window.r_peaks), bottom + self.strip - 1.2),
+            peaks,
+            np.full(peaks.size, bottom + self.strip - 1.2),
             linestyle="none",
             marker="v",
             markersize=3,

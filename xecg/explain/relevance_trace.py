@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-COLOURS = ("#84929e", "#5679b5", "#6a3fa0", "#8f0058")  # slate, blue, violet, magenta
+COLOURS = ("#84929e", "#5679b5", "#7146ab", "#7d0048")  # slate, blue, violet, magenta
 
 _THIN_MM, _THICK_MM = 0.3, 0.9
 _LEVELS = 32

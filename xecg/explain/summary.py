@@ -6,6 +6,7 @@ or records. Where there is one window per record, a mean is the mean over record
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,9 +88,11 @@ def summarize(
         without a measured window has none.
 
     Raises:
-        DataError: The lengths disagree.
+        DataError: The lengths disagree, or there is another class.
     """
     rhythm = _column(classes, "classes", len(statistics))
+    if (unknown := rhythm >= len(CLASSES)).any():
+        raise DataError(f"Expected classes 0, 1 or negative, found {rhythm[unknown][0]}.")
     names = _column(groups, "groups", len(statistics))
     measures = _measures(statistics)
     rows: list[SummaryRow] = []
@@ -135,7 +138,7 @@ class _Means:
         self,
         keys: list[tuple[str, str]],
         values: FloatArray,
-        names: NDArray[np.generic],
+        names: NDArray[Any],
         branch: str,
     ) -> None:
         self.keys, self.branch = keys, branch
@@ -194,7 +197,7 @@ def _predictions(correct: ArrayLike | None, n: int) -> list[tuple[str, NDArray[n
     return [("right", right), ("wrong", ~right)]
 
 
-def _column(values: ArrayLike, name: str, n: int) -> NDArray[np.generic]:
+def _column(values: ArrayLike, name: str, n: int) -> NDArray[Any]:
     column = np.asarray(values)
     if column.shape != (n,):
         raise DataError(f"Expected {name} of {n} windows, found shape {column.shape}.")

@@ -1,0 +1,192 @@
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection
+
+from xecg.errors import DataError
+from xecg.explain.pictures import ExplainedWindow, draw_page, draw_window, save_figure
+from xecg.explain.relevance_trace import relevance_colours
+
+RATE, TIME = 250.0, 2500
+PEAKS = np.arange(150, TIME, 210)
+
+
+def make_window(**changes):
+    times = np.arange(TIME)
+    beats = np.exp(-0.5 * ((times[:, None] - PEAKS) / 4) ** 2).sum(axis=1)
+    window = ExplainedWindow(
+        record="r<1>",
+        lead="II",
+        start_s=20.0,
+        signal=(1.2 * beats).astype(np.float32),
+        unit="mV",
+        sampling_rate=RATE,
+        r_peaks=PEAKS,
+        relevance={"morphology": np.roll(beats, -40), "rhythm": beats},
+        p_af={"fused": 0.031, "morphology": 0.02, "rhythm": 0.04},
+        predicted={"fused": "non-AF", "morphology": "non-AF", "rhythm": "AF"},
+    )
+    return dataclasses.replace(window, **changes)
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def traces(figure):
+    """The coloured lines of the two strips: what is neither grid nor colour bar."""
+    long = [c for c in figure.axes[0].collections if isinstance(c, LineCollection)]
+    return [
+        c
+        for c in long
+        if np.ptp(np.concatenate(c.get_segments())[:, 0]) == pytest.approx(25 * (TIME - 1) / RATE)
+    ]
+
+
+def test_ten_seconds_are_as_wide_as_a4_and_two_windows_fit_on_it():
+    figure = draw_page([make_window(), make_window(start_s=30.0)])
+    width, height = figure.get_size_inches() * 25.4
+    assert width == pytest.approx(297)
+    assert height <= 210
+
+
+def test_the_trace_is_25_mm_per_second_and_10_mm_per_mv():
+    morphology, rhythm = traces(draw_window(make_window()))
+    for trace in (morphology, rhythm):
+        points = np.concatenate(trace.get_segments())
+        assert np.ptp(points[:, 1]) == pytest.approx(12, abs=0.01)
+
+
+def test_the_baseline_lies_on_a_bold_line():
+    figure = draw_window(make_window(signal=make_window().signal + np.float32(0.37)))
+    bold = [c for c in figure.axes[0].collections if len(c.get_segments()) == 55 + 6]
+    levels = {
+        round(float(s[0, 1]), 3) for c in bold for s in c.get_segments() if s[0, 1] == s[1, 1]
+    }
+    assert len(bold) == 2
+    for trace in traces(figure):
+        baseline = np.median(np.concatenate(trace.get_segments())[:, 1])
+        assert round(float(baseline), 3) in levels
+
+
+def test_each_strip_is_coloured_by_its_own_branch():
+    figure = draw_window(make_window())
+    high = relevance_colours()(1.0)
+    left = 13.5 + 15
+    for trace, shift in zip(traces(figure), (-40, 0), strict=True):
+        hot = [
+            segment[:, 0].mean()
+            for segment, colour in zip(trace.get_segments(), trace.get_colors(), strict=True)
+            if np.allclose(colour, high)
+        ]
+        seconds = (np.array(hot) - left) / 25
+        expected = (PEAKS + shift) / RATE
+        assert len(hot) >= len(PEAKS) - 1
+        assert np.abs(seconds[:, None] - expected).min(axis=1).max() < 0.03
+
+
+def test_titles_name_record_lead_time_prediction_and_probabilities():
+    found = texts(draw_window(make_window()))
+    assert "r<1>" in found
+    assert "lead II   ·   20 to 30 s   ·   predicted non-AF   ·   p(AF) 0.03" in found
+    assert "Morphology branch" in found
+    assert "evidence for non-AF   ·   p(AF) 0.02" in found
+    assert "evidence for AF   ·   p(AF) 0.04" in found
+    assert [text for text in found if text.isdigit()] == [str(second) for second in range(20, 31)]
+
+
+def test_a_signal_in_mv_has_its_calibration_and_another_is_called_scaled():
+    in_mv, scaled = (texts(draw_window(make_window(unit=unit))) for unit in ("mV", "NU"))
+    assert in_mv.count("1 mV") == 2
+    assert any("10 mm/mV" in text for text in in_mv)
+    assert "1 mV" not in scaled
+    assert any("scaled" in text for text in scaled)
+    assert not any("mm/mV" in text for text in scaled)
+
+
+def test_r_peaks_are_marked_on_each_strip():
+    figure = draw_window(make_window())
+    marks = [line for line in figure.axes[0].lines if line.get_marker() == "v"]
+    assert len(marks) == 2
+    for line in marks:
+        assert line.get_xdata() == pytest.approx(13.5 + 15 + 25 * PEAKS / RATE)
+
+
+def test_a_branch_alone_without_relevance_peaks_or_prediction_can_be_drawn():
+    window = make_window(
+        relevance={"rhythm": np.zeros(TIME)}, r_peaks=np.array([]), p_af={}, predicted={}
+    )
+    figure = draw_window(window)
+    (trace,) = traces(figure)
+    assert np.allclose(trace.get_colors(), relevance_colours()(0.0))
+    assert "lead II   ·   20 to 30 s" in texts(figure)
+
+
+def test_windows_follow_from_top_to_bottom():
+    figure = draw_page([make_window(), make_window(start_s=30.0)])
+    heights = {t.get_text(): t.get_position()[1] for t in figure.axes[0].texts if t.get_text()}
+    assert heights["21"] > heights["39"]
+
+
+def test_drawing_leaves_pyplot_alone():
+    before = "matplotlib.pyplot" in sys.modules
+    draw_window(make_window())
+    assert ("matplotlib.pyplot" in sys.modules) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"signal": np.ones((1, TIME))}, r"signal \(time,\) in the window at 20 s of record r<1>"),
+        ({"signal": np.full(TIME, np.nan)}, "numbers for signal .* with 0 finite"),
+        ({"relevance": {}}, "at least one branch"),
+        ({"relevance": {"rhythm": np.ones(10)}}, r"numbers for rhythm .* shape \(10,\)"),
+        ({"sampling_rate": 0.0}, "sampling rate above 0"),
+        ({"r_peaks": np.array([3, TIME])}, "0 to 2499, found 3 to 2500"),
+    ],
+)
+def test_a_window_that_does_not_fit_is_refused(changes, message):
+    with pytest.raises(DataError, match=message):
+        make_window(**changes)
+
+
+def test_no_window_makes_no_page():
+    with pytest.raises(DataError, match="at least one window"):
+        draw_page([])
+
+
+@pytest.mark.parametrize(
+    ("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+)
+def test_figures_are_written_whole_and_the_same_each_time(tmp_path, ending, start):
+    first, again = (
+        save_figure(draw_window(make_window()), tmp_path / f"{name}.{ending}") for name in "ab"
+    )
+    assert first.read_bytes().startswith(start)
+    assert first.read_bytes() == again.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {first.name, again.name}
+
+
+def test_a_png_prints_in_true_size(tmp_path):
+    content = save_figure(draw_window(make_window()), tmp_path / "a.png").read_bytes()
+    pixels = int.from_bytes(content[16:20])
+    place = content.index(b"pHYs") + 4
+    assert pixels == 2970
+    assert pixels / int.from_bytes(content[place : place + 4]) == pytest.approx(0.297, rel=1e-3)
+
+
+def test_a_figure_replaces_a_file_only_when_asked(tmp_path):
+    figure, path = draw_window(make_window()), tmp_path / "a.png"
+    path.write_bytes(b"mine")
+    with pytest.raises(DataError, match=r"a\.png exists"):
+        save_figure(figure, path)
+    assert path.read_bytes() == b"mine"
+    save_figure(figure, path, overwrite=True)
+    assert path.read_bytes() != b"mine"
+
+
+def test_another_ending_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"\.png, \.svg, \.pdf, found .*a\.bmp"):
+        save_figure(draw_window(make_window()), tmp_path / "a.bmp")
