@@ -20,9 +20,14 @@ TIMEOUT_S = 60.0
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 _CHUNK = 1 << 16
 _PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE, _TOO_MANY_REQUESTS, _SERVER_ERRORS = 206, 416, 429, 500
+_NOT_THERE = (404, 410)
 
 OnBytes = Callable[[int], object]
 _Result = TypeVar("_Result")
+
+
+class NotThereError(DataError):
+    """A file that the server does not have."""
 
 
 class ChecksumError(DataError):
@@ -69,7 +74,8 @@ def download(
 
     Raises:
         ChecksumError: If the file does not match, and is not kept.
-        DataError: If the file cannot be had.
+        NotThereError: If the server does not have it.
+        DataError: If the file cannot be had for another reason.
     """
     if target.is_file():
         matches = sha256_of(target) == sha256
@@ -157,7 +163,8 @@ def _persistently(url: str, attempt: Callable[[], _Result]) -> _Result:
             return attempt()
         except urllib.error.HTTPError as error:
             if error.code < _SERVER_ERRORS and error.code != _TOO_MANY_REQUESTS:
-                raise DataError(
+                kind = NotThereError if error.code in _NOT_THERE else DataError
+                raise kind(
                     f"{url}: expected a file, the server answers {error.code} {error.reason}; "
                     "check the address in a browser"
                 ) from error

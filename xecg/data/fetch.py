@@ -22,12 +22,17 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from xecg.data.databases import DATABASES
-from xecg.data.download import ChecksumError, download, read_text
+from xecg.data.download import ChecksumError, NotThereError, download, read_text
 from xecg.errors import DataError
 
 # PhysioNet asks for few connections at a time.
 CONNECTIONS = 4
 CHECKSUM_LISTS = ("SHA256SUMS.txt", "SHA256SUMS")
+
+# What became of a file.
+MATCHES = "match their published checksums"
+DIFFERS = "differ from their published checksums, as known of this database, and are kept"
+ABSENT = "are in the list of checksums but not on the server, as known of this database"
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,14 @@ class Selection:
         archive: A zip file among them that is unpacked and removed; empty if there is none.
         unpacked: The folder that comes out of it.
         corrected: Patterns of files that the publishers changed after their checksums.
+        withdrawn: Patterns of files that the list of checksums has and the server may not.
     """
 
     files: tuple[str, ...]
     archive: str = ""
     unpacked: str = ""
     corrected: tuple[str, ...] = ()
+    withdrawn: tuple[str, ...] = ()
 
 
 SELECTIONS = {
@@ -52,9 +59,12 @@ SELECTIONS = {
         ("training2017.zip", "REFERENCE-v3.csv"), "training2017.zip", "training2017"
     ),
     "ludb": Selection(("RECORDS", "data/*")),
-    # 57 headers carry later signal names than the published checksums.
+    # 57 headers carry later signal names than the published checksums, and sel233.atr is listed
+    # but not there.
     "qtdb": Selection(
-        ("RECORDS", "sel*.hea", "sel*.dat", "sel*.atr", "sel*.q1c"), corrected=("sel*.hea",)
+        ("RECORDS", "sel*.hea", "sel*.dat", "sel*.atr", "sel*.q1c"),
+        corrected=("sel*.hea",),
+        withdrawn=("sel*.atr",),
     ),
     "mitdb": Selection(("RECORDS", "[12]??.hea", "[12]??.dat", "[12]??.atr")),
     "challenge": Selection(("training/*",)),
@@ -76,8 +86,8 @@ def fetch(
     """Downloads a database from PhysioNet.
 
     A download that was cut off is continued by the next call; files that are complete are only
-    checked. Where the publishers are known to have changed files after their checksums (the
-    headers of qtdb), these are kept and a warning counts them.
+    checked. Where the publishers are known to have changed or withdrawn files after they listed
+    the checksums (in qtdb), this is no error, but a warning counts these files.
 
     Args:
         name: One of `SELECTIONS`.
@@ -126,13 +136,10 @@ def _fetch(name: str, selection: Selection, url: str, out: Path, progress: bool)
     if selection.archive and (out / selection.unpacked).is_dir():
         wanted.pop(selection.archive, None)
     with tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress) as bar:
-        differing = _download_all(wanted, selection, url, out, bar)
-    if differing:
-        warnings.warn(
-            f"{name}: {len(differing)} files that the publishers are known to have changed do "
-            f"not match the published checksums and are kept: {_some(differing)}",
-            stacklevel=3,
-        )
+        outcomes = _download_all(wanted, selection, url, out, bar)
+    for outcome in (DIFFERS, ABSENT):
+        if paths := sorted(path for path, found in outcomes.items() if found == outcome):
+            warnings.warn(f"{name}: {len(paths)} files {outcome}: {_some(paths)}", stacklevel=3)
     if selection.archive in wanted:
         _unpack(out / selection.archive, out, progress)
 
@@ -180,8 +187,8 @@ def _inside(path: str, url: str) -> str:
 
 def _download_all(
     wanted: Mapping[str, str], selection: Selection, url: str, out: Path, bar: tqdm
-) -> list[str]:
-    """Downloads the wanted files; returns those that are kept though they do not match."""
+) -> dict[str, str]:
+    """Downloads the wanted files; returns what became of each."""
     stop = threading.Event()
 
     def on_bytes(n_bytes: int) -> None:
@@ -189,28 +196,36 @@ def _download_all(
             raise DataError("stopped")
         bar.update(n_bytes)
 
-    def one(path: str) -> bool:
+    def one(path: str) -> str:
         keep = any(fnmatchcase(path, pattern) for pattern in selection.corrected)
         address = f"{url}/{quote(path)}"
-        return download(address, out / path, wanted[path], keep_mismatch=keep, on_bytes=on_bytes)
+        try:
+            matches = download(
+                address, out / path, wanted[path], keep_mismatch=keep, on_bytes=on_bytes
+            )
+        except NotThereError:
+            if any(fnmatchcase(path, pattern) for pattern in selection.withdrawn):
+                return ABSENT
+            raise
+        return MATCHES if matches else DIFFERS
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         futures = {pool.submit(one, path): path for path in wanted}
         try:
-            return _results(futures, bar)
+            return _outcomes(futures, bar)
         finally:  # after an error or Ctrl-C nothing more is begun, what runs ends soon
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _results(futures: Mapping[Future[bool], str], bar: tqdm) -> list[str]:
+def _outcomes(futures: Mapping[Future[str], str], bar: tqdm) -> dict[str, str]:
     """Waits for all downloads; mismatches are gathered, another error ends it at once."""
-    differing, mismatches = [], []
+    outcomes: dict[str, str] = {}
+    mismatches = []
     for done, future in enumerate(as_completed(futures), start=1):
         bar.set_postfix_str(f"{done}/{len(futures)} files")
         try:
-            if not future.result():
-                differing.append(futures[future])
+            outcomes[futures[future]] = future.result()
         except ChecksumError as error:
             mismatches.append(error)
     if mismatches:
@@ -219,7 +234,7 @@ def _results(futures: Mapping[Future[bool], str], bar: tqdm) -> list[str]:
             f"and were not kept; the others are complete. First: {mismatches[0]}. Call again "
             "later; if it stays, the server does not hold what was published"
         )
-    return sorted(differing)
+    return outcomes
 
 
 def _unpack(archive: Path, out: Path, progress: bool) -> None:

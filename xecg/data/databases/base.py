@@ -43,7 +43,7 @@ class RhythmSpan:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelledRecording:
     """A recording with everything that its database knows about it.
 

@@ -26,7 +26,8 @@ from xecg.signal.wfdb_files import Annotations, read_annotations, read_recording
 # numbers 100-124 and 200-234; 3xx are from the ST change, 8xx from the supraventricular database.
 _CUT_FROM_MITDB = re.compile(r"from record (1[0-2]\d|2[0-3]\d)\b")
 
-# The European ST-T Database has 90 records of 79 people. Of these, both are in the QT Database:
+# The European ST-T Database (records e....) has 90 records of 79 people. Of the people with more
+# than one, three are here twice; the headers agree in their age, sex and diagnoses.
 _SAME_PERSON = {"sele0122": "sele0121", "sele0126": "sele0124", "sele0133": "sele0129"}
 
 # Two marked beats are neighbours if they are nearer than this many typical RR intervals.
@@ -36,8 +37,8 @@ _NEIGHBOURS = 1.5
 class QTDB(Database):
     """Fifteen-minute records; manual wave boundaries (`.q1c`) hold for both leads.
 
-    Only a few beats of each record are marked, and in a third of the records not in one run.
-    The codes are `NOT_ANNOTATED` before, after and between the runs (see `unmarked_stretches`),.
+    Only some thirty beats of each record are marked, and in 41 records not in one run. The
+    codes are `NOT_ANNOTATED` before, after and between the runs, see `unmarked_stretches`.
 
     On nine records P is marked on fewer than half of the beats. In sel221 because of AF: its
     codes stay. In the other eight that is no knowledge (in sel310 the P waves are plain to see):

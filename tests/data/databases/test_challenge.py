@@ -1,0 +1,63 @@
+import collections
+import csv
+
+import pytest
+
+from xecg.data.databases import get_database
+from xecg.data.databases.challenge import rhythm_of
+from xecg.errors import RecordError
+
+from .files import write_record
+
+AF, AFL, SR, PVC = "164889003", "164890007", "426783006", "427172004"
+
+
+@pytest.mark.parametrize(
+    ("codes", "label", "af"),
+    [
+        ({AF}, "atrial fibrillation", 1),
+        ({AF, PVC}, "atrial fibrillation", 1),
+        ({AFL}, "atrial flutter", -1),
+        ({AF, AFL}, "atrial fibrillation and flutter", -1),
+        ({SR, PVC}, "sinus rhythm", 0),
+        ({PVC}, "other", 0),
+        (set(), "other", 0),
+    ],
+)
+def test_what_diagnoses_say_about_af(codes, label, af):
+    assert rhythm_of(codes) == (label, af)
+
+
+def test_records_anywhere_below_the_root(tmp_path):
+    write_record(tmp_path / "ptb-xl" / "g1", "HR1", comments=(f"Dx: {SR}",))
+    write_record(tmp_path / "georgia", "E1", comments=("Age: 60", f"Dx: {PVC}, {AF}"))
+    write_record(tmp_path, "A1", comments=("Source: CPSC2018", f"Dx: {AFL}"))
+    database = get_database("challenge", tmp_path)
+    assert database.records() == ["A1", "georgia/E1", "ptb-xl/g1/HR1"]
+    labelled = [database.read(record) for record in database.records()]
+    assert [x.rhythms[0].af for x in labelled] == [-1, 1, 0]
+    assert [x.source for x in labelled] == ["CPSC2018", "", ""]
+    assert [x.person for x in labelled] == ["", "", ""]
+
+
+def test_a_header_without_diagnoses(tmp_path):
+    write_record(tmp_path, "A1", comments=("Age: 60",))
+    with pytest.raises(RecordError, match=r"A1: expected a comment '# Dx"):
+        get_database("challenge", tmp_path).read("A1")
+
+
+def test_real_labels_agree_with_the_table_beside_them(real):
+    folder = real("xfusemap")
+    with (folder / "labels.csv").open() as file:
+        table = {line["record"]: line for line in csv.DictReader(file)}
+    database = get_database("challenge", folder)
+    records = database.records()
+    assert len(records) == 763
+    afs = collections.Counter()
+    for record in records:
+        labelled, line = database.read(record), table[record.rsplit("/", 1)[-1]]
+        (span,) = labelled.rhythms
+        assert (span.af == 1, span.af == -1) == (line["af"] == "1", line["flutter"] == "1")
+        assert labelled.source == line["source"]
+        afs[span.af] += 1
+    assert afs == {1: 256, 0: 507}

@@ -1,0 +1,59 @@
+import pytest
+
+from xecg.data.databases import get_database
+from xecg.errors import DataError, RecordError
+
+from .files import write_record
+
+
+@pytest.fixture
+def own(tmp_path):
+    folder = tmp_path / "clinic"
+    for name in ("1", "2", "3"):
+        write_record(folder / "ecgs", name)
+    (folder / "records.csv").write_text(
+        "record,label,person\necgs/1,AF,Ada\necgs/2.hea,SR,Bo\necgs/3,O,\n"
+    )
+    return folder
+
+
+def test_labels_and_persons(own):
+    database = get_database("folder", own)
+    labelled = [database.read(record) for record in database.records()]
+    assert [x.rhythms[0].af for x in labelled] == [1, 0, 0]
+    assert [x.rhythms[0].label for x in labelled] == ["AF", "SR", "O"]
+    assert [x.person for x in labelled] == ["clinic-Ada", "clinic-Bo", ""]
+
+
+def test_the_meaning_of_labels_and_the_table_are_arguments(own):
+    (own / "ecgs" / "labels.csv").write_text("record,label\n1,flimmern\n2,sinus\n3,flattern\n")
+    database = get_database(
+        "folder", own, table="ecgs/labels.csv", af=["flimmern"], not_af=["sinus"],
+        left_out=["flattern"],
+    )  # fmt: skip
+    assert [database.read(record).rhythms[0].af for record in database.records()] == [1, 0, -1]
+
+
+def test_unknown_labels_are_listed(own):
+    (own / "records.csv").write_text("record,label\necgs/1,AF\necgs/2,VT\n")
+    database = get_database("folder", own)
+    with pytest.raises(DataError, match=r"labels VT .* found AF, VT; name their meaning by af"):
+        database.records()
+    with pytest.raises(RecordError, match="ecgs/2: expected a label"):
+        database.read("ecgs/2")
+
+
+def test_a_label_cannot_mean_two_things(own):
+    with pytest.raises(DataError, match="'AF' is listed in left_out and in another list"):
+        get_database("folder", own, left_out=["AF"])
+
+
+def test_a_missing_table_is_named(own):
+    with pytest.raises(DataError, match=r"expected the table labels\.csv in"):
+        get_database("folder", own, table="labels.csv")
+
+
+def test_a_record_of_the_table_that_is_not_there(own):
+    (own / "records.csv").write_text("record,label\necgs/9,AF\n")
+    with pytest.raises(RecordError, match="9"):
+        get_database("folder", own).read("ecgs/9")
