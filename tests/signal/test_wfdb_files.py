@@ -218,7 +218,7 @@ def test_record_that_does_not_exist_is_named(tmp_path):
 
 ANNOTATIONS = st.lists(
     st.tuples(
-        st.integers(0, 2_000_000),
+        st.integers(1, 2_000_000),  # at sample 0 wfdb keeps its own comments
         st.sampled_from(["N", "V", "A", "(", ")", "p", "t", "+", '"']),
         st.sampled_from(["", "(AFIB", "(N", "artefact near the end"]),
         st.integers(0, 4),
@@ -248,6 +248,29 @@ def test_annotations_at_another_rate_are_converted(tmp_path):
     beats = Annotations(np.array([36, 360]), ("N", "N"), ("", ""), np.zeros(2, dtype=np.int64))
     write_annotations(tmp_path, "r1", "atr", beats, 360.0)
     np.testing.assert_array_equal(read_annotations(tmp_path / "r1", "atr").samples, [25, 250])
+
+
+@pytest.mark.parametrize(
+    ("sample", "symbol", "note", "number"),
+    [
+        (0, '"', "comment", 0),
+        (5, "no such symbol", "", 0),
+        (5, "N", "x" * 300, 0),
+        (5, "N", "", 1000),
+        (-5, "N", "", 0),
+    ],
+)
+def test_annotations_that_wfdb_would_change_are_not_written(tmp_path, sample, symbol, note, number):
+    annotations = Annotations(np.array([sample]), (symbol,), (note,), np.array([number]))
+    with pytest.raises(RecordError, match=r"r1\.atr: wfdb cannot write"):
+        write_annotations(tmp_path, "r1", "atr", annotations, 250.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unordered_annotations_are_not_written(tmp_path):
+    beats = Annotations(np.array([9, 5]), ("N", "N"), ("", ""), np.zeros(2, dtype=np.int64))
+    with pytest.raises(RecordError, match="wfdb cannot write"):
+        write_annotations(tmp_path, "r1", "atr", beats, 250.0)
 
 
 def test_annotations_are_not_overwritten_and_not_written_empty(tmp_path):

@@ -193,6 +193,11 @@ def write_annotations(
             fs=sampling_rate,
             write_dir=str(scratch),
         )
+        if not _same(read_annotations(scratch / record_name, extension), annotations):
+            raise ValueError(
+                "it would read back otherwise: samples must ascend, symbols be WFDB's, notes have "
+                "at most 255 characters, numbers lie in -128 to 127, sample 0 hold no comment"
+            )
     return file
 
 
@@ -217,7 +222,7 @@ def _new_files(targets: Sequence[Path]) -> Iterator[Path]:
 
 def _existing(file: Path) -> Path:
     if not file.is_file():
-        raise RecordError(f"{file}: no such file.")
+        raise RecordError(f"{file}: no such file. Expected a WFDB record with all its files there.")
     return file
 
 
@@ -250,6 +255,15 @@ def _unique_names(names: Sequence[str | None]) -> tuple[str, ...]:
             candidate = f"{name} {again}"
         unique.append(candidate)
     return tuple(unique)
+
+
+def _same(first: Annotations, second: Annotations) -> bool:
+    return (
+        np.array_equal(first.samples, second.samples)
+        and np.array_equal(first.numbers, second.numbers)
+        and first.symbols == tuple(second.symbols)
+        and first.notes == tuple(second.notes)
+    )
 
 
 def _at_rate_of_recording(
