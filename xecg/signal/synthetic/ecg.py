@@ -1,0 +1,186 @@
+"""One synthetic recording and everything that is true of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xecg.errors import ConfigError
+from xecg.signal.heartbeats import RRMeasures, rr_measures
+from xecg.signal.recording import Recording
+from xecg.signal.synthetic.beats import (
+    Beats,
+    ectopic_beats,
+    fibrillation_beats,
+    sinus_beats,
+)
+from xecg.signal.synthetic.dipole import fibrillatory_waves, sum_gaussians
+from xecg.signal.synthetic.leads import lead_vectors
+from xecg.signal.synthetic.modulation import Breathing, Floats
+from xecg.signal.synthetic.noise import Noise
+from xecg.signal.synthetic.person import Person, draw_person
+from xecg.signal.synthetic.placement import OFFSET, ONSET, PEAK, place_waves
+from xecg.signal.waves import OTHER, QRS, P, T
+
+Rhythm = Literal["N", "AF", "O"]
+RHYTHMS: tuple[Rhythm, ...] = get_args(Rhythm)
+
+MIN_RATE, MAX_RATE = 100.0, 1000.0
+MIN_DURATION_S = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticECG:
+    """A recording with its truth.
+
+    Attributes:
+        recording: Samples in mV.
+        r_peaks: Sample nearest the centre of each beat's main QRS deflection (the R wave's
+            Gaussian), the same in all leads; where a lead shows a deep Q or S, its extremum lies
+            a few ms beside. Shape (n,), ascending.
+        codes: Wave code of each sample (see `xecg.signal.waves`), uint8, shape (time,). A wave
+            reaches to 2.5 standard deviations of its outermost Gaussians; T ends where the next
+            wave begins. In AF there is no P.
+        waves: One row per wave in the order of time: code, onset, peak, offset in samples (both
+            ends belong to the wave), cut to the record. Shape (m, 4).
+        rhythm: "N" sinus, "AF", or "O": sinus rhythm with ectopic beats.
+        beat_symbols: "N", "V" or "A" for each R peak.
+        person: Whose heart it is, e.g. "synthetic-7" for `person_seed=7`.
+    """
+
+    recording: Recording
+    r_peaks: NDArray[np.int64]
+    codes: NDArray[np.uint8]
+    waves: NDArray[np.int64]
+    rhythm: Rhythm
+    beat_symbols: tuple[str, ...]
+    person: str
+
+    @property
+    def rr(self) -> RRMeasures:
+        """RMSSD and SDNN of the true R peaks."""
+        return rr_measures(self.r_peaks / self.recording.sampling_rate)
+
+
+def synthesize(
+    rhythm: Rhythm,
+    *,
+    duration_s: float = 10.0,
+    sampling_rate: float = 250.0,
+    seed: int,
+    person_seed: int | None = None,
+    leads: Sequence[str] = ("II",),
+    noise: Noise | None = None,
+    name: str = "synthetic",
+) -> SyntheticECG:
+    """Synthesize an ECG.
+
+    The same arguments give the same samples, bit for bit. Heart, atria and noise draw from streams
+    of their own: another sampling rate, lead or noise leaves the beats where they were.
+
+    Args:
+        rhythm: "N" sinus rhythm, "AF", or "O": sinus rhythm with ectopic beats.
+        duration_s: Length, at least 1 s.
+        sampling_rate: 100 to 1000 Hz.
+        seed: What happens in this recording: its beats, breath, fibrillatory waves and noise.
+        person_seed: Who is recorded: shapes of the waves, usual rate and variability. By default
+            the same number as `seed`.
+        leads: Names among `LEADS`.
+        noise: Typical sizes of the noise; `Noise.none()` for a clean signal.
+        name: The recording's name.
+
+    Raises:
+        ConfigError: A setting outside its range.
+    """
+    person_seed = seed if person_seed is None else person_seed
+    noise = Noise() if noise is None else noise
+    _check(rhythm, duration_s, sampling_rate, seed, person_seed)
+    vectors = lead_vectors(leads)
+    heart, shapes, atria, interference = (
+        np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)
+    )
+    person, breathing = draw_person(person_seed), Breathing.draw(heart)
+    beats = _beats(rhythm, heart, person, breathing, duration_s)
+    placed = place_waves(shapes, person, beats, breathing, with_p=rhythm != "AF")
+    times_s = np.arange(round(duration_s * sampling_rate)) / sampling_rate
+    dipole = sum_gaussians(placed.gaussians, times_s.size, sampling_rate)
+    if rhythm == "AF":
+        dipole += fibrillatory_waves(atria, times_s)
+    samples = vectors @ dipole + noise.draw(interference, times_s, len(leads), breathing)
+    units = ("mV",) * len(leads)
+    recording = Recording(
+        name, samples.astype(np.float32), float(sampling_rate), tuple(leads), units
+    )
+    return _with_truth(recording, rhythm, beats, placed.extents_s, f"synthetic-{person_seed}")
+
+
+def _check(
+    rhythm: str, duration_s: float, sampling_rate: float, seed: int, person_seed: int
+) -> None:
+    """Refuse what the model does not cover."""
+    if rhythm not in RHYTHMS:
+        raise ConfigError(f"rhythm: expected one of {', '.join(RHYTHMS)}, found {rhythm!r}")
+    if not (np.isfinite(duration_s) and duration_s >= MIN_DURATION_S):
+        raise ConfigError(f"duration_s: expected {MIN_DURATION_S:g} s or more, found {duration_s}")
+    if not MIN_RATE <= sampling_rate <= MAX_RATE:
+        raise ConfigError(
+            f"sampling_rate: expected {MIN_RATE:g} to {MAX_RATE:g} Hz, found {sampling_rate}"
+        )
+    for key, value in (("seed", seed), ("person_seed", person_seed)):
+        if value < 0:
+            raise ConfigError(f"{key}: expected 0 or more, found {value}")
+
+
+def _beats(
+    rhythm: Rhythm,
+    rng: np.random.Generator,
+    person: Person,
+    breathing: Breathing,
+    duration_s: float,
+) -> Beats:
+    """Draw the beats of `rhythm`."""
+    if rhythm == "AF":
+        return fibrillation_beats(rng, duration_s)
+    draw = sinus_beats if rhythm == "N" else ectopic_beats
+    return draw(rng, person, breathing, duration_s)
+
+
+def _with_truth(
+    recording: Recording, rhythm: Rhythm, beats: Beats, extents_s: Floats, person: str
+) -> SyntheticECG:
+    """Put what is known in seconds beside the samples it belongs to."""
+    n_samples, rate = recording.n_samples, recording.sampling_rate
+    r_peaks = np.rint(beats.times_s * rate).astype(np.int64)
+    inside = (r_peaks >= 0) & (r_peaks < n_samples)
+    waves = _waves_in_samples(extents_s, n_samples, rate)
+    return SyntheticECG(
+        recording=recording,
+        r_peaks=r_peaks[inside],
+        codes=_codes(waves, n_samples),
+        waves=waves,
+        rhythm=rhythm,
+        beat_symbols=tuple(beats.symbols[inside].tolist()),
+        person=person,
+    )
+
+
+def _waves_in_samples(extents_s: Floats, n_samples: int, sampling_rate: float) -> NDArray[np.int64]:
+    """Round extents to samples, cut them to the record, and order them; shape (m, 4)."""
+    beat, wave = np.nonzero(~np.isnan(extents_s[:, :, PEAK]))
+    samples = np.rint(extents_s[beat, wave] * sampling_rate).astype(np.int64)
+    onset = np.maximum(samples[:, ONSET], 0)
+    offset = np.minimum(samples[:, OFFSET], n_samples) - 1  # the last sample of the wave
+    peak = np.clip(samples[:, PEAK], onset, np.maximum(onset, offset))
+    rows = np.column_stack([np.array([P, QRS, T])[wave], onset, peak, offset])
+    rows = rows[offset >= onset]
+    return np.asarray(rows[np.argsort(rows[:, 1], kind="stable")], dtype=np.int64)
+
+
+def _codes(waves: NDArray[np.int64], n_samples: int) -> NDArray[np.uint8]:
+    """Paint waves, which do not overlap, as one code per sample."""
+    codes = np.full(n_samples, OTHER, dtype=np.uint8)
+    for code, onset, _, offset in waves:
+        codes[onset : offset + 1] = code
+    return codes
