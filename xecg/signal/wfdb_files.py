@@ -108,7 +108,7 @@ def read_annotations(path: Path | str, extension: str) -> Annotations:
     stem = record_stem(path)
     file = _existing(beside(stem, extension))
     try:
-        annotation = wfdb.rdann(str(stem), extension)
+        annotation = wfdb.rdann(str(stem), extension, summarize_labels=False)
         samples = _at_rate_of_recording(annotation.sample, annotation.fs, beside(stem, "hea"))
     except Exception as error:  # as above
         raise RecordError(
