@@ -1,0 +1,119 @@
+"""Weights files: round trip, strictness, what the errors name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from xecg.errors import WeightsError
+from xecg.networks.branch import build_branch
+from xecg.networks.single_branch import PWaveNetwork
+from xecg.networks.weights import (
+    RELEASED,
+    WeightsInfo,
+    describe_branches,
+    find_weights,
+    load_branch,
+    load_xecgarch,
+    save_weights,
+)
+from xecg.networks.xecgarch import XECGArch
+
+X = torch.rand(2, 1, 1000)
+PREPROCESSING = {"sampling_rate": 250.0}
+
+
+def info_of(network: torch.nn.Module) -> WeightsInfo:
+    return WeightsInfo(describe_branches(network.branches), PREPROCESSING, {"task": "test"})
+
+
+@pytest.fixture
+def ensemble(tmp_path: Path) -> tuple[XECGArch, Path]:
+    network = XECGArch.build(channels=8).eval()
+    path = tmp_path / "ensemble.safetensors"
+    save_weights(network, path, info_of(network))
+    return network, path
+
+
+def test_network_comes_back_with_what_it_was_made_of(ensemble: tuple[XECGArch, Path]) -> None:
+    network, path = ensemble
+    loaded, info = load_xecgarch(path)
+    assert not loaded.training
+    assert info == info_of(network)
+    for name, logits in network(X).items():
+        assert torch.equal(loaded(X)[name], logits)
+
+
+@pytest.mark.parametrize("name", ["morphology", "rhythm"])
+def test_a_branch_is_taken_out_of_an_ensemble(
+    ensemble: tuple[XECGArch, Path], name: str
+) -> None:
+    network, path = ensemble
+    branch = build_branch(name, channels=8).eval()
+    load_branch(branch, name, path)
+    assert torch.equal(branch(X), network.branches[name](X))
+
+
+def test_a_pretrained_branch_fits_the_ensemble(tmp_path: Path) -> None:
+    pretrained = PWaveNetwork(channels=8).eval()
+    save_weights(pretrained, tmp_path / "p.safetensors", info_of(pretrained))
+    network = XECGArch.build(channels=8).eval()
+    load_branch(network.branches["morphology"], "morphology", tmp_path / "p.safetensors")
+    expected = pretrained.branches["morphology"](X)
+    assert torch.equal(network.branches["morphology"](X), expected)
+
+
+def test_missing_branch_is_named(tmp_path: Path) -> None:
+    pretrained = PWaveNetwork(channels=8)
+    path = tmp_path / "p.safetensors"
+    save_weights(pretrained, path, info_of(pretrained))
+    with pytest.raises(WeightsError, match=r"p\.safetensors.*branches\.rhythm\..*missing"):
+        load_branch(build_branch("rhythm", channels=8), "rhythm", path)
+
+
+def test_other_width_is_refused_with_shapes(ensemble: tuple[XECGArch, Path]) -> None:
+    with pytest.raises(WeightsError, match=r"of another shape.*\(4, 1, 7\), not \(8, 1, 7\)"):
+        load_branch(build_branch("morphology", channels=16), "morphology", ensemble[1])
+
+
+def test_refused_weights_leave_the_branch_as_it_was(ensemble: tuple[XECGArch, Path]) -> None:
+    branch = build_branch("morphology", channels=16)
+    before = {key: value.clone() for key, value in branch.state_dict().items()}
+    with pytest.raises(WeightsError):
+        load_branch(branch, "morphology", ensemble[1])
+    assert all(torch.equal(before[key], value) for key, value in branch.state_dict().items())
+
+
+def test_existing_file_is_not_overwritten(ensemble: tuple[XECGArch, Path]) -> None:
+    network, path = ensemble
+    before = path.read_bytes()
+    with pytest.raises(WeightsError, match="exists already"):
+        save_weights(network, path, info_of(network))
+    assert path.read_bytes() == before
+
+
+def test_a_checkpoint_is_told_from_weights(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "best.ckpt")
+    with pytest.raises(WeightsError, match=r"no safetensors file.*not a \.ckpt"):
+        load_xecgarch(tmp_path / "best.ckpt")
+
+
+def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(WeightsError, match="expected format 'xecg-weights-1'; found None"):
+        load_xecgarch(tmp_path / "foreign.safetensors")
+
+
+def test_unknown_name_lists_the_released_weights() -> None:
+    with pytest.raises(WeightsError, match="Released: "):
+        find_weights("no_such_weights")
+
+
+@pytest.mark.parametrize("path", sorted(RELEASED.glob("*.safetensors")), ids=lambda p: p.stem)
+def test_released_weights_have_a_model_card(path: Path) -> None:
+    card = path.with_suffix(".md").read_text()
+    for heading in ("Data", "Licences", "Training", "Metrics", "Where it fails"):
+        assert f"## {heading}" in card
+    assert "not a medical device" in card
