@@ -8,6 +8,7 @@ a function of row weights and is evaluated for many resamples at once.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -146,10 +147,14 @@ def ratio_interval(
 
     Returns:
         The interval; ``n`` counts rows.
+
+    Raises:
+        DataError: The lengths differ, or there is no row.
     """
+    upper, lower = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
+    check_rows(groups=np.asarray(groups), numerator=upper, denominator=lower)
     codes, n_groups = _group_codes(groups)
-    above = np.bincount(codes, np.asarray(numerator, dtype=float), n_groups)
-    below = np.bincount(codes, np.asarray(denominator, dtype=float), n_groups)
+    above, below = (np.bincount(codes, values, n_groups) for values in (upper, lower))
     found = interval(
         lambda weights: divide(weights @ above, weights @ below),
         np.arange(n_groups),
@@ -181,18 +186,31 @@ def mean_interval(
         The interval; ``n`` and ``n_groups`` count what had a value.
 
     Raises:
-        DataError: There is no value that is not NaN.
+        DataError: The lengths differ, or there is no value that is not NaN.
     """
-    numbers = np.asarray(values, dtype=float)
+    numbers, names = np.asarray(values, dtype=float), np.asarray(groups)
+    check_rows(groups=names, values=numbers)
     present = ~np.isnan(numbers)
     return ratio_interval(
         numbers[present],
         np.ones(int(present.sum())),
-        np.asarray(groups)[present],
+        names[present],
         n_resamples=n_resamples,
         seed=seed,
         confidence=confidence,
     )
+
+
+def check_rows(**columns: NDArray[Any]) -> None:
+    """Check that columns are one-dimensional and equally long.
+
+    Raises:
+        DataError: They are not; names the columns.
+    """
+    shapes = {name: column.shape for name, column in columns.items()}
+    if len(set(shapes.values())) != 1 or any(len(shape) != 1 for shape in shapes.values()):
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise DataError(f"Expected one value per row in every column; found shapes {listed}.")
 
 
 def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:

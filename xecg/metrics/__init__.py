@@ -1,0 +1,1 @@
+"""How well a task is done: metrics while training, reports with intervals at test."""
