@@ -107,6 +107,7 @@ def _windows_of(
         "record": _constant(name, cut),
         "person": _constant(person, cut),
         "group": _constant(person or name, cut),
+        "source": _constant(labelled.source, cut),
         "lead": _constant(recording.leads[lead], cut),
         "wave_row": wave_row,
         "annotated_share": annotated_share,
