@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]
 Statistics = Callable[[FloatArray], Mapping[str, FloatArray]]
 
-_CHUNK_BYTES = 16 * 2**20  # weights held at once; larger chunks leave the cache and are slower
+_CHUNK_BYTES = 2**20  # weights held at once; larger chunks leave the cache and are slower
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,19 @@ def test_batches_in_any_order_sum_to_the_whole():
     assert int(whole.totals.sum()) > 0
 
 
+def test_processes_are_summed():
+    probability, codes = (torch.tensor(values) for values in random_batch())
+    whole, mine, others = (WaveDetection(RATE) for _ in range(3))
+    whole.update(probability, codes)
+    mine.update(probability[:9], codes[:9])
+    others.update(probability[9:], codes[9:])
+    mine.sync(
+        dist_sync_fn=lambda totals, group: [totals, others.totals],
+        distributed_available=lambda: True,
+    )
+    assert torch.equal(mine.totals, whole.totals)
+
+
 def test_report_has_the_metrics_values_and_intervals_over_persons():
     probability, codes = random_batch()
     metric = WaveDetection(RATE)
