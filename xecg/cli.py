@@ -21,7 +21,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if arguments and arguments[0] in RUN_VERBS:
             from xecg.lightning_cli import run  # Lightning and torch take seconds to import
 
-            return run(arguments)
+            return run(None if args is None else arguments)
         parsed = _parser().parse_args(arguments)
         return int(parsed.run(parsed))
     except XECGError as error:

@@ -56,7 +56,7 @@ class XECGCLI(LightningCLI):
     model: Task
     datamodule: WindowDataModule
 
-    def __init__(self, args: Sequence[str]) -> None:
+    def __init__(self, args: Sequence[str] | None) -> None:
         super().__init__(
             Task,
             WindowDataModule,
@@ -71,7 +71,7 @@ class XECGCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
-            args=list(args),
+            args=None if args is None else list(args),
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -151,8 +151,12 @@ class XECGCLI(LightningCLI):
         return folder
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one Lightning verb and close its W&B run, so that the next has one of its own."""
+def run(arguments: Sequence[str] | None) -> int:
+    """Run one Lightning verb and close its W&B run, so that the next has one of its own.
+
+    Args:
+        arguments: Verb and flags; null takes those of the process.
+    """
     try:
         XECGCLI(arguments)
     finally:

@@ -34,12 +34,12 @@ class LayerFreezing(Callback):
 
     Args:
         frozen_layers: Blocks frozen throughout: one number for all branches, or a number per
-            branch (a branch that is not named is not frozen).
+            branch (a branch that is not named is not frozen). Nothing is frozen without either.
         schedule: Instead, a list of stages over epochs, or a depth that moves by some blocks every
             few epochs.
 
     Raises:
-        ConfigError: Not exactly one of the two is given, or the schedule contradicts itself.
+        ConfigError: Both are given, or the schedule contradicts itself.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class LayerFreezing(Callback):
         super().__init__()
         self._n_blocks: dict[str, int] = {}
         self.schedule: FreezingSchedule
-        if schedule is None and frozen_layers is not None:
-            self.schedule = Stages([Stage(0, frozen_layers)])
-        elif schedule is not None and frozen_layers is None:
+        if schedule is None:
+            self.schedule = Stages([Stage(0, frozen_layers or 0)])
+        elif frozen_layers is None:
             self.schedule = schedule if isinstance(schedule, Progression) else Stages(schedule)
         else:
             raise ConfigError(
-                "either frozen_layers or schedule must be given, the other one null; "
+                "frozen_layers and schedule exclude each other, one must be null; "
                 f"found frozen_layers={frozen_layers}, schedule={schedule}"
             )
 

@@ -1,7 +1,7 @@
 """Data modules: which windows of which stores train, select and test, one class per task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -85,8 +85,8 @@ class WindowDataModule(LightningDataModule, ABC):
         windows_per_epoch: Windows drawn an epoch; all windows of the training split if null.
         evaluation_leads: Validate and test on these leads only.
         augmentation: What is varied in training; null for nothing.
-        drop_shared_persons: Leave persons out of training who are in a test store as well; without
-            it they are an error.
+        exclude_persons_of: Stores whose persons are kept out of training and validation, for a
+            store that is to be an external test set, now or later.
         seed: Of the order of windows and of the augmentation.
         num_workers: Processes that load batches; 0 is fastest for memory-mapped stores.
     """
@@ -100,7 +100,7 @@ class WindowDataModule(LightningDataModule, ABC):
         windows_per_epoch: int | None = 4000,
         evaluation_leads: list[str] | None = None,
         augmentation: Augmentation | None = Augmentation(),  # noqa: B008
-        drop_shared_persons: bool = False,
+        exclude_persons_of: list[str] | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
@@ -112,7 +112,7 @@ class WindowDataModule(LightningDataModule, ABC):
         self.windows_per_epoch = windows_per_epoch
         self.evaluation_leads = evaluation_leads
         self.augmentation = augmentation
-        self.drop_shared_persons = drop_shared_persons
+        self.exclude_persons_of = exclude_persons_of or []
         self.seed = seed
         self.num_workers = num_workers
 
@@ -159,12 +159,12 @@ class WindowDataModule(LightningDataModule, ABC):
         """Open the stores, split them by person or record, build the datasets."""
         del stage  # all splits are made together, so that their disjointness is always checked
         self.sampling_rate = self.preprocessing.sampling_rate
-        splits = [split_rows(source.opened.index, self.split) for source in self.sources]
+        splits = [self._split(source.opened) for source in self.sources]
         self.test_sets = self._test_sets(splits)
-        persons = {person for test in self.test_sets for person in test.column("person")} - {""}
-        train = [self._train_rows(i, splits[i]["train"], persons) for i in range(len(splits))]
+        train = [rows["train"] for rows in splits]
         self.train_set = self._dataset(self.sources, train, "train")
         self.validation_set = self._evaluation_set([rows["validation"] for rows in splits])
+        self._assert_nobody_is_tested_on([self.train_set, self.validation_set])
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches in an order that is a function of seed and epoch."""
@@ -190,7 +190,8 @@ class WindowDataModule(LightningDataModule, ABC):
         del dataloader_idx
         if self.augmentation is None or self.trainer is None or not self.trainer.training:
             return batch
-        where = [self.seed, self.trainer.fit_loop.total_batch_idx, self.trainer.global_rank]
+        step = self.trainer.fit_loop.total_batch_idx + 1  # it is -1 at the first batch
+        where = [self.seed, step, self.trainer.global_rank]
         state = np.random.SeedSequence(where).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(state[0] >> 1))
         codes = batch.target if batch.target.dtype == torch.uint8 else None
@@ -230,7 +231,7 @@ class WindowDataModule(LightningDataModule, ABC):
         return replace(source, leads=self.evaluation_leads) if self.evaluation_leads else source
 
     def _test_sets(
-        self, splits: Sequence[dict[PartName, NDArray[np.int64]]]
+        self, splits: Sequence[Mapping[PartName, NDArray[np.int64]]]
     ) -> list[WindowDataset]:
         if not self.test_sources:
             name = "+".join(source.label for source in self.sources)
@@ -243,18 +244,22 @@ class WindowDataModule(LightningDataModule, ABC):
             for source in self.test_sources
         ]
 
-    def _train_rows(
-        self, number: int, rows: NDArray[np.int64], tested: set[str]
-    ) -> NDArray[np.int64]:
-        store = self.sources[number].opened
-        shared = np.isin(store.index.person[rows], sorted(tested))
-        if shared.any() and not self.drop_shared_persons:
-            persons = ", ".join(sorted(set(store.index.person[rows][shared].astype(str))))
+    def _split(self, store: Store) -> dict[PartName, NDArray[np.int64]]:
+        rows = split_rows(store.index, self.split)
+        persons = [Store.open(path).index.person for path in self.exclude_persons_of]
+        excluded = np.unique(np.concatenate([*persons, np.array([""])]))[1:]
+        for part in ("train", "validation"):
+            rows[part] = rows[part][~np.isin(store.index.person[rows[part]], excluded)]
+        return rows
+
+    def _assert_nobody_is_tested_on(self, learnt_from: Sequence[WindowDataset]) -> None:
+        tested = {person for test in self.test_sets for person in test.column("person")}
+        learnt = {person for dataset in learnt_from for person in dataset.column("person")}
+        if shared := sorted((tested & learnt) - {""}):
             raise DataError(
-                f"{store.path}: persons of the training split are in a test set too: {persons}. "
-                f"Set drop_shared_persons: true to train without them"
+                f"persons of the training or validation split are in a test set too: "
+                f"{', '.join(map(str, shared))}. Name the test set's store in exclude_persons_of"
             )
-        return rows[~shared]
 
 
 class AFData(WindowDataModule):
