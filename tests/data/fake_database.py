@@ -56,7 +56,7 @@ def labelled_recording(
     for offset, height in ((-2, 0.4), (-1, 0.8), (0, 1.2), (1, 0.8), (2, 0.4)):
         samples[:, r_peaks + offset] += height
     codes = np.full(n_samples, NOT_ANNOTATED, np.uint8)
-    codes[r_peaks[0] : r_peaks[5]] = 0
+    codes[r_peaks[0] : r_peaks[:6][-1]] = 0
     codes[r_peaks[1] - 8 : r_peaks[1] + 8] = QRS
     return LabelledRecording(
         Recording(name, samples.astype(np.float32), RATE, tuple(leads), ("mV",) * len(leads)),

@@ -1,0 +1,145 @@
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from fake_database import describe, many
+
+from xecg.data.prepare import prepare
+from xecg.data.recipe import FORMAT
+from xecg.data.store import Store
+from xecg.errors import StoreError
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared")
+    records = many(5, waves=True) | {"short": {"duration_s": 3}, "worse": "corrupt"}
+    database = describe(folder / "fake", **records)
+    return prepare(database, folder / "store", workers=1, progress=False)
+
+
+@pytest.fixture
+def store_folder(prepared, tmp_path):
+    return shutil.copytree(prepared.path, tmp_path / "store")
+
+
+def test_holds_what_was_prepared(prepared):
+    store = Store.open(str(prepared.path))
+    assert len(store) == len(store.index) == 10
+    assert store.signals.shape == (10, 2500)
+    assert store.waves.shape == (5, 2500)
+    assert store.index.wave_row.tolist() == [0, -1, 1, -1, 2, -1, 3, -1, 4, -1]
+    assert [len(store.r_peaks(row)) for row in range(10)] == store.index.n_beats.tolist()
+    assert (store.signals.min(axis=1) == 0).all()
+    assert (store.signals.max(axis=1) == 1).all()
+
+
+def test_info_says_where_it_comes_from(prepared):
+    info = Store.open(prepared.path).info
+    assert (info.database, info.title, info.licence) == ("fake", "Fake ECGs", "CC0")
+    assert info.citation == "Nobody. Nowhere."
+    assert (info.leads, info.stride_s, info.preprocessing.window_s) == ("preferred", 10.0, 10.0)
+    assert (info.n_records, info.n_windows, info.n_annotated) == (5, 10, 5)
+    assert list(info.skipped) == ["short", "worse"]
+    assert info.left_out == {}
+    assert (info.format, info.fingerprint) == (FORMAT, info.recipe.fingerprint)
+    assert info == prepared.info
+
+
+def test_signals_stay_on_disk(prepared):
+    store = Store.open(prepared.path)
+    assert isinstance(store.signals, np.memmap)
+    assert isinstance(store.waves, np.memmap)
+    assert not store.signals.flags.writeable
+
+
+def test_is_opened_anew_in_another_process(prepared):
+    sent = pickle.dumps(prepared)
+    assert len(sent) < 1000
+    store = pickle.loads(sent)
+    assert isinstance(store.signals, np.memmap)
+    np.testing.assert_array_equal(store.signals, prepared.signals)
+
+
+def test_opening_imports_no_torch(prepared):
+    code = (
+        "import sys; from xecg.data.store import Store; from xecg.data.splits import split_rows; "
+        f"print(len(Store.open({str(prepared.path)!r})));"
+        "print({'torch', 'wfdb', 'sleepecg'} & {*sys.modules})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["10", "set()"]
+
+
+def test_no_store(tmp_path):
+    with pytest.raises(StoreError, match=r"found no store.json; .*prepare NAME --out .*nothing"):
+        Store.open(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", ["signals.npy", "waves.npy", "index.npz"])
+@pytest.mark.parametrize("size", [0, 100, -1000])
+def test_a_file_cut_off_is_named(store_folder, name, size):
+    path = store_folder / name
+    data = path.read_bytes()
+    path.write_bytes(data[:size])
+    with pytest.raises(StoreError, match=rf"{name}: missing or damaged .*--overwrite"):
+        Store.open(store_folder)
+    path.unlink()
+    with pytest.raises(StoreError, match=rf"{name}: missing or damaged"):
+        Store.open(store_folder)
+
+
+def test_files_of_another_store_are_named(store_folder):
+    np.save(store_folder / "signals.npy", np.zeros((9, 2500), np.float32))
+    with pytest.raises(
+        StoreError, match=r"expected shape \(10, 2500\) of float32, found \(9, 2500\)"
+    ):
+        Store.open(store_folder)
+
+
+def test_an_index_of_another_length_is_named(prepared, store_folder):
+    columns = dict(np.load(store_folder / "index.npz"))
+    for name in prepared.index.columns():
+        columns[name] = columns[name][:-1]
+    np.savez(store_folder / "index.npz", **columns)
+    with pytest.raises(StoreError, match="expected 10 windows, found 9"):
+        Store.open(store_folder)
+
+
+def changed_info(store_folder, change):
+    path = store_folder / "store.json"
+    plain = json.loads(path.read_text())
+    change(plain)
+    path.write_text(json.dumps(plain))
+
+
+def test_another_format_is_told(store_folder):
+    changed_info(store_folder, lambda plain: plain["recipe"].update(format=99))
+    with pytest.raises(StoreError, match=f"expected format {FORMAT}, found 99; another release"):
+        Store.open(store_folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plain: plain.pop("recipe"),
+        lambda plain: plain.pop("n_windows"),
+        lambda plain: plain["recipe"].pop("stride_s"),
+        lambda plain: plain["recipe"]["preprocessing"].pop("low_hz"),
+        lambda plain: plain.update(unknown=1),
+    ],
+)
+def test_damaged_info_is_named(store_folder, change):
+    changed_info(store_folder, change)
+    with pytest.raises(StoreError, match=r"store.json: missing or damaged"):
+        Store.open(store_folder)
+
+
+def test_info_that_is_no_json(store_folder):
+    (store_folder / "store.json").write_text("{")
+    with pytest.raises(StoreError, match=r"store.json: missing or damaged"):
+        Store.open(store_folder)
