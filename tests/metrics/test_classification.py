@@ -59,6 +59,13 @@ def test_weights_mean_the_same_as_repeated_rows(name):
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(repeated, [0.025, 0.975])))
 
 
+def test_the_threshold_itself_is_not_above_it():
+    metrics = af_metrics(threshold=0.25)
+    metrics.update(torch.tensor([0.25, 0.5]), torch.tensor([0, 1]))
+    assert float(metrics.compute()["specificity"]) == 1
+    assert report([0.25, 0.5], [0, 1], threshold=0.25)["specificity"].value == 1
+
+
 def test_a_perfect_classifier():
     found = report([0.0, 0.0, 1.0, 1.0], [0, 0, 1, 1])
     assert all(one.value == 1 for name, one in found.items() if name != "calibration_error")

@@ -68,6 +68,7 @@ def test_one_detection_finds_one_wave():
 def test_short_gaps_are_closed_before_short_runs_are_dropped():
     codes = codes_of((400, 420))
     assert outcomes(probability_of((400, 406), (408, 414), (416, 420)), codes) == (1, 0, 0)
+    assert outcomes(probability_of((400, 420), (428, 436)), codes) == (1, 1, 0)
     assert outcomes(probability_of((400, 420), (600, 606)), codes) == (1, 0, 0)
     assert outcomes(probability_of((400, 420), (600, 608)), codes) == (1, 1, 0)
 
