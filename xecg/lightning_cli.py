@@ -35,8 +35,10 @@ _FOLDER_OF_RANK_ZERO = "XECG_RUN_FOLDER"
 class SaveConfig(SaveConfigCallback):
     """Writes the config as the user gave it, defaults included, into the folder of the run."""
 
-    def __init__(self, *args: Any, folder: Path, given: Namespace, **kwargs: Any) -> None:
-        super().__init__(*args, save_to_log_dir=False, **kwargs)
+    def __init__(
+        self, parser: LightningArgumentParser, config: Namespace, folder: Path, given: Namespace
+    ) -> None:
+        super().__init__(parser, config, save_to_log_dir=False)
         self.folder, self.given = folder, given
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -111,9 +113,10 @@ class XECGCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Test the best checkpoint and write its weights."""
-        checkpoint = None if self.trainer.fast_dev_run else "best"
+        trial = self.config[self.subcommand].trainer.fast_dev_run  # writes no checkpoint
+        checkpoint = None if trial else "best"
         self.trainer.test(self.model, self.datamodule, ckpt_path=checkpoint, verbose=False)
-        if not self.trainer.fast_dev_run:
+        if not trial:
             self._write_weights()
         self.after_test()
 
@@ -142,7 +145,7 @@ class XECGCLI(LightningCLI):
         save_weights(self.model.network, self.run_folder / "weights.safetensors", info)
 
     def _run_folder(self, config: Namespace) -> Path:
-        if rank_zero_only.rank != 0:  # launched by rank zero, which has made the folder
+        if getattr(rank_zero_only, "rank", 0) != 0:  # launched by rank zero, which made the folder
             return Path(os.environ[_FOLDER_OF_RANK_ZERO])
         configs = config.config or []
         name = Path(str(configs[0])).stem if configs else str(self.subcommand)

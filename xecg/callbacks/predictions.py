@@ -34,10 +34,10 @@ class PredictionWriter(BasePredictionWriter):
     ) -> None:
         """Write one table per test set into the run's folder."""
         del pl_module, batch_indices
-        loaders = trainer.predict_dataloaders
-        several = isinstance(loaders, list)
-        batches = predictions if several and len(loaders) > 1 else [predictions]
-        for loader, parts in zip(loaders if several else [loaders], batches, strict=True):
+        asked = trainer.predict_dataloaders
+        loaders: list[Any] = asked if isinstance(asked, list) else [asked]
+        batches = predictions if len(loaders) > 1 else [predictions]
+        for loader, parts in zip(loaders, batches, strict=True):
             dataset = loader.dataset
             windows = np.concatenate([part["window"].cpu().numpy() for part in parts])
             columns = {name: dataset.column(name)[windows] for name in INDEX_COLUMNS}

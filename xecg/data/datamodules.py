@@ -300,7 +300,7 @@ class PWaveData(WindowDataModule):
     @staticmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
         """Windows with annotations, and those in AF."""
-        return (store.index.wave_row >= 0) | (store.index.af == 1)
+        return np.logical_or(store.index.wave_row >= 0, store.index.af == 1)
 
 
 class RRVariabilityData(WindowDataModule):
@@ -317,8 +317,8 @@ class RRVariabilityData(WindowDataModule):
         """Windows with measures that can be trusted."""
         index = store.index
         known = np.isfinite(index.rmssd_ms) & (index.rmssd_ms > 0) & (index.sdnn_ms > 0)
-        trusted: NDArray[np.bool_] = known & ((index.af >= 0) | index.reference_beats)
-        return trusted
+        trusted = (index.af >= 0) | index.reference_beats
+        return np.logical_and(known, trusted)
 
 
 def _sources(stores: str | list[Source]) -> list[Source]:

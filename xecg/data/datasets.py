@@ -100,8 +100,8 @@ class WindowDataset(Dataset[Batch]):
             np.char.add(f"{number}/", part.store.index.group[part.rows].astype(str))
             for number, part in enumerate(self.parts)
         ]
-        numbers: NDArray[np.int64] = np.unique(np.concatenate(names), return_inverse=True)[1]
-        return numbers
+        _, numbers = np.unique(np.concatenate(names), return_inverse=True)
+        return numbers.astype(np.int64)
 
     def r_peaks(self, position: int) -> NDArray[np.int32]:
         """R peaks of a window, in samples from its start."""
@@ -111,7 +111,8 @@ class WindowDataset(Dataset[Batch]):
 
     def _rows(self, number: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         start = self.ends[number] - len(self.parts[number].rows)
-        return self.parts[number].rows[positions - start]
+        rows: NDArray[np.int64] = self.parts[number].rows[positions - start]
+        return rows
 
     def _by_part(self, positions: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
         numbers = np.searchsorted(self.ends, positions, side="right")

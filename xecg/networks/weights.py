@@ -37,7 +37,7 @@ class WeightsInfo:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def describe_branches(branches: Mapping[str, nn.Module]) -> dict[str, Any]:
+def describe_branches(branches: Mapping[str, nn.Module] | nn.ModuleDict) -> dict[str, Any]:
     """The architecture of branches, as it goes into a weights file."""
     return {
         name: {"channels": branch.width, "specs": [asdict(spec) for spec in branch.specs]}

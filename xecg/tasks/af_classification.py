@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric
 
 from xecg.metrics.classification import af_metrics, classification_report
 from xecg.networks.branch import BRANCHES
 from xecg.networks.xecgarch import N_CLASSES, XECGArch, fuse
-from xecg.tasks.base import Report, Task, adamw
+from xecg.tasks.base import Report, Task, adamw, metrics_by_name
 
 FUSED = "fused"
 
@@ -60,10 +60,12 @@ class AFClassifier(Task):
             XECGArch.build(branches, channels, dropout), chosen, optimizer, lr_scheduler
         )
         self.label_smoothing = label_smoothing
-        self.validation_metrics = nn.ModuleDict(
+        self.validation_metrics = metrics_by_name(
             {name: af_metrics(prefix=f"validation/{name}/") for name in (*branches, FUSED)}
         )
-        self.class_losses = nn.ModuleList([MeanMetric() for _ in range(N_CLASSES)])
+        self.class_losses = metrics_by_name(
+            {str(label): MeanMetric() for label in range(N_CLASSES)}
+        )
 
     def loss(self, batch: Any) -> Tensor:
         """Sum over branches of the cross-entropy; logs it per branch."""
@@ -81,18 +83,18 @@ class AFClassifier(Task):
         logits = self(batch.signal)
         for name, probability in _p_af(logits).items():
             self.validation_metrics[name].update(probability, batch.target)
-        losses = sum(F.cross_entropy(z, batch.target, reduction="none") for z in logits.values())
-        for label, mean in enumerate(self.class_losses):
-            mean.update(losses[batch.target == label])
+        losses = [F.cross_entropy(z, batch.target, reduction="none") for z in logits.values()]
+        for label, mean in self.class_losses.items():
+            mean.update(torch.stack(losses).sum(dim=0)[batch.target == int(label)])
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics; training is balanced, so the loss to select by is balanced as well."""
         for metrics in self.validation_metrics.values():
             self.log_dict(metrics.compute())
             metrics.reset()
-        seen = [mean for mean in self.class_losses if mean.update_called]
-        loss = torch.stack([mean.compute() for mean in seen]).nanmean()
-        for mean in self.class_losses:
+        losses = [mean.compute() for mean in self.class_losses.values()]
+        loss = torch.stack(losses).nanmean()  # a class that did not occur has no mean
+        for mean in self.class_losses.values():
             mean.reset()
         self.log("validation/loss", loss, prog_bar=True)
 

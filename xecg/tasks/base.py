@@ -25,6 +25,11 @@ def adamw(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-2)
 
 
+def metrics_by_name(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Metrics as a ``ModuleDict``, so that they follow the task to its device."""
+    return nn.ModuleDict(metrics)  # type: ignore[return-value]
+
+
 class Task(LightningModule):
     """Base of the tasks; a batch has ``signal (batch, 1, time)``, ``target`` and ``window``.
 
@@ -88,7 +93,7 @@ class Task(LightningModule):
         optimizer = self.optimizer(self.parameters())
         if self.lr_scheduler is None:
             return optimizer
-        return [optimizer], [self.lr_scheduler(optimizer)]  # type: ignore[return-value]
+        return [optimizer], [self.lr_scheduler(optimizer)]
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One step on one batch."""

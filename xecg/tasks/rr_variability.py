@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric
 
 from xecg.errors import ConfigError
 from xecg.metrics.regression import regression_report, rr_metrics
 from xecg.networks.single_branch import RRNetwork
-from xecg.tasks.base import Report, Task, adamw
+from xecg.tasks.base import Report, Task, adamw, metrics_by_name
 
 
 class RRVariability(Task):
@@ -44,7 +44,7 @@ class RRVariability(Task):
         super().__init__(
             RRNetwork(channels, dropout), {"rhythm": rhythm_weights}, optimizer, lr_scheduler
         )
-        self.validation_metrics = nn.ModuleDict(
+        self.validation_metrics = metrics_by_name(
             {name: rr_metrics(prefix=f"validation/{name}/") for name in self.network.measures}
         )
         self.validation_loss = MeanMetric()
@@ -56,7 +56,7 @@ class RRVariability(Task):
             ConfigError: If the training data cannot tell its targets.
         """
         self.trainer.fit_loop.setup_data()
-        dataset = getattr(self.trainer.train_dataloader, "dataset", None)
+        dataset: Any = getattr(self.trainer.train_dataloader, "dataset", None)
         if not hasattr(dataset, "targets"):
             raise ConfigError(
                 "RRVariability standardises its targets on the training split: the training "
