@@ -45,9 +45,7 @@ def test_network_comes_back_with_what_it_was_made_of(ensemble: tuple[XECGArch, P
 
 
 @pytest.mark.parametrize("name", ["morphology", "rhythm"])
-def test_a_branch_is_taken_out_of_an_ensemble(
-    ensemble: tuple[XECGArch, Path], name: str
-) -> None:
+def test_a_branch_is_taken_out_of_an_ensemble(ensemble: tuple[XECGArch, Path], name: str) -> None:
     network, path = ensemble
     branch = build_branch(name, channels=8).eval()
     load_branch(branch, name, path)

@@ -300,7 +300,8 @@ class PWaveData(WindowDataModule):
     @staticmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
         """Windows with annotations, and those in AF."""
-        return np.logical_or(store.index.wave_row >= 0, store.index.af == 1)
+        usable: NDArray[np.bool_] = (store.index.wave_row >= 0) | (store.index.af == 1)
+        return usable
 
 
 class RRVariabilityData(WindowDataModule):

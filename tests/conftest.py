@@ -1,0 +1,33 @@
+"""What tests of several packages share: real databases, a small synthetic store."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from xecg.data.databases import get_database
+from xecg.data.prepare import prepare
+from xecg.data.store import Store
+from xecg.signal.synthetic import write_synthetic_database
+
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_SILENT"] = "true"
+
+
+@pytest.fixture(scope="session")
+def xecg_data() -> Path:
+    """The folder of unpacked real databases that ``XECG_DATA`` names."""
+    if "XECG_DATA" not in os.environ:
+        pytest.skip("XECG_DATA names no folder with real databases")
+    return Path(os.environ["XECG_DATA"])
+
+
+@pytest.fixture(scope="session")
+def synthetic_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """80 windows of 20 synthetic persons, two of five in AF."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    write_synthetic_database(
+        folder / "records", persons=20, records_per_person=2, duration_s=20.0, progress=False
+    )
+    database = get_database("synthetic", folder / "records")
+    return prepare(database, folder / "store", progress=False, workers=1)

@@ -1,0 +1,80 @@
+"""Augmentation: labels stay true, windows stay in [0, 1], everything can be switched off."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xecg.data.augmentation import Augmentation
+from xecg.errors import ConfigError
+from xecg.signal.waves import NOT_ANNOTATED
+
+RATE = 250.0
+OFF = {"polarity": 0.0, "amplitude": 0.0, "noise": 0.0, "wander": 0.0, "time_shift_s": 0.0}
+
+
+def windows(batch: int = 6, time: int = 500) -> torch.Tensor:
+    x = torch.rand(batch, 1, time, generator=torch.Generator().manual_seed(3))
+    low, high = x.aminmax(dim=-1, keepdim=True)
+    return (x - low) / (high - low)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@given(seed=st.integers(0, 2**40), wander=st.floats(0, 1), noise=st.floats(0, 1))
+def test_windows_stay_scaled(seed: int, wander: float, noise: float) -> None:
+    changed, _ = Augmentation(wander=wander, noise=noise)(windows(), None, RATE, seeded(seed))
+    low, high = changed.aminmax(dim=-1)
+    assert torch.allclose(low, torch.zeros_like(low))
+    assert torch.allclose(high, torch.ones_like(high))
+
+
+def test_switched_off_it_changes_nothing() -> None:
+    x = windows()
+    changed, _ = Augmentation(**OFF)(x, None, RATE, seeded())
+    assert torch.equal(changed, x)
+
+
+@pytest.mark.parametrize("name", OFF)
+def test_each_part_alone_changes_the_windows(name: str) -> None:
+    x = windows()
+    changed, _ = Augmentation(**{**OFF, name: 0.9})(x, None, RATE, seeded())
+    assert not torch.equal(changed, x)
+
+
+def test_the_same_seed_gives_the_same_windows() -> None:
+    first, _ = Augmentation()(windows(), None, RATE, seeded(7))
+    again, _ = Augmentation()(windows(), None, RATE, seeded(7))
+    assert torch.equal(first, again)
+
+
+def test_polarity_turns_windows_upside_down() -> None:
+    x = windows()
+    changed, _ = Augmentation(**{**OFF, "polarity": 1.0})(x, None, RATE, seeded())
+    assert torch.allclose(changed, 1 - x, atol=1e-6)
+
+
+@given(seed=st.integers(0, 2**40))
+def test_labels_move_with_the_signal(seed: int) -> None:
+    x = windows()
+    codes = (x[:, 0] * 100).to(torch.uint8)  # labels that the signal itself tells
+    shifted, moved = Augmentation(**{**OFF, "time_shift_s": 0.5})(x, codes, RATE, seeded(seed))
+    inside = moved != NOT_ANNOTATED
+    low, high = shifted[:, 0].aminmax(dim=-1, keepdim=True)
+    scaled = inside & (low == 0) & (high == 1)  # extremes still in the window: not rescaled
+    assert (inside.sum(dim=-1) >= 500 - RATE * 0.5).all()
+    kept = scaled.all(dim=-1) | (inside & scaled).any(dim=-1)
+    rows = [i for i in range(len(x)) if kept[i] and x[i].max() == shifted[i].max()]
+    for i in rows:
+        sent = moved[i][inside[i]]
+        start = int((~inside[i][:250]).sum()) if not inside[i][0] else 0
+        source = codes[i][: len(sent)] if start else codes[i][-len(sent) :]
+        assert torch.equal(sent, source)
+
+
+@pytest.mark.parametrize("bad", [{"noise": -0.1}, {"polarity": 1.1}, {"amplitude": 2.0}])
+def test_impossible_sizes_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(bad))):
+        Augmentation(**bad)

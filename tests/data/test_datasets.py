@@ -1,0 +1,79 @@
+"""Batches out of stores: order, targets, groups."""
+
+import numpy as np
+import pytest
+import torch
+
+from xecg.data.datasets import Part, WindowDataset, af_target, p_wave_target, rr_target
+from xecg.data.store import Store
+from xecg.errors import DataError
+from xecg.signal.waves import P
+
+
+@pytest.fixture
+def dataset(synthetic_store: Store) -> WindowDataset:
+    """Two parts of one store: odd rows backwards, then even rows."""
+    rows = np.arange(len(synthetic_store))
+    parts = [Part(synthetic_store, rows[1::2][::-1]), Part(synthetic_store, rows[::2])]
+    return WindowDataset(parts, af_target, "both")
+
+
+def test_a_batch_keeps_the_order_that_was_asked(dataset: WindowDataset) -> None:
+    positions = [60, 3, 41, 3, 0]
+    batch = dataset.__getitems__(positions)
+    assert batch.signal.shape == (5, 1, 2500)
+    assert batch.window.tolist() == positions
+    for i, position in enumerate(positions):
+        alone = dataset[position]
+        assert torch.equal(batch.signal[i], alone.signal[0])
+        assert batch.target[i] == alone.target[0]
+
+
+def test_columns_and_targets_agree_with_the_batches(dataset: WindowDataset) -> None:
+    batch = dataset.__getitems__(range(len(dataset)))
+    assert np.array_equal(dataset.targets(), batch.target.numpy())
+    assert np.array_equal(dataset.column("af"), batch.target.numpy())
+
+
+def test_r_peaks_belong_to_the_window(dataset: WindowDataset, synthetic_store: Store) -> None:
+    for position in (0, 39, 40, 79):
+        row = np.flatnonzero(
+            (synthetic_store.signals == dataset[position].signal[0, 0].numpy()).all(1)
+        )
+        assert np.array_equal(dataset.r_peaks(position), synthetic_store.r_peaks(int(row[0])))
+
+
+def test_groups_are_persons(dataset: WindowDataset) -> None:
+    groups, persons = dataset.groups(), dataset.column("person")
+    assert groups.shape == (len(dataset),)
+    first = groups[:40]
+    assert len(np.unique(first)) == len(np.unique(persons[:40]))
+
+
+def test_rr_target_is_in_ms(synthetic_store: Store) -> None:
+    target = rr_target(synthetic_store, np.arange(5))
+    assert target.shape == (5, 2)
+    assert np.array_equal(target[:, 0], synthetic_store.index.rmssd_ms[:5])
+
+
+def test_p_wave_target_is_binary_and_empty_in_af(synthetic_store: Store) -> None:
+    rows = np.arange(len(synthetic_store))
+    target = p_wave_target(synthetic_store, rows)
+    af = synthetic_store.index.af == 1
+    assert not target[af].any()
+    assert set(np.unique(target[~af])) <= {0, 1, 255}
+    codes = synthetic_store.waves[synthetic_store.index.wave_row[rows[~af]]]
+    assert np.array_equal(target[~af] == 1, codes == P)
+
+
+def test_p_waves_annotated_in_af_are_an_error(synthetic_store: Store) -> None:
+    from dataclasses import replace
+
+    index = replace(synthetic_store.index, af=np.ones(len(synthetic_store), np.int8))
+    with pytest.raises(DataError, match="P waves are annotated in AF, in record p0"):
+        p_wave_target(replace(synthetic_store, index=index), np.arange(len(synthetic_store)))
+
+
+def test_no_window_is_an_error_that_names_the_store(synthetic_store: Store) -> None:
+    with pytest.raises(DataError, match=f"train: no window of {synthetic_store.path}"):
+        WindowDataset([Part(synthetic_store, np.empty(0, np.int64))], af_target, "train")
