@@ -128,16 +128,22 @@ def test_a_missing_file_is_skipped(tmp_path):
     assert "No such file" in store.info.skipped["lost"]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_mistake_in_the_code_is_not_counted_as_a_bad_record(tmp_path, workers):
-    class Mistaken(FakeDatabase):
-        def read(self, record):
-            return super().read(record).nonsense
+def test_whatever_a_parser_raises_on_damaged_bytes_is_not_fatal(tmp_path):
+    database = describe(tmp_path / "fake", **many(2), broken='{"seed": ')
+    store = quietly(database, tmp_path / "store", workers=2)
+    assert store.info.n_records == 2
+    assert store.info.skipped["broken"].startswith("cannot be read (JSONDecodeError: ")
 
-    describe(tmp_path / "fake", **many(2))
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_mistake_in_the_code_is_not_counted_as_a_bad_record(tmp_path, workers, monkeypatch):
+    def mistaken(*_):
+        raise AttributeError("nonsense")
+
+    monkeypatch.setattr("xecg.data.building.labelled_windows", mistaken)  # a fork inherits it
     with pytest.raises(AttributeError, match="nonsense") as caught:
-        quietly(Mistaken(tmp_path / "fake"), tmp_path / "store", workers=workers)
-    assert caught.value.__notes__ == ["while record r000 of fake was prepared"]
+        quietly(describe(tmp_path / "fake", **many(2)), tmp_path / "store", workers=workers)
+    assert caught.value.__notes__ == ["while record r000 of fake was cut into windows"]
     assert not (tmp_path / "store").exists()
 
 

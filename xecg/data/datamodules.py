@@ -78,8 +78,8 @@ class WindowDataModule(LightningDataModule, ABC):
     Args:
         stores: One folder of a prepared store, or several sources with weights. ``synthetic``
             stands for the ECGs that come with xecg.
-        test_stores: External test sets, used whole. Without them the test split of ``stores`` is
-            the test set; with them it is not touched.
+        test_stores: External test sets, used whole. Without them the test splits of ``stores`` are
+            the test sets; with them those are not touched.
         split: Shares of the persons (or records) of ``stores``.
         batch_size: Windows a step.
         windows_per_epoch: Windows drawn an epoch; all windows of the training split if null.
@@ -163,7 +163,9 @@ class WindowDataModule(LightningDataModule, ABC):
         self.test_sets = self._test_sets(splits)
         train = [rows["train"] for rows in splits]
         self.train_set = self._dataset(self.sources, train, "train")
-        self.validation_set = self._evaluation_set([rows["validation"] for rows in splits])
+        evaluated = [self._evaluated(source) for source in self.sources]
+        validation = [rows["validation"] for rows in splits]
+        self.validation_set = self._dataset(evaluated, validation, "validation")
         self._assert_nobody_is_tested_on([self.train_set, self.validation_set])
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -222,26 +224,23 @@ class WindowDataModule(LightningDataModule, ABC):
         ]
         return WindowDataset(parts, self.target, name)
 
-    def _evaluation_set(
-        self, rows: Sequence[NDArray[np.int64]], name: str = "validation"
-    ) -> WindowDataset:
-        return self._dataset([self._evaluated(source) for source in self.sources], rows, name)
-
     def _evaluated(self, source: Source) -> Source:
         return replace(source, leads=self.evaluation_leads) if self.evaluation_leads else source
 
     def _test_sets(
         self, splits: Sequence[Mapping[PartName, NDArray[np.int64]]]
     ) -> list[WindowDataset]:
-        if not self.test_sources:
-            name = "+".join(source.label for source in self.sources)
-            return [self._evaluation_set([rows["test"] for rows in splits], name)]
-        names = [source.label for source in self.test_sources]
+        sources = self.test_sources or self.sources
+        names = [source.label for source in sources]
         if len(set(names)) < len(names):
-            raise ConfigError(f"test_stores need different names; found {', '.join(names)}")
+            raise ConfigError(f"test sets need different names; found {', '.join(names)}")
+        rows = [
+            np.arange(len(source.opened)) if self.test_sources else splits[number]["test"]
+            for number, source in enumerate(sources)
+        ]
         return [
-            self._dataset([self._evaluated(source)], [np.arange(len(source.opened))], source.label)
-            for source in self.test_sources
+            self._dataset([self._evaluated(source)], [chosen], source.label)
+            for source, chosen in zip(sources, rows, strict=True)
         ]
 
     def _split(self, store: Store) -> dict[PartName, NDArray[np.int64]]:
