@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -229,12 +230,28 @@ def test_store_json_can_be_read_by_people(database, tmp_path):
 
 @needs_real_data
 def test_ludb_whole(tmp_path):
-    store = quietly(get_database("ludb", f"{REAL}/ludb"), tmp_path / "ludb", workers=2, limit=20)
-    assert len(store) == 20 * 12
-    assert (store.index.annotated_share[store.index.wave_row >= 0] > 0.4).all()
-    assert set(store.index.person.tolist()) == {
-        f"ludb-{r}" for r in set(store.index.record.tolist())
-    }
+    store = quietly(get_database("ludb", f"{REAL}/ludb"), tmp_path / "ludb", workers=2)
+    index = store.index
+    assert len(store) == 2400
+    assert index.lead[:12].tolist() == [
+        *("I", "II", "III", "aVR", "aVL", "aVF"),
+        *(f"V{i}" for i in range(1, 7)),
+    ]
+    assert len(set(index.person.tolist())) == 200
+    assert ((index.af == 1).sum(), (index.af == -1).sum()) == (15 * 12, 3 * 12)
+    assert 0.6 < index.annotated_share[index.wave_row >= 0].mean() < 0.8
+
+
+@needs_real_data
+def test_first_records_of_cinc2017(tmp_path):
+    database = get_database("cinc2017", f"{REAL}/cinc2017")
+    store = quietly(database, tmp_path / "store", workers=2, limit=50)
+    windows = Counter(store.index.record.tolist())
+    for record in database.records()[:50]:
+        labelled = database.read(record)
+        assert windows[record] == int(labelled.recording.duration_s // 10)
+        chosen = store.index.record == record
+        assert set(store.index.rhythm[chosen].tolist()) == {labelled.rhythms[0].label}
 
 
 @needs_real_data

@@ -16,7 +16,7 @@ from xecg.data.recipe import Recipe
 from xecg.data.store_info import StoreInfo
 from xecg.data.store_writer import StoreWriter
 from xecg.data.windowing import LabelledWindows, concatenate, labelled_windows
-from xecg.errors import DataError, XECGError
+from xecg.errors import DataError, RecordError, XECGError
 
 _LARGEST_CHUNK = 16  # records a worker handles at once: enough that sending them costs nothing
 _CHUNKS_PER_WORKER = 8  # at least, so that the last chunk does not keep the others waiting
@@ -97,16 +97,26 @@ def prepare_chunk(database: Database, recipe: Recipe, records: Sequence[str]) ->
     skipped = {}
     for record in records:
         try:
-            labelled = database.read(record)
-            windows.append(
-                labelled_windows(labelled, recipe.preprocessing, recipe.leads, recipe.stride_s)
-            )
+            windows.append(_prepare_record(database, recipe, record))
         except (XECGError, OSError) as error:
             skipped[record] = str(error)
-        except Exception as error:
-            error.add_note(f"while record {record} of {database.name} was prepared")
-            raise
     return PreparedChunk(concatenate(windows) if windows else None, skipped)
+
+
+def _prepare_record(database: Database, recipe: Recipe, record: str) -> LabelledWindows:
+    try:
+        labelled = database.read(record)
+    except (XECGError, OSError):
+        raise
+    except Exception as error:
+        # Damaged bytes bring parsers to raise anything. It is counted and told, and if no record
+        # can be read, it is the message that the user sees.
+        raise RecordError(f"cannot be read ({type(error).__name__}: {error})") from error
+    try:
+        return labelled_windows(labelled, recipe.preprocessing, recipe.leads, recipe.stride_s)
+    except Exception as error:
+        error.add_note(f"while record {record} of {database.name} was cut into windows")
+        raise
 
 
 def _nothing_usable(

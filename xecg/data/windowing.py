@@ -74,6 +74,8 @@ def choose_leads(recording: Recording, leads: Leads) -> list[int]:
 
 def concatenate(parts: Sequence[LabelledWindows]) -> LabelledWindows:
     """All windows of `parts`, in their order. At least one part."""
+    if len(parts) == 1:
+        return parts[0]
     first_wave_row = np.cumsum([0, *(len(part.waves) for part in parts)])
     index = indices.concatenate(
         [
