@@ -1,0 +1,123 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from xecg.errors import NetworkError
+from xecg.explain.chain import copy_chains
+
+X = torch.rand(2, 1, 32)
+
+
+def head(channels=2):
+    return [nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(channels, 2)]
+
+
+def paths(chain):
+    return [layer.path for layer in chain.layers]
+
+
+class Backwards(nn.Module):
+    """Registers its layers in the opposite order."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Sequential(*head())
+        self.norm = nn.BatchNorm1d(2)
+        self.conv = nn.Conv1d(1, 2, 3)
+
+    def forward(self, x):
+        return self.head(self.norm(self.conv(x)))
+
+
+class Functional(Backwards):
+    def forward(self, x):
+        return self.head(F.relu(self.norm(self.conv(x))))
+
+
+class FunctionalInPlace(Backwards):
+    def forward(self, x):
+        return self.head(self.norm(self.conv(x)).relu_())
+
+
+class FunctionalAtTheEnd(Backwards):
+    def forward(self, x):
+        return super().forward(x).softmax(dim=1)
+
+
+class Residual(nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+class TwoBranches(nn.Module):
+    """Shares its first layer; registered with batch normalisation of one behind the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv1d(1, 2, 3)
+        self.convs = nn.ModuleDict({"a": nn.Conv1d(2, 2, 3), "b": nn.Conv1d(2, 2, 3)})
+        self.norms = nn.ModuleDict({"a": nn.BatchNorm1d(2), "b": nn.BatchNorm1d(2)})
+        self.heads = nn.ModuleDict({name: nn.Sequential(*head()) for name in "ab"})
+
+    def forward(self, x):
+        x = self.stem(x)
+        return {name: self.heads[name](self.norms[name](self.convs[name](x))) for name in "ab"}
+
+
+def test_order_is_that_of_computation():
+    chain = copy_chains(Backwards(), X)
+    assert paths(chain) == ["conv", "norm", "head.0", "head.1", "head.2"]
+
+
+def test_each_output_has_its_own_chain():
+    network = TwoBranches().eval()
+    chains = copy_chains(network, X)
+    for name in "ab":
+        assert paths(chains[name])[:3] == ["stem", f"convs.{name}", f"norms.{name}"]
+        assert torch.equal(chains[name].output, network(X)[name])
+
+
+def test_layers_that_do_nothing_are_left_out():
+    network = nn.Sequential(nn.Identity(), nn.Conv1d(1, 2, 3), nn.Dropout(0.5), *head())
+    assert paths(copy_chains(network, X)) == ["1", "3", "4", "5"]
+
+
+def test_a_layer_that_computes_twice_stands_there_twice():
+    relu = nn.ReLU(inplace=True)
+    network = nn.Sequential(nn.Conv1d(1, 2, 3), relu, nn.Conv1d(2, 2, 3), relu, *head())
+    layers = copy_chains(network, X).layers
+    assert [layer.path for layer in layers][:4] == ["0", "1", "2", "1"]
+    assert layers[1].module is not layers[3].module
+
+
+def test_copies_compute_in_eval_mode_and_float32():
+    network = nn.Sequential(
+        nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.Dropout(0.9), *head()
+    ).double()
+    chain = copy_chains(network, X)
+    expected = copy.deepcopy(network).float().eval()(X)
+    assert torch.equal(chain.output, expected)
+    assert chain.output.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("network", "named"),
+    [
+        (nn.Sequential(nn.Conv1d(1, 2, 3), nn.GELU(), *head()), r"1 \(GELU\)"),
+        (nn.Sequential(nn.Conv1d(1, 2, 3), nn.LSTM(30, 4), *head()), r"1 \(LSTM\)"),
+        (nn.Sequential(weight_norm(nn.Conv1d(1, 2, 3)), *head()), r"0\.parametrizations"),
+        (nn.Sequential(nn.Conv1d(1, 2, 3), Residual(nn.ReLU()), *head()), r"1 \(Residual\)"),
+        (Functional(), r"head\.0 \(AdaptiveAvgPool1d\)"),
+        (FunctionalInPlace(), r"head\.0 \(AdaptiveAvgPool1d\)"),
+        (FunctionalAtTheEnd(), r"network \(FunctionalAtTheEnd\)"),
+        (nn.Sequential(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2, track_running_stats=False)), r"1 \("),
+        (nn.GELU(), r"network \(GELU\)"),
+    ],
+)
+def test_what_is_no_chain_of_covered_layers_is_refused_by_name(network, named):
+    with pytest.raises(NetworkError, match=named):
+        copy_chains(network, X)
