@@ -16,7 +16,7 @@ from xecg.data.index import Index
 from xecg.data.store import Store
 from xecg.errors import StoreError
 from xecg.files import write_whole
-from xecg.signal.waves import NOT_ANNOTATED, QRS, WAVE_NAMES, P, T
+from xecg.signal.waves import NOT_ANNOTATED, OTHER, QRS, WAVE_NAMES, P, T
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -105,12 +105,19 @@ def _draw_window(axes: Axes, store: Store, row: int) -> None:
     low, high = float(signal.min()), float(signal.max())
     above = high + 0.1 * (high - low)
     axes.plot(time_s[r_peaks], np.full(len(r_peaks), above), "v", color=_R_PEAK_COLOUR, ms=4)
-    if (wave_row := int(index.wave_row[row])) >= 0:
-        for start, stop, code in runs(store.waves[wave_row]):
-            if colour := _COLOURS.get(code):
-                axes.axvspan(start / rate, stop / rate, color=colour, alpha=0.3, linewidth=0)
+    for start, stop, code in runs(_wave_codes(store, row)):
+        if colour := _COLOURS.get(code):
+            axes.axvspan(start / rate, stop / rate, color=colour, alpha=0.3, linewidth=0)
     _draw_paper(axes, len(signal) / rate)
     axes.set_ylim(low - 0.08 * (high - low), high + 0.22 * (high - low))
+
+
+def _wave_codes(store: Store, row: int) -> NDArray[np.uint8]:
+    """`(time,)` the wave codes of a window; all other where the whole store has none."""
+    if (wave_row := int(store.index.wave_row[row])) >= 0:
+        return np.asarray(store.waves[wave_row], dtype=np.uint8)
+    code = NOT_ANNOTATED if store.info.n_annotated else OTHER
+    return np.full(store.signals.shape[1], code, dtype=np.uint8)
 
 
 def _draw_paper(axes: Axes, duration_s: float) -> None:
@@ -151,8 +158,7 @@ def _legend(store: Store, rows: list[int]) -> list[Artist]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    shown = {int(row) for row in store.index.wave_row[rows] if row >= 0}
-    codes = {code for row in shown for code in np.unique(store.waves[row]).tolist()}
+    codes = {code for row in rows for code in np.unique(_wave_codes(store, row)).tolist()}
     r_peak = Line2D([], [], color=_R_PEAK_COLOUR, marker="v", ls="", ms=4, label="R peak")
     names = {code: WAVE_NAMES[code] for code in (P, QRS, T)} | {NOT_ANNOTATED: "not annotated"}
     return [
