@@ -111,11 +111,15 @@ class XECGCLI(LightningCLI):
             config.trainer.precision, reason = default_precision(config.trainer.accelerator)
             rank_zero_info(f"Precision {config.trainer.precision}: {reason}")
 
+    def test(self, **kwargs: Any) -> None:
+        """Test without Lightning's own table, since the report says more."""
+        self.trainer.test(**kwargs | {"verbose": False})
+
     def after_fit(self) -> None:
         """Test the best checkpoint and write its weights."""
         trial = self.config[self.subcommand].trainer.fast_dev_run  # writes no checkpoint
         checkpoint = None if trial else "best"
-        self.trainer.test(self.model, self.datamodule, ckpt_path=checkpoint, verbose=False)
+        self.test(model=self.model, datamodule=self.datamodule, ckpt_path=checkpoint)
         if not trial:
             self._write_weights()
         self.after_test()
