@@ -34,6 +34,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from xecg.data.verbs import add_data_parser
+    from xecg.inference.verbs import add_classify_parser, add_explain_parser
 
     parser = argparse.ArgumentParser(
         prog="xecg",
@@ -43,4 +44,10 @@ def _parser() -> argparse.ArgumentParser:
     for name, purpose in RUN_VERBS.items():
         verbs.add_parser(name, help=f"{purpose} (xecg {name} --help)")
     add_data_parser(verbs)
+    add_classify_parser(verbs)
+    add_explain_parser(verbs)
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From WFDB records to predictions and explanations, with weights that are already trained."""

@@ -1,0 +1,106 @@
+"""A function over many records in threads: in order, with flat memory, none stopping the others."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+
+import torch
+from tqdm import tqdm
+
+from xecg.errors import XECGError
+from xecg.inference.problems import Problems
+
+Result = TypeVar("Result")
+Progress = Callable[[int], None]
+"""Takes the number of windows that were done since the last call."""
+
+_SHOW_AFTER_S = 2.0
+_AHEAD = 2  # records per thread that wait for their turn
+
+
+def map_records(
+    function: Callable[[str, Path, Progress], Result],
+    records: Mapping[str, Path],
+    problems: Problems,
+    *,
+    title: str,
+) -> Iterator[Result]:
+    """Results of ``function(name, path, progress)`` for each record, in the order of ``records``.
+
+    Args:
+        function: Works on one record.
+        records: Path of each record by name.
+        problems: Is told of records for which ``function`` raises an ``XECGError``.
+        title: What is being done, for the progress bar.
+    """
+    with (
+        _Bar(title, len(records)) as bar,
+        _one_thread_per_operation() as n_threads,
+        ThreadPoolExecutor(n_threads) as pool,
+    ):
+        todo = iter(records.items())
+        running: deque[tuple[str, Future[Result]]] = deque()
+        try:
+            while True:
+                for name, path in islice(todo, _AHEAD * n_threads - len(running)):
+                    running.append((name, pool.submit(function, name, path, bar.windows)))
+                if not running:
+                    return
+                name, future = running.popleft()
+                try:
+                    yield future.result()
+                except XECGError as error:
+                    problems.fail(name, str(error))
+                bar.record()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_per_operation() -> Iterator[int]:
+    """Yields how many threads torch would use in an operation, and meanwhile lets it use one.
+
+    The networks are so small that threads within an operation mostly wait for each other.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # in threads started from now on as well
+    try:
+        yield n_threads
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+class _Bar:
+    """Records done, and windows, which move on within a long record as well."""
+
+    def __init__(self, title: str, n_records: int) -> None:
+        self._n_windows, self._lock = 0, Lock()
+        self._bar = tqdm(
+            total=n_records,
+            desc=title,
+            unit="record",
+            delay=_SHOW_AFTER_S,
+            mininterval=0.5,
+            miniters=0,
+        )
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def windows(self, n: int) -> None:
+        with self._lock:  # called from all threads
+            self._n_windows += n
+            self._bar.set_postfix_str(f"{self._n_windows} windows", refresh=False)
+            self._bar.update(0)
+
+    def record(self) -> None:
+        with self._lock:
+            self._bar.update()
