@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 from importlib.metadata import version
@@ -29,6 +30,11 @@ LOGGERS: list[dict[str, Any]] = [
     {"class_path": "CSVLogger", "init_args": {"save_dir": ".", "name": "", "version": ""}},
     {"class_path": "WandbLogger", "init_args": {"project": "xecg", "offline": True}},
 ]
+_EXPECTED_WARNINGS = (
+    "Experiment logs directory",  # the run's folder is made before the logger looks at it
+    ".*does not have many workers",  # none is fastest for memory-mapped stores
+    ".*treespec, LeafSpec",  # Lightning's, about PyTorch
+)
 _FOLDER_OF_RANK_ZERO = "XECG_RUN_FOLDER"
 
 
@@ -67,6 +73,7 @@ class XECGCLI(LightningCLI):
                 "logger": LOGGERS,
                 "callbacks": [PredictionWriter()],
                 "num_sanity_val_steps": 0,
+                "enable_model_summary": False,
                 "log_every_n_steps": 10,
             },
             seed_everything_default=0,
@@ -164,6 +171,8 @@ def run(arguments: Sequence[str] | None) -> int:
     Args:
         arguments: Verb and flags; null takes those of the process.
     """
+    for message in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
     try:
         XECGCLI(arguments)
     finally:

@@ -1,0 +1,162 @@
+"""The command: what a run leaves behind, flags, resuming, errors."""
+
+import csv
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from xecg.cli import main
+from xecg.networks.weights import load_xecgarch
+
+ROOT = Path(__file__).parents[2]
+SCRATCH = str(ROOT / "configs" / "finetune_scratch.yaml")
+SMALL = [
+    "--model.channels=4",
+    "--data.windows_per_epoch=128",
+    "--trainer.max_epochs=2",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.callbacks=null",
+]
+
+
+def fit(*flags: str) -> int:
+    return main(["fit", "--config", SCRATCH, *SMALL, *flags])
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_everything_in_its_folder(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit("--freezing.frozen_layers=3", "--seed_everything=5") == 0
+    (folder,) = (workplace / "runs" / "finetune_scratch").iterdir()
+    names = {path.name for path in folder.iterdir()}
+    expected = {"config.yaml", "metrics.csv", "checkpoints", "wandb", "weights.safetensors"}
+    assert expected | {"test_metrics.csv"} <= names
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["freezing"]["frozen_layers"] == 3
+    assert config["seed_everything"] == 5
+    parts = {row["part"] for row in rows(folder / "test_metrics.csv")}
+    assert parts == {"morphology", "rhythm", "fused"}
+    assert list(folder.glob("wandb/offline-run-*/*.wandb"))
+    output = capsys.readouterr().out
+    assert "morphology" in output
+    assert "fused" in output
+    assert output.rstrip().endswith(f"Everything is in runs/finetune_scratch/{folder.name}")
+
+
+def test_the_best_checkpoint_is_the_one_tested_and_released(workplace: Path) -> None:
+    assert fit("--run_folder=run", "--trainer.logger=false") == 0
+    network, info = load_xecgarch("run/weights.safetensors")
+    best = torch.load("run/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, best[f"network.{key}"])
+    assert info.preprocessing["sampling_rate"] == 250.0
+    assert info.provenance["task"] == "AFClassifier"
+
+
+def test_test_and_predict_use_a_checkpoint(workplace: Path) -> None:
+    assert fit("--run_folder=run", "--trainer.logger=false") == 0
+    saved = ["--config", "run/config.yaml", "--ckpt_path", "run/checkpoints/best.ckpt"]
+    assert main(["test", *saved, "--run_folder=again"]) == 0
+    assert rows(Path("again/test_metrics.csv")) == rows(Path("run/test_metrics.csv"))
+    assert main(["predict", *saved, "--run_folder=predicted"]) == 0
+    predictions = rows(Path("predicted/predictions_synthetic.csv"))
+    assert {"record", "lead", "start_s", "fused", "morphology", "rhythm"} <= predictions[0].keys()
+    n = int(rows(Path("run/test_metrics.csv"))[0]["n"])
+    assert len(predictions) == n
+    right = [(float(row["fused"]) > 0.5) == (row["target"] == "1") for row in predictions]
+    accuracy = sum(right) / n
+    reported = next(
+        float(row["value"])
+        for row in rows(Path("run/test_metrics.csv"))
+        if (row["part"], row["metric"]) == ("fused", "accuracy")
+    )
+    assert accuracy == pytest.approx(reported, abs=1e-6)
+
+
+def test_a_resumed_run_goes_on(workplace: Path) -> None:
+    assert fit("--run_folder=first", "--trainer.logger=false") == 0
+    last = "--ckpt_path=first/checkpoints/last.ckpt"
+    assert fit("--run_folder=second", last, "--trainer.max_epochs=3", "--trainer.logger=false") == 0
+    assert torch.load("second/checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
+
+
+def test_flags_change_what_they_name(workplace: Path) -> None:
+    flags = ["--model.optimizer.lr=0.02", "--freezing.frozen_layers={morphology: 2, rhythm: 5}"]
+    assert fit(*flags, "--run_folder=run", "--trainer.logger=false") == 0
+    state = torch.load("run/checkpoints/last.ckpt", weights_only=True)
+    assert state["optimizer_states"][0]["param_groups"][0]["lr"] == 0.02
+
+
+def test_frozen_blocks_stay_as_they_were_pretrained(workplace: Path) -> None:
+    assert fit("--run_folder=before", "--trainer.logger=false") == 0
+    pretrained = ["morphology_weights", "rhythm_weights"]
+    weights = [f"--model.{name}=before/weights.safetensors" for name in pretrained]
+    frozen = ["--freezing.frozen_layers=8", "--run_folder=after", "--trainer.logger=false"]
+    assert fit(*weights, *frozen) == 0
+    before, after = (load_xecgarch(f"{run}/weights.safetensors")[0] for run in ("before", "after"))
+    for key, value in after.branches.state_dict().items():
+        assert torch.equal(value, before.branches.state_dict()[key])
+    heads = after.heads.state_dict()
+    assert not all(torch.equal(v, before.heads.state_dict()[k]) for k, v in heads.items())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--freezing.frozen_layers=9"], "0 to 8"),
+        (["--freezing.frozen_layers={tempo: 3}"], "morphology, rhythm"),
+        (["--model.morphology_weights=nowhere"], "found no file nowhere"),
+        (["--data.stores=stores/nothing"], "stores/nothing"),
+        (["--data.evaluation_leads=[V9]"], "no window"),
+    ],
+)
+def test_mistakes_are_told_before_training(
+    flags: list[str], message: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(*flags, "--trainer.logger=false") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_used_run_folder_is_refused(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run").mkdir()
+    Path("run/precious.txt").write_text("mine")
+    assert fit("--run_folder=run") == 1
+    assert "run_folder run is not empty" in capsys.readouterr().err
+    assert [path.name for path in Path("run").iterdir()] == ["precious.txt"]
+
+
+def imported_by(*arguments: str) -> set[str]:
+    code = (
+        "import sys; from xecg.cli import main\n"
+        f"try: main({list(arguments)!r})\n"
+        "except SystemExit: pass\n"
+        "print('MODULES', *sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stderr.rpartition("MODULES")[2].split())
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("data", "list")])
+def test_verbs_on_files_import_neither_torch_nor_lightning(arguments: tuple[str, ...]) -> None:
+    assert not {"torch", "lightning", "wandb"} & imported_by(*arguments)
+
+
+def test_help_comes_in_time() -> None:
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "xecg.cli", "fit", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--freezing.frozen_layers" in done.stdout
+    assert time.perf_counter() - start < 30  # a hang, not a benchmark: 3 s on an idle machine

@@ -1,0 +1,54 @@
+"""Every config runs, and begins by saying what it does and how long it takes."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from xecg.cli import main
+from xecg.data.databases import get_database
+from xecg.data.prepare import prepare
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+DATA_CONFIGS = sorted((ROOT / "configs" / "data").glob("*.yaml"))
+ALL_CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+TASK_OF = {"pwave_real": "pretrain_pwave", "rr_real": "pretrain_rr", "cinc2017": "finetune_frozen3"}
+REAL = {"cinc2017": "cinc2017", "ludb": "ludb", "qtdb": "qtdb", "mitdb": "mitdb"}
+
+
+@pytest.mark.parametrize("path", ALL_CONFIGS, ids=lambda path: path.stem)
+def test_a_config_says_what_it_does_and_how_long_it_takes(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    comment = " ".join(line for line in lines[:6] if line.startswith("#"))
+    assert lines[0].startswith("# ")
+    assert "minute" in comment
+    assert yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_runs(path: Path, workplace: Path) -> None:
+    assert main(["fit", "--config", str(path), "--trainer.fast_dev_run", "1"]) == 0
+
+
+@pytest.fixture(scope="session")
+def real_stores(xecg_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few records of each real database, prepared."""
+    folder = tmp_path_factory.mktemp("real")
+    for name in REAL:
+        limit = {"cinc2017": 120, "ludb": 20}.get(name)
+        database = get_database(name, xecg_data / name)
+        prepare(database, folder / name, limit=limit, progress=False)
+    prepare(get_database("challenge", xecg_data / "xfusemap"), folder / "xfusemap", progress=False)
+    return folder
+
+
+@pytest.mark.parametrize("path", DATA_CONFIGS, ids=lambda path: path.stem)
+def test_a_data_config_runs_on_real_ecgs(
+    path: Path, real_stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stores").symlink_to(real_stores)
+    config = ROOT / "configs" / f"{TASK_OF[path.stem]}.yaml"
+    flags = ["--config", str(config), "--config", str(path), "--trainer.fast_dev_run", "1"]
+    assert main(["fit", *flags]) == 0
