@@ -18,6 +18,8 @@ class Augmentation:
     the windows are scaled to [0, 1] again.
 
     Args:
+        share: Share of the windows that is changed at all. The rest stays as it is, so that batch
+            statistics fit clean windows as well, which are those of evaluation.
         polarity: Probability of turning a window upside down (exchanged electrodes, other leads).
         amplitude: Largest relative swing of the gain within a window (breathing).
         noise: Largest standard deviation of added white noise.
@@ -25,6 +27,7 @@ class Augmentation:
         time_shift_s: Largest shift in seconds; the gap is filled with the edge's value.
     """
 
+    share: float = 0.5
     polarity: float = 0.2
     amplitude: float = 0.2
     noise: float = 0.03
@@ -33,7 +36,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value < 0 or (name in ("polarity", "amplitude") and value > 1):
+            if value < 0 or (name in ("share", "polarity", "amplitude") and value > 1):
                 raise ConfigError(f"augmentation.{name} must be within its range; found {value}")
 
     def __call__(
@@ -51,22 +54,22 @@ class Augmentation:
             sampling_rate: Of the windows, in Hz.
             generator: The source of all randomness, on the CPU.
         """
-        draw = _Draw(signals, generator)
+        draw = _Draw(signals, generator, self.share)
         if self.time_shift_s > 0:
             signals, codes = self._shift(signals, codes, sampling_rate, draw)
         time = torch.arange(signals.shape[-1], device=signals.device) / sampling_rate
         if self.amplitude > 0:
             middle = signals.mean(dim=-1, keepdim=True)
-            gain = 1 + draw.uniform(0, self.amplitude) * draw.oscillation(time, 0.1, 0.5)
+            gain = 1 + draw.strength(self.amplitude) * draw.oscillation(time, 0.1, 0.5)
             signals = middle + (signals - middle) * gain
         if self.wander > 0:
             for _ in range(3):
                 wave = draw.oscillation(time, 0.05, 0.7)
-                signals = signals + draw.uniform(0, self.wander) * wave
+                signals = signals + draw.strength(self.wander) * wave
         if self.noise > 0:
-            signals = signals + draw.uniform(0, self.noise) * draw.normal(signals.shape[-1])
+            signals = signals + draw.strength(self.noise) * draw.normal(signals.shape[-1])
         if self.polarity > 0:
-            upside_down = draw.uniform(0, 1) < self.polarity
+            upside_down = draw.chosen & (draw.uniform(0, 1) < self.polarity)
             signals = torch.where(upside_down, -signals, signals)
         return _scale(signals), codes
 
@@ -74,7 +77,7 @@ class Augmentation:
         self, signals: Tensor, codes: Tensor | None, sampling_rate: float, draw: "_Draw"
     ) -> tuple[Tensor, Tensor | None]:
         length = signals.shape[-1]
-        shift = draw.uniform(-1, 1) * self.time_shift_s * sampling_rate
+        shift = draw.chosen * draw.uniform(-1, 1) * self.time_shift_s * sampling_rate
         source = torch.arange(length, device=signals.device) - shift.round().long()
         inside = source.clamp(0, length - 1)
         if codes is not None:
@@ -86,12 +89,16 @@ class Augmentation:
 class _Draw:
     """Random numbers of shape ``(batch, 1, 1)`` or ``(batch, 1, time)`` for one batch."""
 
-    def __init__(self, like: Tensor, generator: torch.Generator) -> None:
+    def __init__(self, like: Tensor, generator: torch.Generator, share: float) -> None:
         self.batch, self.device, self.generator = like.shape[0], like.device, generator
+        self.chosen = self.uniform(0, 1) < share
 
     def uniform(self, low: float, high: float) -> Tensor:
         values = torch.rand(self.batch, 1, 1, generator=self.generator)
         return (low + (high - low) * values).to(self.device)
+
+    def strength(self, largest: float) -> Tensor:
+        return self.chosen * self.uniform(0, largest)
 
     def normal(self, time: int) -> Tensor:
         return torch.randn(self.batch, 1, time, generator=self.generator).to(self.device)
