@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from xecg.bootstrap import FloatArray, Interval, divide, intervals
 from xecg.errors import DataError
-from xecg.explain.relevance_statistics import RelevanceStatistics
 from xecg.explain.wave_measures import WAVES, domain_specificity
+from xecg.explain.wave_relevance import RelevanceStatistics
 
 CLASSES = ("non-AF", "AF")
 BRANCHES = ("morphology", "rhythm")

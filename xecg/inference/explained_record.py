@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xecg.explain.deep_taylor import DeepTaylor, RuleSet
 from xecg.explain.page import WindowResult
 from xecg.explain.pictures import FUSED, ExplainedWindow
-from xecg.explain.relevance_statistics import RelevanceStatistics, relevance_statistics
+from xecg.explain.wave_relevance import RelevanceStatistics, relevance_statistics
 from xecg.inference.classifier import Classifier, Floats, class_names, is_af
 from xecg.inference.record_map import Progress
 from xecg.inference.record_windows import RecordWindows, read_windows

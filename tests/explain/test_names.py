@@ -1,0 +1,34 @@
+"""What ``xecg.explain`` offers by name."""
+
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import xecg.explain
+
+
+def test_names_are_what_they_say_whatever_was_imported_before():
+    for path in Path(xecg.explain.__file__).parent.glob("*.py"):
+        import_module(f"xecg.explain.{path.stem}")
+    for name in xecg.explain.__all__:
+        offered = getattr(xecg.explain, name)
+        assert offered.__name__ == name
+        assert inspect.isclass(offered) or inspect.isfunction(offered)
+
+
+def test_a_name_is_imported_only_when_asked_for():
+    code = (
+        "import sys, xecg.explain; from xecg.explain import relevance_statistics, draw_window\n"
+        "print({'torch', 'zennit', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_another_name_does_not_exist():
+    with pytest.raises(AttributeError, match="has no attribute 'explanation'"):
+        xecg.explain.explanation  # noqa: B018
