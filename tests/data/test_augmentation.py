@@ -53,7 +53,7 @@ def test_the_same_seed_gives_the_same_windows() -> None:
 def test_only_the_share_is_changed() -> None:
     x = windows(batch=400)
     changed, _ = Augmentation(share=0.3)(x, None, RATE, seeded())
-    same = (changed == x).all(dim=-1).float().mean()
+    same = ((changed - x).abs().amax(dim=-1) < 1e-5).float().mean()  # but for rounding
     assert 0.6 < same < 0.8
 
 
