@@ -24,12 +24,22 @@ def main(args: Sequence[str] | None = None) -> int:
             return run(None if args is None else arguments)
         parsed = _parser().parse_args(arguments)
         return int(parsed.run(parsed))
-    except XECGError as error:
-        print(f"xecg: {error}", file=sys.stderr)
+    except (XECGError, ValueError) as error:
+        explained = _explanation(error)
+        if explained is None:
+            raise
+        print(f"xecg: {explained}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("xecg: interrupted", file=sys.stderr)
         return 130
+
+
+def _explanation(error: BaseException | None) -> XECGError | None:
+    """The error that xecg raised; the parser of configs wraps what a constructor raises."""
+    while error is not None and not isinstance(error, XECGError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,6 @@
 import csv
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -114,7 +113,7 @@ def test_frozen_blocks_stay_as_they_were_pretrained(workplace: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--freezing.frozen_layers=9"], "0 to 8"),
+        (["--freezing.frozen_layers=9"], "from 0 (none) to 8"),
         (["--freezing.frozen_layers={tempo: 3}"], "morphology, rhythm"),
         (["--model.morphology_weights=nowhere"], "found no file nowhere"),
         (["--data.stores=stores/nothing"], "stores/nothing"),
@@ -126,8 +125,9 @@ def test_mistakes_are_told_before_training(
 ) -> None:
     assert fit(*flags, "--trainer.logger=false") == 1
     error = capsys.readouterr().err
-    assert message in error
-    assert "Traceback" not in error
+    last = error.strip().splitlines()[-1]
+    assert last.startswith("xecg: ")
+    assert message in last
 
 
 def test_a_used_run_folder_is_refused(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,9 +154,7 @@ def test_verbs_on_files_import_neither_torch_nor_lightning(arguments: tuple[str,
     assert not {"torch", "lightning", "wandb"} & imported_by(*arguments)
 
 
-def test_help_comes_in_time() -> None:
-    start = time.perf_counter()
+def test_help_names_the_flags_of_the_callbacks() -> None:
     command = [sys.executable, "-m", "xecg.cli", "fit", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "--freezing.frozen_layers" in done.stdout
-    assert time.perf_counter() - start < 30  # a hang, not a benchmark: 3 s on an idle machine

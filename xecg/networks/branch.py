@@ -42,14 +42,16 @@ class Branch(nn.Module):
     Args:
         specs: Shape of each of the eight blocks, from the input on.
         channels: Width of the branch; a block has ``channels * spec.width`` channels.
-        dropout: Share of features that each block drops in training.
+        dropout: Share of features that each block drops in training. None by default: before a
+            batch normalisation, dropout makes the variance in evaluation another than in training
+            (Li et al. 2019), which showed here as a doubled error of RMSSD.
 
     Raises:
         NetworkError: If there are not eight specs, or a width comes out below one channel.
     """
 
     def __init__(
-        self, specs: Sequence[BlockSpec], channels: int = 32, dropout: float = 0.1
+        self, specs: Sequence[BlockSpec], channels: int = 32, dropout: float = 0.0
     ) -> None:
         super().__init__()
         if len(specs) != N_BLOCKS:
@@ -98,7 +100,7 @@ class Branch(nn.Module):
         return x
 
 
-def build_branch(name: str, channels: int = 32, dropout: float = 0.1) -> Branch:
+def build_branch(name: str, channels: int = 32, dropout: float = 0.0) -> Branch:
     """A new branch by name.
 
     Raises:

@@ -16,7 +16,7 @@ class PWaveNetwork(nn.Module):
     way of loading serves both.
     """
 
-    def __init__(self, channels: int = 32, dropout: float = 0.1) -> None:
+    def __init__(self, channels: int = 32, dropout: float = 0.0) -> None:
         super().__init__()
         branch = build_branch("morphology", channels, dropout)
         self.branches = nn.ModuleDict({"morphology": branch})
@@ -38,7 +38,7 @@ class RRNetwork(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int = 32, dropout: float = 0.1, hidden: int = 64) -> None:
+    def __init__(self, channels: int = 32, dropout: float = 0.0, hidden: int = 64) -> None:
         super().__init__()
         branch = build_branch("rhythm", channels, dropout)
         self.branches = nn.ModuleDict({"rhythm": branch})

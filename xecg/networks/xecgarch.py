@@ -40,7 +40,7 @@ class XECGArch(nn.Module):
 
     @classmethod
     def build(
-        cls, names: Sequence[str] = tuple(BRANCHES), channels: int = 32, dropout: float = 0.1
+        cls, names: Sequence[str] = tuple(BRANCHES), channels: int = 32, dropout: float = 0.0
     ) -> "XECGArch":
         """A new network of the named branches."""
         return cls({name: build_branch(name, channels, dropout) for name in names})

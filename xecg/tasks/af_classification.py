@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from xecg.metrics.classification import af_metrics, classification_report
 from xecg.networks.branch import BRANCHES
 from xecg.networks.xecgarch import N_CLASSES, XECGArch, fuse
-from xecg.tasks.base import Report, Task, adamw, metrics_by_name
+from xecg.tasks.base import Report, Task, metrics_by_name
 
 FUSED = "fused"
 
@@ -33,7 +34,7 @@ class AFClassifier(Task):
         channels: Width of the branches; must be that of the pre-trained weights.
         dropout: Share of features that each block drops in training.
         label_smoothing: Share of the target probability that goes to the other class.
-        optimizer: Made of all parameters.
+        optimizer: Made of all parameters; AdamW (Loshchilov and Hutter 2019) by default.
         lr_scheduler: Stepped once an epoch.
 
     Raises:
@@ -49,9 +50,9 @@ class AFClassifier(Task):
         rhythm_weights: str | None = None,
         branches: tuple[str, ...] = tuple(BRANCHES),
         channels: int = 32,
-        dropout: float = 0.1,
+        dropout: float = 0.0,
         label_smoothing: float = 0.0,
-        optimizer: OptimizerCallable = adamw,
+        optimizer: OptimizerCallable = AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         weights = {"morphology": morphology_weights, "rhythm": rhythm_weights}

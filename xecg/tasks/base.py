@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -18,11 +17,6 @@ from xecg.metrics.collected import Collected
 from xecg.networks.weights import describe_branches, load_branch
 
 Report = Mapping[str, Mapping[str, Interval]]  # part (branch, measure) -> metric -> interval
-
-
-def adamw(parameters: Any) -> torch.optim.Optimizer:
-    """The default optimiser: AdamW (Loshchilov and Hutter 2019) at a rate of 1e-3."""
-    return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-2)
 
 
 def metrics_by_name(metrics: Mapping[str, Any]) -> Mapping[str, Any]:

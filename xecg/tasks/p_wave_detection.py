@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from xecg.metrics.wave_detection import WaveDetection, wave_report
 from xecg.networks.single_branch import PWaveNetwork
 from xecg.signal.waves import NOT_ANNOTATED
-from xecg.tasks.base import Report, Task, adamw
+from xecg.tasks.base import Report, Task
 
 
 class PWaveDetection(Task):
@@ -24,7 +25,7 @@ class PWaveDetection(Task):
         channels: Width of the branch.
         dropout: Share of features that each block drops in training.
         sampling_rate: Of the windows, in Hz; for errors in ms.
-        optimizer: Made of all parameters.
+        optimizer: Made of all parameters; AdamW (Loshchilov and Hutter 2019) by default.
         lr_scheduler: Stepped once an epoch.
     """
 
@@ -34,9 +35,9 @@ class PWaveDetection(Task):
         self,
         morphology_weights: str | None = None,
         channels: int = 32,
-        dropout: float = 0.1,
+        dropout: float = 0.0,
         sampling_rate: float = 250.0,
-        optimizer: OptimizerCallable = adamw,
+        optimizer: OptimizerCallable = AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         network = PWaveNetwork(channels, dropout)

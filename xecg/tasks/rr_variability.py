@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from xecg.errors import ConfigError
 from xecg.metrics.regression import regression_report, rr_metrics
 from xecg.networks.single_branch import RRNetwork
-from xecg.tasks.base import Report, Task, adamw, metrics_by_name
+from xecg.tasks.base import Report, Task, metrics_by_name
 
 
 class RRVariability(Task):
@@ -27,7 +28,7 @@ class RRVariability(Task):
         rhythm_weights: Weights to start from: a file, the name of released weights, or null.
         channels: Width of the branch.
         dropout: Share of features that each block drops in training.
-        optimizer: Made of all parameters.
+        optimizer: Made of all parameters; AdamW (Loshchilov and Hutter 2019) by default.
         lr_scheduler: Stepped once an epoch.
     """
 
@@ -37,8 +38,8 @@ class RRVariability(Task):
         self,
         rhythm_weights: str | None = None,
         channels: int = 32,
-        dropout: float = 0.1,
-        optimizer: OptimizerCallable = adamw,
+        dropout: float = 0.0,
+        optimizer: OptimizerCallable = AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(
