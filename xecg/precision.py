@@ -29,7 +29,5 @@ def default_precision(accelerator: str = "auto") -> tuple[Precision, str]:
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    if torch.backends.mps.is_available():
-        return False
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)

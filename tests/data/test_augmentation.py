@@ -10,7 +10,14 @@ from xecg.errors import ConfigError
 from xecg.signal.waves import NOT_ANNOTATED
 
 RATE = 250.0
-OFF = {"share": 1.0, "polarity": 0.0, "amplitude": 0.0, "noise": 0.0, "wander": 0.0, "time_shift_s": 0.0}
+OFF = {
+    "share": 1.0,
+    "polarity": 0.0,
+    "amplitude": 0.0,
+    "noise": 0.0,
+    "wander": 0.0,
+    "time_shift_s": 0.0,
+}
 
 
 def windows(batch: int = 6, time: int = 500) -> torch.Tensor:

@@ -1,0 +1,64 @@
+"""Run folders and the last table."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from xecg.bootstrap import Interval
+from xecg.errors import ConfigError
+from xecg.runs import format_report, new_run_folder, write_report
+
+REPORTS = {
+    "mitdb": {
+        "morphology": {"f1": Interval(0.9, 0.85, 0.95, 100, 7)},
+        "fused": {"f1": Interval(0.95, 0.9, 0.99, 100, 7), "auroc": Interval(1, 1, 1, 100, 7)},
+    }
+}
+
+
+def test_runs_of_one_second_get_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [new_run_folder("finetune") for _ in range(5)]
+    assert len(set(folders)) == 5
+    assert all(folder.is_dir() and folder.parent == Path("runs/finetune") for folder in folders)
+
+
+def test_a_named_folder_is_made_or_taken_empty(tmp_path: Path) -> None:
+    asked = tmp_path / "a" / "b"
+    assert new_run_folder("finetune", str(asked)) == asked
+    assert new_run_folder("finetune", str(asked)) == asked
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="is not empty"):
+        new_run_folder("finetune", str(tmp_path))
+
+
+def test_report_is_written_with_intervals_and_counts(tmp_path: Path) -> None:
+    path = tmp_path / "test_metrics.csv"
+    write_report(REPORTS, path)
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    assert rows[0] == {
+        "test_set": "mitdb",
+        "part": "morphology",
+        "metric": "f1",
+        "value": "0.9",
+        "low": "0.85",
+        "high": "0.95",
+        "n": "100",
+        "n_groups": "7",
+    }
+
+
+def test_table_has_a_column_per_part_and_says_how_many() -> None:
+    lines = format_report(REPORTS).splitlines()
+    assert lines[0] == "Test set mitdb: 100 windows, 7 persons or records, 95 % intervals"
+    assert lines[1].split() == ["metric", "morphology", "fused"]
+    assert "0.900 [0.850, 0.950]" in lines[3]
+    assert lines[4].startswith("auroc")
