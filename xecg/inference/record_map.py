@@ -6,20 +6,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from threading import Lock
 from typing import TypeVar
 
 import torch
-from tqdm import tqdm
 
 from xecg.errors import XECGError
 from xecg.inference.problems import Problems
+from xecg.inference.progress import ProgressBar
 
 Result = TypeVar("Result")
 Progress = Callable[[int], None]
 """Takes the number of windows that were done since the last call."""
 
-_SHOW_AFTER_S = 2.0
 _AHEAD = 2  # records per thread that wait for their turn
 
 
@@ -39,7 +37,7 @@ def map_records(
         title: What is being done, for the progress bar.
     """
     with (
-        _Bar(title, len(records)) as bar,
+        ProgressBar(title, len(records)) as bar,
         _one_thread_per_operation() as n_threads,
         ThreadPoolExecutor(n_threads) as pool,
     ):
@@ -73,34 +71,3 @@ def _one_thread_per_operation() -> Iterator[int]:
         yield n_threads
     finally:
         torch.set_num_threads(n_threads)
-
-
-class _Bar:
-    """Records done, and windows, which move on within a long record as well."""
-
-    def __init__(self, title: str, n_records: int) -> None:
-        self._n_windows, self._lock = 0, Lock()
-        self._bar = tqdm(
-            total=n_records,
-            desc=title,
-            unit="record",
-            delay=_SHOW_AFTER_S,
-            mininterval=0.5,
-            miniters=0,
-        )
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def windows(self, n: int) -> None:
-        with self._lock:  # called from all threads
-            self._n_windows += n
-            self._bar.set_postfix_str(f"{self._n_windows} windows", refresh=False)
-            self._bar.update(0)
-
-    def record(self) -> None:
-        with self._lock:
-            self._bar.update()

@@ -1,0 +1,211 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from xecg.cli import main
+from xecg.networks.xecgarch import fuse
+from xecg.signal.preprocessing import Preprocessing
+from xecg.signal.wfdb_files import read_recording
+
+HEADER = ["record", "start_s", "p_af", "p_af_morphology", "p_af_rhythm", "predicted"]
+
+
+@pytest.fixture
+def classify(tmp_path, weights):
+    """Runs `xecg classify` on records of the test's folder; gives the exit status and the rows."""
+    out = tmp_path / "results" / "predictions.csv"
+
+    def run(*arguments, paths=("records",)):
+        given = [str(tmp_path / path) for path in paths]
+        status = main(
+            ["classify", *given, "--out", str(out), "--weights", str(weights), *arguments]
+        )
+        return status, read(out)
+
+    run.out = out
+    return run
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def errors(out):
+    return {
+        row["record"]: row["reason"] for row in csv.DictReader((out.parent / "errors.csv").open())
+    }
+
+
+def test_a_row_for_each_window_holds_what_the_network_says(classify, network, write_record):
+    path = write_record("long", duration_s=24.0, sampling_rate=360.0, rhythm="AF")
+    write_record("one")
+    status, (header, *rows) = classify()
+    assert status == 0
+    assert header == HEADER
+    assert [(row[0], float(row[1])) for row in rows] == [
+        ("long", 0),
+        ("long", 10),
+        ("long", 14),
+        ("one", 0),
+    ]
+    filtered = Preprocessing().filter_and_resample(read_recording(path).lead(None), 360.0)
+    for _, start_s, *numbers, predicted in rows[:3]:
+        start = round(250 * float(start_s))
+        x = Preprocessing().scale(filtered[start : start + 2500])
+        with torch.no_grad():
+            logits = network(torch.from_numpy(x)[None, None])
+        p_af = [fuse(logits), logits["morphology"].softmax(1), logits["rhythm"].softmax(1)]
+        np.testing.assert_allclose(
+            [float(number) for number in numbers], [p[0, 1].item() for p in p_af], rtol=1e-4
+        )
+        assert predicted == ("AF" if p_af[0][0, 1] > 0.5 else "non-AF")
+    assert not (classify.out.parent / "errors.csv").exists()
+
+
+def test_neighbours_and_their_order_do_not_change_a_record(classify, write_record):
+    for number, name in enumerate("abcdef"):
+        write_record(name, duration_s=10.0 + 7 * number)
+    _, (_, *together) = classify()
+    _, (_, *backwards) = classify("--overwrite", paths=[f"records/{name}" for name in "fedcba"])
+    assert sorted(together) == sorted(backwards)
+    _, (_, *alone) = classify("--overwrite", paths=["records/c.hea"])
+    assert alone == [row for row in together if row[0] == "c"]
+
+
+def test_a_row_for_each_record_holds_the_means_of_its_windows(classify, write_record):
+    write_record("long", duration_s=34.0)
+    write_record("one")
+    _, (_, *windows) = classify()
+    status, (header, *rows) = classify("--per-record", "--overwrite")
+    assert status == 0
+    assert header == ["record", "windows", "af_share", *HEADER[2:]]
+    assert [row[:2] for row in rows] == [["long", "4"], ["one", "1"]]
+    for row in rows:
+        own = [window for window in windows if window[0] == row[0]]
+        means = np.mean([[float(number) for number in window[2:5]] for window in own], axis=0)
+        np.testing.assert_allclose([float(number) for number in row[3:6]], means, rtol=1e-5)
+        assert row[6] == ("AF" if means[0] > 0.5 else "non-AF")
+        assert float(row[2]) == np.mean([window[5] == "AF" for window in own])
+
+
+def test_bad_records_are_named_and_stop_nobody(classify, write_record, tmp_path, capsys):
+    write_record("good")
+    write_record("last", duration_s=12.0)
+    write_record("flat", flat_s=(0, 10))
+    write_record("short", n_samples=2499)
+    write_record("slow", sampling_rate=90.0, duration_s=20.0)
+    write_record("cut", duration_s=20.0)
+    records = tmp_path / "records"
+    (records / "cut.dat").write_bytes((records / "cut.dat").read_bytes()[:-2000])
+    write_record("lost")
+    (records / "lost.dat").unlink()
+    (records / "garbled.hea").write_bytes(bytes(set(range(256)) - set(b"/")))
+    (records / "empty.hea").write_text("")
+
+    status, (_, *rows) = classify(paths=["records", "nowhere"])
+    assert status == 1
+    assert [row[0] for row in rows] == ["good", "last", "last"]
+    reasons = errors(classify.out)
+    nowhere = str(tmp_path / "nowhere")
+    bad = {"flat", "short", "slow", "cut", "lost", "garbled", "empty", nowhere}
+    assert set(reasons) == bad
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert all(f"xecg: {name}: " in told for name in bad)
+    for name, reason in {
+        "flat": "flat line",
+        "short": "9.996 s",
+        "slow": "90",
+        "lost": "lost.dat (missing)",
+        nowhere: "neither",
+    }.items():
+        assert reason in reasons[name]
+
+
+def test_windows_left_out_are_named_though_the_record_is_classified(classify, write_record, capsys):
+    write_record("r", duration_s=30.0, missing_s=(12, 13))
+    status, (_, *rows) = classify()
+    assert status == 0
+    assert [row[1] for row in rows] == ["0", "20"]
+    told = "1 of 3 windows cannot be used (1 missing samples): 10 to 20 s"
+    assert errors(classify.out) == {"r": told}
+    assert f"xecg: r: {told}" in capsys.readouterr().err
+
+
+def test_only_bad_records_give_a_table_without_rows(classify, write_record):
+    write_record("short", n_samples=2000)
+    assert classify() == (1, [HEADER])
+
+
+def test_the_named_lead_is_classified(classify, write_record):
+    write_record("both", leads=("V1", "II"))
+    write_record("only_ii")
+    _, (_, preferred, _) = classify()
+    _, (_, lead_ii, _) = classify("--overwrite", "--lead", "ii")
+    status, (_, *lead_v1) = classify("--overwrite", "--lead", "V1")
+    assert preferred == lead_ii
+    assert len(lead_v1) == 1
+    assert lead_v1[0] != lead_ii
+    assert status == 1
+    assert "no lead 'V1'" in errors(classify.out)["only_ii"]
+
+
+def test_records_of_one_name_in_two_folders_keep_apart(classify, write_record):
+    write_record("100", folder="records/home")
+    write_record("100", folder="records/ward", rhythm="AF")
+    _, (_, home, ward) = classify()
+    assert [home[0], ward[0]] == ["home/100", "ward/100"]
+    assert home[2] != ward[2]
+
+
+@pytest.mark.parametrize("existing", ["predictions.csv", "errors.csv"])
+def test_what_exists_is_replaced_only_if_asked(classify, write_record, existing, capsys):
+    write_record("r")
+    path = classify.out.parent / existing
+    path.parent.mkdir()
+    path.write_text("mine\n")
+    classify.out.touch()
+    assert classify()[0] == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert path.read_text() == "mine\n"
+    assert classify("--overwrite")[0] == 0
+    assert [path.name for path in classify.out.parent.iterdir()] == ["predictions.csv"]
+    assert len(read(classify.out)) == 2
+
+
+def test_weights_that_are_not_there_are_told_before_anything_is_written(
+    tmp_path, write_record, capsys
+):
+    write_record("r")
+    out = tmp_path / "p.csv"
+    asked = ["classify", str(tmp_path / "records"), "--out", str(out), "--weights", "nobody"]
+    assert main(asked) == 1
+    assert "found no file nobody" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("out", ["records", "records/r.hea/p.csv"])
+def test_an_out_that_cannot_be_written_is_told(tmp_path, write_record, weights, out, capsys):
+    write_record("r")
+    asked = ["classify", str(tmp_path / "records"), "--weights", str(weights)]
+    assert main([*asked, "--out", str(tmp_path / out)]) == 1
+    assert capsys.readouterr().err.startswith(f"xecg: --out {tmp_path / out}")
+
+
+def test_real_records(xecg_data, classify, capsys):
+    paths = [
+        xecg_data / "cinc2017/training2017/A00001",
+        xecg_data / "cinc2017/training2017/A00592",
+        xecg_data / "ludb/data/1",
+        xecg_data / "mitdb/201",
+        xecg_data / "xfusemap/records/A0033.hea",
+    ]
+    status, (_, *rows) = classify(paths=paths)
+    assert status == 1  # A00592 lasts 9.99 s
+    counts = {name: sum(row[0] == name for row in rows) for name in ("A00001", "1", "201", "A0033")}
+    assert counts == {"A00001": 3, "1": 1, "201": 181, "A0033": 1}
+    assert rows[-2][:2] == ["201", "1795.556"]
+    assert set(errors(classify.out)) == {"A00592"}

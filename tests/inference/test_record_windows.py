@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from xecg.errors import RecordError
+from xecg.inference.record_windows import read_windows
+from xecg.signal.preprocessing import Preprocessing
+from xecg.signal.synthetic import synthesize
+from xecg.signal.wfdb_files import read_recording
+
+PREPROCESSING = Preprocessing()
+
+
+@pytest.mark.parametrize("sampling_rate", [100.0, 128.0, 257.5, 300.0, 500.0, 1000.0])
+def test_windows_of_any_rate_cover_the_record_and_end_with_it(write_record, sampling_rate):
+    path = write_record("r", sampling_rate=sampling_rate, duration_s=24.0)
+    windows = read_windows(path, PREPROCESSING)
+    assert windows.start_s.tolist() == [0, 10, 14]
+    assert windows.signals.shape == (3, 2500)
+    assert windows.signals.dtype == np.float32
+    assert windows.signals.min(axis=1).tolist() == [0, 0, 0]
+    assert windows.signals.max(axis=1).tolist() == [1, 1, 1]
+    assert windows.left_out == ""
+
+
+@pytest.mark.parametrize("sampling_rate", [100.0, 360.0, 1000.0])
+def test_r_peaks_are_where_the_beats_are_in_every_window(write_record, sampling_rate):
+    path = write_record("r", sampling_rate=sampling_rate, duration_s=24.0)
+    truth = synthesize("N", sampling_rate=sampling_rate, duration_s=24.0, seed=7)
+    true_s = truth.r_peaks / sampling_rate
+    windows = read_windows(path, PREPROCESSING)
+    for start_s, peaks in zip(windows.start_s, windows.r_peaks(), strict=True):
+        found_s = start_s + peaks / 250
+        inner = true_s[(true_s > start_s + 0.1) & (true_s < start_s + 9.9)]
+        assert np.abs(inner[:, None] - found_s).min(axis=1).max() < 0.04
+        assert abs(len(found_s) - len(inner)) <= 2
+        assert np.all((peaks >= 0) & (peaks < 2500))
+
+
+@pytest.mark.parametrize("sampling_rate", [250.0, 300.0, 500.0, 1000.0])
+def test_ten_seconds_are_enough_and_a_sample_less_is_not(write_record, sampling_rate):
+    n = round(10 * sampling_rate)
+    whole = write_record("whole", sampling_rate=sampling_rate, n_samples=n)
+    assert len(read_windows(whole, PREPROCESSING)) == 1
+    short = write_record("short", sampling_rate=sampling_rate, n_samples=n - 1)
+    with pytest.raises(RecordError, match=r"'short' lasts 9\.9\d* s"):
+        read_windows(short, PREPROCESSING)
+
+
+@pytest.mark.parametrize("sampling_rate", [99.0, 1001.0])
+def test_a_sampling_rate_out_of_range_is_refused(write_record, sampling_rate):
+    path = write_record("r", sampling_rate=sampling_rate, duration_s=12.0)
+    with pytest.raises(RecordError, match=f"'r'.*100 to 1000 Hz, found {sampling_rate}"):
+        read_windows(path, PREPROCESSING)
+
+
+def test_filtered_windows_keep_the_unit_of_the_lead(write_record):
+    path = write_record("r", unit="uV")
+    windows = read_windows(path, PREPROCESSING)
+    filtered = PREPROCESSING.filter_and_resample(read_recording(path).lead(None), 250.0)
+    assert windows.unit == "uV"
+    np.testing.assert_array_equal(windows.filtered[0], filtered)
+    np.testing.assert_array_equal(windows.signals, PREPROCESSING.scale(windows.filtered))
+
+
+def test_the_lead_is_the_one_named_or_the_preferred_one(write_record):
+    path = write_record("r", leads=("V1", "II"))
+    recording = read_recording(path)
+    for asked, index in ((None, 1), ("v1", 0), ("II", 1)):
+        windows = read_windows(path, PREPROCESSING, lead=asked)
+        assert windows.lead == recording.leads[index]
+        np.testing.assert_array_equal(windows.raw, recording.samples[index])
+    with pytest.raises(RecordError, match="no lead 'V6'; its leads are V1, II"):
+        read_windows(path, PREPROCESSING, lead="V6")
+
+
+def test_windows_that_cannot_be_used_are_named(write_record):
+    path = write_record("r", duration_s=65.0, flat_s=(9.5, 30.5), missing_s=(52.0, 52.1))
+    windows = read_windows(path, PREPROCESSING)
+    assert windows.start_s.tolist() == [0, 30, 40, 55]
+    assert windows.left_out == (
+        "3 of 7 windows cannot be used (2 flat line, 1 missing samples): 10 to 30 s, 50 to 60 s"
+    )
+
+
+def test_a_record_of_which_nothing_can_be_used_is_refused(write_record):
+    path = write_record("r", flat_s=(0, 10))
+    with pytest.raises(RecordError, match=r"'r', lead II: 1 of 1 window .*flat line.*0 to 10 s"):
+        read_windows(path, PREPROCESSING)
+
+
+def test_a_record_goes_by_the_name_it_is_given(write_record):
+    path = write_record("r")
+    assert read_windows(path, PREPROCESSING).record == "r"
+    assert read_windows(path, PREPROCESSING, record="home/r").record == "home/r"
