@@ -1,0 +1,102 @@
+"""Histograms, a table and a picture of a probe's relevance for Weights & Biases."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xecg.callbacks.probe import Probe
+from xecg.callbacks.relevance_measures import BranchRelevance, enrichment_name, slug
+from xecg.explain.pictures import FUSED, ExplainedWindow, draw_page
+from xecg.explain.summary import CLASSES
+from xecg.explain.wave_measures import WAVES, FloatArray
+
+_DPI = 80.0  # 935 pixels across: read on a screen, drawn in a fraction of a second
+_AF_ABOVE = 0.5
+
+Branches = Mapping[str, BranchRelevance]
+
+
+def histograms(probe: Probe, branches: Branches) -> dict[str, Any]:
+    """Enrichments of the windows that the means are over, by branch, class and wave."""
+    from wandb import Histogram
+
+    media = {}
+    for name, branch in branches.items():
+        for code, rhythm in enumerate(CLASSES):
+            chosen = branch.measured(probe.classes, code)
+            for wave in WAVES:
+                values = branch.statistics.enrichment[wave][chosen]
+                key = f"{name}/{slug(rhythm)}/{enrichment_name(wave, rhythm)}_histogram"
+                media[key] = Histogram(values[~np.isnan(values)].tolist())
+    return media
+
+
+def table(probe: Probe, branches: Branches) -> Any:
+    """One row per window: where it is from, and what each branch says of it and looks at.
+
+    Enrichment of P in a window of AF is that of where P would be.
+    """
+    from wandb import Table
+
+    columns: dict[str, list[Any]] = {
+        "record": probe.records.tolist(),
+        "lead": probe.leads.tolist(),
+        "start_s": probe.starts_s.tolist(),
+        "class": [CLASSES[code] for code in probe.classes],
+    }
+    for name, branch in branches.items():
+        columns |= {f"{name}_{key}": values for key, values in _columns(branch).items()}
+    rows = zip(*columns.values(), strict=True)
+    return Table(columns=list(columns), data=[list(row) for row in rows])
+
+
+def picture(probe: Probe, branches: Branches, rows: Sequence[int]) -> Any:
+    """Some ECGs one below the other, coloured by the relevance that each branch gave them."""
+    from wandb import Image
+
+    labels = ", ".join(CLASSES[probe.classes[row]] for row in rows)
+    pixels = _draw(list(_windows(probe, branches, rows)))
+    return Image(pixels, caption=f"From above, labelled {labels}")
+
+
+def _columns(branch: BranchRelevance) -> dict[str, list[Any]]:
+    statistics = branch.statistics
+    numbers: dict[str, FloatArray] = {"p_af": branch.p_af}
+    numbers |= {f"enrichment_{slug(wave)}": statistics.enrichment[wave] for wave in WAVES}
+    numbers |= {
+        "conservation": statistics.conservation,
+        "gini": statistics.gini,
+        "map_correlation": branch.correlation,
+    }
+    predicted = [CLASSES[code] for code in branch.predicted]
+    return {"predicted": predicted} | {key: column.tolist() for key, column in numbers.items()}
+
+
+def _windows(probe: Probe, branches: Branches, rows: Sequence[int]) -> Iterator[ExplainedWindow]:
+    p_af = {name: branch.p_af for name, branch in branches.items()}
+    p_af[FUSED] = np.mean(list(p_af.values()), axis=0)
+    for row in rows:
+        yield ExplainedWindow(
+            record=str(probe.records[row]),
+            lead=str(probe.leads[row]),
+            start_s=float(probe.starts_s[row]),
+            signal=probe.signals[row, 0].numpy(),
+            unit="",  # scaled to [0, 1]
+            sampling_rate=probe.sampling_rate,
+            r_peaks=probe.r_peaks[row],
+            relevance={name: branch.maps[row].numpy() for name, branch in branches.items()},
+            p_af={name: float(p[row]) for name, p in p_af.items()},
+            predicted={name: CLASSES[int(p[row] > _AF_ABOVE)] for name, p in p_af.items()},
+        )
+
+
+def _draw(windows: Sequence[ExplainedWindow]) -> Any:
+    """RGB pixels ``(height, width, 3)``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = draw_page(windows)
+    figure.set_dpi(_DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
