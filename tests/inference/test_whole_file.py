@@ -1,5 +1,6 @@
 import pytest
 
+from xecg.errors import ConfigError
 from xecg.inference.whole_file import whole_file
 
 
@@ -26,3 +27,8 @@ def test_an_error_leaves_what_was_there_before(tmp_path):
         fail()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path):
+    with pytest.raises(ConfigError, match=r"f: cannot be written"), whole_file(tmp_path / "no/f"):
+        pass

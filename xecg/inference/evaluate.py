@@ -155,9 +155,9 @@ def _introduction(
     return (
         f"Weights {files}; {len(index)} windows ({choice.part}) of {len(np.unique(index.group))} "
         f"persons or records of {store.info.database} ({(index.af == 1).sum()} AF, "
-        f"{(index.af == 0).sum()} non-AF), seed {settings.seed}. Segments of {settings.segment_ms:g} ms, "
-        f"{settings.steps} steps. The class that each branch predicts is explained. "
-        "Means with 95 % bootstrap intervals.\n"
+        f"{(index.af == 0).sum()} non-AF), seed {settings.seed}. "
+        f"Segments of {settings.segment_ms:g} ms, {settings.steps} steps. "
+        "The class that each branch predicts is explained. Means with 95 % bootstrap intervals.\n"
     )
 
 

@@ -24,7 +24,7 @@ def add_evaluate_parser(
         "the two curves is above 0 for a map that puts first what matters, and 0 for a random "
         "order. Randomisation: how much a map resembles itself after the weights were replaced "
         "by random ones, from the output down. Agreement: how much the maps of several weights "
-        "resemble each other. Everything has 95 %% intervals. A WFDB record that is called "
+        "resemble each other. Everything has 95 % intervals. A WFDB record that is called "
         "evaluate is explained as ./evaluate.",
     )
     add = parser.add_argument

@@ -71,8 +71,9 @@ def add_explain_parser(
         "network saw it, sampling_rate, start_s, p_af, p_af_morphology, p_af_rhythm, predicted: "
         "1 AF or 0 non-AF, r_peaks in samples of the window filled up with -1, "
         "relevance_morphology, relevance_rhythm) and pictures on ECG paper; for all of them "
-        "summary.csv, where enrichment is the share of relevance / share of time of a wave, and "
-        "index.html. Records that cannot be explained, and windows that cannot be used, are told "
+        "summary.csv, where enrichment is the share of relevance / share of time of a wave (in AF, "
+        "P is the place where a P wave would be), and index.html, which holds the pictures. "
+        "Records that cannot be explained, and windows that cannot be used, are told "
         "and listed in errors.csv; the exit status is 1 if a record is missing. "
         "Not a medical device.",
     )
@@ -84,19 +85,29 @@ def add_explain_parser(
         choices=("innvestigate", "zbox"),
         default="innvestigate",
         help="innvestigate: what the original xECGArch was explained with; zbox: as in theory, "
-        "relevance is conserved (%(default)s)",
+        "relevance is conserved (default: %(default)s)",
     )
-    add("--format", choices=("png", "svg"), default="png", help="of the pictures (%(default)s)")
+    add(
+        "--format",
+        choices=("png", "svg"),
+        default="png",
+        help="of the pictures (default: %(default)s)",
+    )
     pictures = parser.add_mutually_exclusive_group()
     pictures.add_argument(
         "--draw",
         type=int,
         default=12,
         metavar="N",
-        help="windows to draw of each record at most, evenly spread over it (%(default)s)",
+        help="windows to draw of each record at most, evenly spread over it (default: %(default)s)",
     )
     pictures.add_argument(
-        "--no-pictures", "--no_pictures", dest="draw", action="store_const", const=0, help="as 0"
+        "--no-pictures",
+        "--no_pictures",
+        dest="draw",
+        action="store_const",
+        const=0,
+        help="draw none",
     )
     add("--overwrite", action="store_true", help="replace files of an earlier run in DIR")
     parser.set_defaults(run=run_explain)
@@ -125,5 +136,9 @@ def run_explain(arguments: argparse.Namespace) -> int:
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("paths", nargs="+", type=Path, metavar="PATH", help="WFDB record, or a folder of them")
-    add("--weights", default=RELEASED, help="weights file or released weights (%(default)s)")
+    add(
+        "--weights",
+        default=RELEASED,
+        help="weights file or name of released weights (default: %(default)s)",
+    )
     add("--lead", help="name of the lead (default: II, else MLII, else I, else the first)")

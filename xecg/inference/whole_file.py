@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from xecg.errors import ConfigError
+
 
 @contextmanager
 def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
@@ -14,11 +16,18 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     Args:
         path: The file; one of that name is replaced.
         mode: ``"w"`` for text, ``"wb"`` for bytes.
+
+    Raises:
+        ConfigError: The file cannot be opened.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
     try:
-        with temporary.open(mode, encoding=encoding, newline=newline) as file:
+        file = temporary.open(mode, encoding=encoding, newline=newline)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error})") from error
+    try:
+        with file:
             yield file
         temporary.replace(path)
     finally:
