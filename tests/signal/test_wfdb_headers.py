@@ -37,6 +37,19 @@ def test_folder_without_records_is_named(tmp_path):
         find_records(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "text", ["broken/2 1 250 9\n../up 4\n/ 5\n", "broken/2\n\0/\\ 1\n", "/a\n..\n", ""]
+)
+def test_a_broken_header_does_not_hide_the_other_records(tmp_path, text):
+    header = write(tmp_path, "broken", text)
+    write(tmp_path, "whole", "whole 1 250 100\nwhole.dat 16\n")
+    (tmp_path / "dangling.hea").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder.hea").mkdir()
+    found = [record.name for record in find_records(tmp_path)]
+    assert found == ["broken", "dangling", "folder", "whole"]
+    assert all(size is None for size in named_files(header).values())
+
+
 def test_record_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(RecordError, match=r"nowhere\.hea"):
         find_records(tmp_path / "nowhere")

@@ -63,7 +63,7 @@ def named_files(header: Path) -> dict[Path, int | None]:
     """
     segments = _segments(header)
     lines = [] if segments else _lines(header)[1:]
-    files = segments or [header.with_name(line[0]) for line in lines]
+    files = segments or [header.parent / line[0] for line in lines]
     return {file: file.stat().st_size if file.is_file() else None for file in files}
 
 
@@ -83,7 +83,10 @@ def highest_rate(header: Path) -> float:
 
 def _lines(header: Path) -> list[list[str]]:
     """Fields of the lines that are not comments; at least one line."""
-    text = header.read_text(encoding="ascii", errors="ignore")
+    try:
+        text = header.read_text(encoding="ascii", errors="ignore")
+    except OSError:  # a dangling link among others; whoever reads the record is told
+        text = ""
     lines = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
     return [line for line in lines if line] or [[""]]
 
@@ -94,4 +97,4 @@ def _segments(header: Path) -> list[Path]:
     if "/" not in record_line[0]:
         return []
     # "~" stands for a gap
-    return [beside(header.with_name(line[0]), "hea") for line in lines if line[0] != "~"]
+    return [header.parent / f"{line[0]}.hea" for line in lines if line[0] != "~"]
