@@ -1,0 +1,1 @@
+"""Whether maps show what a network used: perturbation, randomised weights, agreement over seeds."""
