@@ -11,7 +11,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from small_task import QUIET, RATE, Data, able_task, fit, new_task
 
 from xecg.callbacks import RelevanceLogger
@@ -214,6 +214,41 @@ def test_a_class_without_right_prediction_is_nan_and_can_be_monitored(tmp_path):
         assert np.isnan(metrics[name])
         assert metrics["relevance/rhythm/af/n_right"] == 0
         assert metrics["relevance/rhythm/af/n_windows"] == 4
+
+
+class MediaLogger(WandbLogger):
+    """Keeps what is logged beside the scalars, in place of a run."""
+
+    def __init__(self):
+        super().__init__(offline=True)
+        self.media = []
+
+    @property
+    def experiment(self):
+        return self
+
+    def log(self, media):
+        self.media.append(media)
+
+    def log_metrics(self, metrics, step=None):
+        pass
+
+
+def test_diverged_weights_are_logged_as_nan_and_stop_nothing():
+    task, relevance, logger = able_task(), Relevance(), MediaLogger()
+    task.branches["rhythm"].block8[0].weight.data[0, 0, 0] = torch.nan
+    fit(RelevanceLogger(n_windows=8), relevance, task=task, logger=logger)
+    assert len(relevance.seen) == 2
+    for metrics in relevance.seen:
+        assert metrics.keys() == NAMES
+        for name, value in metrics.items():
+            if name.split("/")[-1] not in COUNTS:
+                assert np.isnan(value)
+            else:
+                assert value == (4 if name.endswith("n_windows") else 0)
+    for media in logger.media:
+        assert "relevance/windows" in media
+        assert "relevance/ecgs" not in media
 
 
 def test_two_rule_sets_are_logged_side_by_side(tmp_path):

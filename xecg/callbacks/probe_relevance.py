@@ -1,18 +1,20 @@
 """Relevance of a probe, the work shared by the processes of a run."""
 
+from collections.abc import Mapping
+
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from xecg.explain.deep_taylor import DeepTaylor
-from xecg.networks.xecgarch import XECGArch
+from xecg.explain.deep_taylor import DeepTaylor, Explanation
+from xecg.networks.xecgarch import N_CLASSES, XECGArch
 
-_BATCH = 32  # windows at a time: what the layers keep of them stays small
+_CPU_BATCH = 16  # windows at a time: what the layers keep of them stays in the cache
 
 
 def explain_probe(
     trainer: Trainer, network: XECGArch, deep_taylor: DeepTaylor, signals: Tensor
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+) -> dict[str, Explanation]:
     """Logits of each branch, and relevance for the class that it predicts.
 
     Every process explains its share of the windows and all receive all results, so that the
@@ -20,33 +22,37 @@ def explain_probe(
 
     Args:
         trainer: Its strategy gathers.
-        network: In eval mode.
-        deep_taylor: Explains ``network``.
+        network: The network.
+        deep_taylor: Explains it.
         signals: The probe ``(n, 1, time)``, on the CPU.
 
     Returns:
-        By branch, float32 on the CPU: logits ``(n, 2)`` and relevance ``(n, time)``.
+        By branch, on the CPU: logits ``(n, 2)`` and relevance ``(n, 1, time)``; NaN if the
+        network's weights have diverged, which is for others to stop at.
     """
-    share = torch.arange(-(-len(signals) // trainer.world_size)) * trainer.world_size
-    rows = (share + trainer.global_rank) % len(signals)  # shares of one size; the surplus repeats
-    results = _explain(network, deep_taylor, signals[rows])
-    gathered = [_gather(trainer, result)[: len(signals)].cpu() for result in results]
-    logits, relevance = (dict(zip(network.branches, g.unbind(1), strict=True)) for g in gathered)
-    return logits, relevance
+    n = len(signals)
+    share = torch.arange(-(-n // trainer.world_size)) * trainer.world_size
+    rows = (share + trainer.global_rank) % n  # shares of one size; the surplus repeats
+    explained = _explain(network, deep_taylor, signals[rows])
+    return {
+        name: Explanation(*(_gather(trainer, result)[:n].cpu() for result in explained[name]))
+        for name in network.branches
+    }
 
 
-def _explain(network: XECGArch, deep_taylor: DeepTaylor, signals: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits ``(n, branches, 2)`` and relevance ``(n, branches, time)`` on the network's device."""
-    weight = next(network.parameters())
-    logits, relevance = [], []
-    for batch in torch.split(signals.to(weight.device), _BATCH):
-        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
-            outputs = network(batch.to(weight.dtype))
-        maps = deep_taylor.attribute(batch)
-        assert isinstance(maps, dict)  # the network has branches
-        logits.append(torch.stack([outputs[name].float() for name in network.branches], dim=1))
-        relevance.append(torch.cat([maps[name] for name in network.branches], dim=1))
-    return torch.cat(logits), torch.cat(relevance)
+def _explain(
+    network: XECGArch, deep_taylor: DeepTaylor, signals: Tensor
+) -> Mapping[str, Explanation]:
+    device = next(network.parameters()).device
+    x = signals.to(device)
+    if not all(bool(weights.isfinite().all()) for weights in network.state_dict().values()):
+        unknown = Explanation(
+            x.new_full((len(x), N_CLASSES), torch.nan), torch.full_like(x, torch.nan)
+        )
+        return dict.fromkeys(network.branches, unknown)
+    explained = deep_taylor.explain(x, batch_size=_CPU_BATCH if device.type == "cpu" else None)
+    assert isinstance(explained, dict)  # the network has branches
+    return explained
 
 
 def _gather(trainer: Trainer, mine: Tensor) -> Tensor:

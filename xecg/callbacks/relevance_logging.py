@@ -155,10 +155,10 @@ class RelevanceLogger(Callback):
     ) -> dict[str, BranchRelevance]:
         network = cast(XECGArch, pl_module.network)
         deep_taylor = DeepTaylor(network, self.rules)
-        logits, maps = explain_probe(trainer, network, deep_taylor, probe.signals)
+        explained = explain_probe(trainer, network, deep_taylor, probe.signals)
         branches = {
-            name: measure_branch(probe, logits[name], maps[name], self._last_maps.get(name))
-            for name in maps
+            name: measure_branch(probe, logits, maps.squeeze(1), self._last_maps.get(name))
+            for name, (logits, maps) in explained.items()
         }
         self._last_maps = {name: memorable(branch) for name, branch in branches.items()}
         return branches
@@ -171,8 +171,8 @@ class RelevanceLogger(Callback):
             return
         media = wandb_media.histograms(probe, branches)
         media["windows"] = wandb_media.table(probe, branches)
-        if self.n_pictures and _due(trainer, self.picture_every_n_epochs):
-            rows = probe.of_both_classes(self.n_pictures)
+        rows = probe.of_both_classes(self.n_pictures)
+        if rows and _drawable(branches) and _due(trainer, self.picture_every_n_epochs):
             media["ecgs"] = wandb_media.picture(probe, branches, rows)
         for run in runs:
             run.log(self._named(media) | {"trainer/global_step": trainer.global_step})
@@ -184,6 +184,11 @@ class RelevanceLogger(Callback):
 def _due(trainer: Trainer, every_n_epochs: int) -> bool:
     """Whether it is an epoch's turn; outside a fit there is one epoch alone."""
     return trainer.state.fn != TrainerFn.FITTING or trainer.current_epoch % every_n_epochs == 0
+
+
+def _drawable(branches: Mapping[str, BranchRelevance]) -> bool:
+    """Whether the network has not diverged."""
+    return all(bool(branch.maps.isfinite().all()) for branch in branches.values())
 
 
 def _at_least(least: int, number: int, name: str) -> int:

@@ -54,7 +54,7 @@ def measure_branch(
         last: What :func:`memorable` kept of the last epoch; None: there was none.
     """
     predicted = logits.argmax(dim=1).numpy()
-    right = predicted == probe.classes
+    right = (predicted == probe.classes) & logits.isfinite().all(dim=1).numpy()
     kept = torch.full_like(maps, torch.nan) if last is None else last.float()
     return BranchRelevance(
         p_af=logits.double().softmax(dim=1)[:, 1].numpy(),

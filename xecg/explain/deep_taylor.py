@@ -1,7 +1,7 @@
 """Deep Taylor decomposition: how much each sample of an ECG contributed to a network's logit."""
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,18 @@ RuleSet = Literal["innvestigate", "zbox"]
 Target = int | Tensor | Literal["predicted"]
 
 SAME_OUTPUT = 1e-2  # of the largest logit: merging rounds, a wrong layer is off by far more
+
+
+class Explanation(NamedTuple):
+    """What a network says of windows and why.
+
+    Args:
+        logits: ``(batch, classes)`` float32.
+        relevance: float32 of the shape of the windows.
+    """
+
+    logits: Tensor
+    relevance: Tensor
 
 
 class DeepTaylor:
@@ -97,6 +109,32 @@ class DeepTaylor:
             DataError: If ``x`` or ``target`` is not as above.
             NetworkError: If the network holds what the rules do not cover; it is named.
         """
+        explained = self._explain(x, target)
+        if isinstance(explained, Explanation):
+            return explained.relevance
+        return {name: explanation.relevance for name, explanation in explained.items()}
+
+    def explain(
+        self, x: Tensor, *, batch_size: int | None = None
+    ) -> Explanation | dict[str, Explanation]:
+        """Relevance for the predicted class, with the logits that predict it.
+
+        Args:
+            x: As for :meth:`attribute`.
+            batch_size: Windows at a time, all by one copy of the network; None: all at once.
+
+        Returns:
+            An explanation, or one for each name if the network returns a mapping.
+
+        Raises:
+            DataError: If ``x`` is not as above.
+            NetworkError: If the network holds what the rules do not cover; it is named.
+        """
+        return self._explain(x, "predicted", batch_size)
+
+    def _explain(
+        self, x: Tensor, target: Target, batch_size: int | None = None
+    ) -> Explanation | dict[str, Explanation]:
         self._check_device(x)
         with (
             torch.inference_mode(False),
@@ -104,22 +142,28 @@ class DeepTaylor:
             torch.autocast(x.device.type, enabled=False),
         ):
             x = self._checked(x)
+            size = batch_size or len(x)
             chains = copy_chains(self.network, x[:1].clone())
             if isinstance(chains, Chain):
-                return self._explain(chains, x, target)
-            return {name: self._explain(chain, x, target) for name, chain in chains.items()}
+                return self._explain_chain(chains, x, target, size)
+            return {
+                name: self._explain_chain(chain, x, target, size) for name, chain in chains.items()
+            }
 
-    def _explain(self, chain: Chain, x: Tensor, target: Target) -> Tensor:
+    def _explain_chain(self, chain: Chain, x: Tensor, target: Target, size: int) -> Explanation:
         if self.rules == "zbox":
             chain = merge_batch_norms(chain)
         layers = nn.Sequential(*(layer.module for layer in chain.layers))
-        x = x.detach().requires_grad_()
+        logits: list[Tensor] = []
+        relevance: list[Tensor] = []
         with rules_on(layers, self._rules(chain, x)):
-            logits = layers(x)
-            _check_same(logits[:1], chain.output)
-            relevance = _relevance_of_logits(logits.detach(), target)
-            (attribution,) = torch.autograd.grad(logits, x, relevance)
-        return attribution
+            for batch in torch.split(x.detach(), size):
+                outputs = layers(batch.requires_grad_())
+                logits.append(outputs.detach())
+                _check_same(logits[0][:1], chain.output)
+                explained = _relevance_of_logits(logits[-1], target)
+                relevance += torch.autograd.grad(outputs, batch, explained)
+        return Explanation(torch.cat(logits), torch.cat(relevance))
 
     def _rules(self, chain: Chain, x: Tensor) -> Rules:
         nonnegative = bool(x.min() >= 0)
