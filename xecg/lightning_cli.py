@@ -183,7 +183,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
 def _place_logger(logger: Namespace, folder: Path) -> None:
     if "save_dir" in logger.init_args:
-        logger.init_args.save_dir = str(folder)
+        logger.init_args.save_dir = str(folder.resolve())  # W&B's process has its own idea of "."
     if logger.class_path.endswith("WandbLogger"):
         online = os.environ.get("WANDB_MODE") == "online" or "WANDB_SWEEP_ID" in os.environ
         logger.init_args.offline = logger.init_args.offline and not online
