@@ -14,7 +14,7 @@ from xecg.data.splits import Split, split_rows
 from xecg.data.store import Store
 from xecg.errors import ConfigError
 from xecg.explain.faithfulness.attributions import METHODS
-from xecg.explain.faithfulness.evaluation import EvaluationSettings
+from xecg.explain.faithfulness.settings import EvaluationSettings
 from xecg.inference.evaluate import WindowChoice
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.networks.xecgarch import XECGArch
@@ -64,6 +64,7 @@ def test_it_writes_tables_and_figures_and_prints_the_report(
         "curves.csv",
         "curves.png",
         "faithfulness.md",
+        "gains.csv",
         "randomisation.csv",
         "randomisation.png",
     }

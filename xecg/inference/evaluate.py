@@ -12,13 +12,10 @@ from xecg.data.index import Index
 from xecg.data.splits import Split, split_rows
 from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError, WeightsError
-from xecg.explain.faithfulness.evaluation import (
-    EvaluationSettings,
-    Faithfulness,
-    evaluate_maps,
-)
+from xecg.explain.faithfulness.evaluation import Faithfulness, evaluate_maps
 from xecg.explain.faithfulness.figures import draw_curves, draw_randomisation
-from xecg.explain.faithfulness.report import agreement_report, area_report, randomisation_report
+from xecg.explain.faithfulness.report import report_of
+from xecg.explain.faithfulness.settings import EvaluationSettings
 from xecg.explain.faithfulness.tables import columns_of
 from xecg.explain.pictures import save_figure
 from xecg.files import write_table, write_whole
@@ -98,7 +95,7 @@ def evaluate(
     networks = [classifier.network for classifier in classifiers]
     rate = windows.info.preprocessing.sampling_rate
     found = evaluate_maps(networks, windows.signals[rows], index.group, rate, settings)
-    report = _introduction(windows, classifiers, choice, settings, index) + _tables(found)
+    report = _introduction(windows, classifiers, choice, settings, index) + report_of(found)
     _write(found, report, out, picture)
     return report
 
@@ -159,24 +156,3 @@ def _introduction(
         f"Segments of {settings.segment_ms:g} ms, {settings.steps} steps. "
         "The class that each branch predicts is explained. Means with 95 % bootstrap intervals.\n"
     )
-
-
-def _tables(found: Faithfulness) -> str:
-    parts = [
-        "Area between the perturbation curves, least minus most relevant first "
-        "(above 0: the map puts first what matters):\n",
-        area_report(found.areas),
-    ]
-    if found.randomisation:
-        parts += [
-            "Correlation (Spearman) with the trained network's map when the weights are random "
-            "from the output down to a stage (near 1: the map does not depend on the weights):\n",
-            randomisation_report(found.randomisation),
-        ]
-    if found.agreement:
-        n = found.agreement[0]["networks"]
-        parts += [
-            f"Mean correlation between the maps of {n} networks, where they agree on the class:\n",
-            agreement_report(found.agreement),
-        ]
-    return "\n" + "\n".join(parts)

@@ -27,9 +27,8 @@ def add_evaluate_parser(
         "resemble each other. Everything has 95 % intervals. A WFDB record that is called "
         "evaluate is explained as ./evaluate.",
     )
-    add = parser.add_argument
-    add("store", type=Path, metavar="STORE", help="folder of a prepared store")
-    add(
+    parser.add_argument("store", type=Path, metavar="STORE", help="folder of a prepared store")
+    parser.add_argument(
         "--weights",
         nargs="+",
         default=[RELEASED],
@@ -37,57 +36,9 @@ def add_evaluate_parser(
         help=f"weights files or released weights ({RELEASED}); the first is evaluated, several "
         "are compared with each other",
     )
-    add(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        default=Path("faithfulness"),
-        help="new folder for the tables and figures (%(default)s)",
-    )
-    add(
-        "--split",
-        choices=("test", "all"),
-        default="test",
-        help="test: what xecg's default split "
-        "holds out; all: the whole store, for one that nothing was trained on (%(default)s)",
-    )
-    add("--split_seed", "--split-seed", type=int, default=0, help="of the split (%(default)s)")
-    add(
-        "--windows",
-        type=int,
-        default=200,
-        metavar="N",
-        help="windows at most, drawn at random (%(default)s)",
-    )
-    add(
-        "--methods",
-        nargs="+",
-        metavar="METHOD",
-        help="maps to evaluate (default: all): "
-        "dtd_innvestigate, dtd_zbox, gradient, input_x_gradient, integrated_gradients (needs "
-        "captum), and for comparison steepness (of the signal) and random",
-    )
-    add(
-        "--segment_ms",
-        "--segment-ms",
-        type=float,
-        default=20.0,
-        help="length of the segments that are replaced and compared (%(default)s ms)",
-    )
-    add(
-        "--steps",
-        type=int,
-        default=20,
-        help="steps of a curve: 20 replace 5 %% of the segments at a time (%(default)s)",
-    )
-    add(
-        "--draws",
-        type=int,
-        default=20,
-        help="draws of random weights that the windows are dealt out to (%(default)s)",
-    )
-    add("--format", choices=("png", "svg"), default="png", help="of the figures (%(default)s)")
-    add("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    _add_window_arguments(parser)
+    _add_measure_arguments(parser)
+    _add_output_arguments(parser)
     parser.set_defaults(run=run_evaluate)
     return parser
 
@@ -99,7 +50,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
         XECGError: If it cannot be done; the message says why.
     """
     from xecg.explain.faithfulness.attributions import METHODS
-    from xecg.explain.faithfulness.evaluation import EvaluationSettings
+    from xecg.explain.faithfulness.settings import EvaluationSettings
     from xecg.inference.evaluate import WindowChoice, evaluate
 
     settings = EvaluationSettings(
@@ -121,3 +72,66 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     )
     print(report)
     return 0
+
+
+def _add_window_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--split",
+        choices=("test", "all"),
+        default="test",
+        help="test: what xecg's default split holds out; all: the whole store, for one that "
+        "nothing was trained on (%(default)s)",
+    )
+    add("--split_seed", "--split-seed", type=int, default=0, help="of the split (%(default)s)")
+    add(
+        "--windows",
+        type=int,
+        default=200,
+        metavar="N",
+        help="windows at most, drawn at random (%(default)s)",
+    )
+
+
+def _add_measure_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--methods",
+        nargs="+",
+        metavar="METHOD",
+        help="maps to evaluate (default: all): dtd_innvestigate, dtd_zbox, gradient, "
+        "input_x_gradient, integrated_gradients (needs captum), and for comparison steepness "
+        "(of the signal) and random",
+    )
+    add(
+        "--segment_ms",
+        "--segment-ms",
+        type=float,
+        default=20.0,
+        help="length of the segments that are replaced and compared (%(default)s ms)",
+    )
+    add(
+        "--steps",
+        type=int,
+        default=20,
+        help="steps of a curve: 20 replace 5 %% of the segments at a time (%(default)s)",
+    )
+    add(
+        "--draws",
+        type=int,
+        default=20,
+        help="draws of random weights that the windows are dealt out to (%(default)s)",
+    )
+    add("--seed", type=int, default=0, help="of everything random (%(default)s)")
+
+
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        default=Path("faithfulness"),
+        help="new folder for the tables and figures (%(default)s)",
+    )
+    add("--format", choices=("png", "svg"), default="png", help="of the figures (%(default)s)")

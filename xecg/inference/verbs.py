@@ -75,7 +75,8 @@ def add_explain_parser(
         "P is the place where a P wave would be), and index.html, which holds the pictures. "
         "Records that cannot be explained, and windows that cannot be used, are told "
         "and listed in errors.csv; the exit status is 1 if a record is missing. "
-        "Not a medical device.",
+        "Not a medical device. Whether such maps are faithful: xecg explain evaluate --help (a "
+        "record of that name is explained as ./evaluate).",
     )
     _add_common_arguments(parser)
     add = parser.add_argument

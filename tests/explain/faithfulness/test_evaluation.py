@@ -7,14 +7,17 @@ from numpy.typing import NDArray
 
 from xecg.errors import ConfigError, DataError
 from xecg.explain.faithfulness.attributions import METHODS
-from xecg.explain.faithfulness.evaluation import (
-    EvaluationSettings,
-    Faithfulness,
-    evaluate_maps,
-)
+from xecg.explain.faithfulness.evaluation import Faithfulness, evaluate_maps
 from xecg.explain.faithfulness.figures import draw_curves, draw_randomisation
 from xecg.explain.faithfulness.randomisation import STAGES
-from xecg.explain.faithfulness.report import agreement_report, area_report, randomisation_report
+from xecg.explain.faithfulness.report import (
+    agreement_report,
+    area_report,
+    class_report,
+    randomisation_report,
+    report_of,
+)
+from xecg.explain.faithfulness.settings import EvaluationSettings
 from xecg.networks.blocks import BlockSpec
 from xecg.networks.branch import N_BLOCKS, Branch
 from xecg.networks.xecgarch import XECGArch
@@ -83,6 +86,16 @@ def test_every_map_is_in_the_tables(found: Faithfulness) -> None:
     assert {row["method"] for row in found.agreement} == of_network
 
 
+def test_gains_are_over_the_steepness_of_the_same_windows(found: Faithfulness) -> None:
+    key = {"filling": "zero", "measure": "logit", "predicted": "all"}
+    gains = {row["method"]: row for row in found.gains if key.items() <= row.items()}
+    by_method = areas(found, "zero")
+    assert gains.keys() == METHODS.keys() - {"steepness"}
+    for method, row in gains.items():
+        assert row["value"] == pytest.approx(by_method[method] - by_method["steepness"])
+    assert gains["dtd_zbox"]["low"] > 0
+
+
 def test_networks_that_see_the_same_agree(found: Faithfulness) -> None:
     for row in found.agreement:
         assert row["networks"] == 2
@@ -102,6 +115,7 @@ def test_one_network_alone_has_no_agreement_and_maps_without_network_no_randomis
     settings = EvaluationSettings(("random",), steps=2)
     found = evaluate_maps([network_of_pulses(0)], x, GROUPS, 250, settings)
     assert not found.agreement
+    assert not found.gains
     assert not found.randomisation
     assert found.areas
 
@@ -121,9 +135,10 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object], message:
         EvaluationSettings(**settings)
 
 
-def test_nothing_to_evaluate_is_refused(x: NDArray[np.float32]) -> None:
-    with pytest.raises(DataError, match="at least one network"):
-        evaluate_maps([], x, GROUPS, 250)
+def test_what_does_not_go_together_is_refused(x: NDArray[np.float32]) -> None:
+    for networks in ([], [network_of_pulses(0), XECGArch.build(channels=2)]):
+        with pytest.raises(DataError, match="at least one, all with the same branches"):
+            evaluate_maps(networks, x, GROUPS, 250)
     with pytest.raises(DataError, match=r"found shapes \(12, 500\) and \(3,\)"):
         evaluate_maps([network_of_pulses(0)], x, GROUPS[:3], 250)
 
@@ -134,12 +149,34 @@ def test_reports_hold_the_numbers_of_the_tables(found: Faithfulness) -> None:
         for row in found.areas
         if row["method"] == "dtd_zbox" and row["filling"] == "zero" and row["predicted"] == "all"
     )
-    report = area_report(found.areas)
+    report = report_of(found)
     assert f"{area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]" in report
-    assert len(report.splitlines()) == 2 + len(METHODS)
+    assert len(area_report(found.areas).splitlines()) == 2 + len(METHODS)
+    assert len(area_report(found.gains).splitlines()) == 2 + len(METHODS) - 1
+    for part in (found.areas, found.gains):
+        assert area_report(part) in report
     assert len(randomisation_report(found.randomisation).splitlines()) == 2 + 5
     agreement = agreement_report(found.agreement)
     assert "| rhythm | DTD, zbox | 1.000 [1.000, 1.000] | 1.000 [1.000, 1.000] | 12 |" in agreement
+
+
+def test_areas_are_reported_by_predicted_class() -> None:
+    row = {"branch": "rhythm", "method": "gradient", "measure": "probability", "low": 0.1}
+    row |= {"high": 0.3, "windows": 7}
+    rows = [
+        {**row, "filling": filling, "predicted": predicted, "value": value}
+        for filling, predicted, value in (
+            ("interpolation", "all", 0.2),
+            ("interpolation", "AF", 0.22),
+            ("zero", "all", 0.2),
+            ("zero", "AF", 0.18),
+        )
+    ]
+    assert class_report(rows).splitlines() == [
+        "| branch | map | AF, interpolation | AF, zero | windows AF |",
+        "| --- | --- | --- | --- | --- |",
+        "| rhythm | gradient | 0.220 [0.100, 0.300] | 0.180 [0.100, 0.300] | 7 |",
+    ]
 
 
 def test_a_value_that_is_not_there_is_a_dash() -> None:

@@ -20,6 +20,8 @@ from xecg.explain.deep_taylor import DeepTaylor, RuleSet
 from xecg.explain.faithfulness.decisions import Decisions
 from xecg.explain.faithfulness.integrated_gradients import integrated_gradients
 
+REFERENCE = "steepness"  # what a map has to beat to show more than where the signal is steep
+
 _BATCH = 16  # windows; integrated gradients make 20 of each
 
 Attribution = Callable[[Decisions, torch.Generator], Tensor]
@@ -117,7 +119,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "integrated_gradients": Method(
             "integrated gradients", lambda decisions, _: integrated_gradients(decisions)
         ),
-        "steepness": Method(
+        REFERENCE: Method(
             "steepness of the signal", lambda decisions, _: steepness(decisions.x), False
         ),
         "random": Method(

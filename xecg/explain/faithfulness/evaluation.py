@@ -1,6 +1,6 @@
 """All measures of faithfulness of one network's maps, and their agreement with other networks'."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xecg.errors import ConfigError, DataError
+from xecg.errors import DataError
 from xecg.explain.faithfulness import tables
 from xecg.explain.faithfulness.agreement import pairwise_agreement
-from xecg.explain.faithfulness.attributions import METHODS, find_methods, relevance_maps
+from xecg.explain.faithfulness.attributions import REFERENCE, relevance_maps
 from xecg.explain.faithfulness.decisions import Decisions
 from xecg.explain.faithfulness.filling import FILLINGS
-from xecg.explain.faithfulness.integrated_gradients import check_captum
 from xecg.explain.faithfulness.perturbation import (
     ORDERS,
     PerturbationCurves,
@@ -28,53 +27,17 @@ from xecg.explain.faithfulness.randomisation import (
     fresh_networks,
 )
 from xecg.explain.faithfulness.segments import (
-    SEGMENT_MS,
     relevance_ranks,
     samples_of,
     segment_means,
 )
+from xecg.explain.faithfulness.settings import EvaluationSettings
 from xecg.explain.faithfulness.similarity import FloatArray
 from xecg.explain.faithfulness.tables import Row
 from xecg.explain.faithfulness.tasks import Done, run_tasks
 from xecg.networks.xecgarch import XECGArch
 
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """How maps are evaluated.
-
-    Args:
-        methods: Names in ``METHODS``.
-        segment_ms: Length of the segments that are ranked, replaced and compared, in ms.
-        steps: Steps of a perturbation curve.
-        draws: Draws of random weights that the windows are dealt out to.
-        seed: Of random maps, ties, random weights and the bootstrap.
-
-    Raises:
-        ConfigError: A method is unknown or cannot run here, there is none, or a number is not
-            positive.
-    """
-
-    methods: tuple[str, ...] = tuple(METHODS)
-    segment_ms: float = SEGMENT_MS
-    steps: int = 20
-    draws: int = 20
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not find_methods(self.methods):
-            raise ConfigError("expected at least one method, found none")
-        if "integrated_gradients" in self.methods:
-            check_captum()
-        samples_of(self.segment_ms, sampling_rate=1.0)  # raises if it is not positive
-        for name in ("steps", "draws"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1; found {getattr(self, name)}")
-
-    @property
-    def of_network(self) -> list[str]:
-        """The methods that look at the network."""
-        return [name for name in self.methods if METHODS[name].of_network]
+_Curves = dict[tuple[str, str, str], PerturbationCurves]  # by branch, method, filling
 
 
 @dataclass(frozen=True)
@@ -84,12 +47,14 @@ class Faithfulness:
     Args:
         curves: Mean change of output, by branch, method, filling, class, order, measure, share.
         areas: Mean area between the curves, by branch, method, filling, class, measure.
+        gains: The same minus the area of ``REFERENCE`` in the same windows; empty without it.
         randomisation: Mean correlation with the trained map, by branch, method, stage.
         agreement: Mean correlation between networks, by branch and method; empty if there is one.
     """
 
     curves: list[Row]
     areas: list[Row]
+    gains: list[Row]
     randomisation: list[Row]
     agreement: list[Row]
 
@@ -112,10 +77,10 @@ def evaluate_maps(
         settings: None takes the defaults.
 
     Raises:
-        DataError: There is no network or window, or the lengths disagree.
+        DataError: There is no network or window, or branches or lengths disagree.
     """
-    if not networks:
-        raise DataError("Expected at least one network, found none.")
+    if len({tuple(network.branches) for network in networks}) != 1:
+        raise DataError("Expected networks, at least one, all with the same branches.")
     if x.ndim != 2 or groups.shape != x.shape[:1]:
         raise DataError(
             f"Expected windows (n, time) and n groups, found shapes {x.shape} and {groups.shape}."
@@ -127,6 +92,7 @@ def evaluate_maps(
     return Faithfulness(
         curves=list(evaluation.curve_rows(curves)),
         areas=list(evaluation.area_rows(curves)),
+        gains=list(evaluation.gain_rows(curves)),
         randomisation=list(evaluation.randomisation_rows()),
         agreement=list(evaluation.agreement_rows()),
     )
@@ -154,8 +120,8 @@ class _Evaluation:
         }
         self.relevance = self._relevance()
 
-    def curves(self) -> dict[tuple[str, str, str], PerturbationCurves]:
-        """Of the first network, by branch, method and filling."""
+    def curves(self) -> _Curves:
+        """Of the first network's maps."""
         settings = self.settings
         tasks = {
             (branch, method, filling): partial(self._curves, branch, method, filling)
@@ -166,19 +132,27 @@ class _Evaluation:
         signals = len(self.groups) * (settings.steps + 1) * len(ORDERS)
         return run_tasks(tasks, title="perturb", total=len(tasks) * signals, unit="signal")
 
-    def curve_rows(
-        self, curves: Mapping[tuple[str, str, str], PerturbationCurves]
-    ) -> Iterator[Row]:
+    def curve_rows(self, curves: _Curves) -> Iterator[Row]:
         for (branch, method, filling), of_map in curves.items():
             for row in tables.curve_rows(of_map, *self._grouping(branch), self.settings.seed):
                 yield {"branch": branch, "method": method, "filling": filling, **row}
 
-    def area_rows(self, curves: Mapping[tuple[str, str, str], PerturbationCurves]) -> Iterator[Row]:
+    def area_rows(self, curves: _Curves) -> Iterator[Row]:
         for (branch, method, filling), of_map in curves.items():
             empty = self.relevance[0, branch, method].max(axis=1) == 0
             grouping = self._grouping(branch)
             for row in tables.area_rows(of_map, *grouping, empty, self.settings.seed):
                 yield {"branch": branch, "method": method, "filling": filling, **row}
+
+    def gain_rows(self, curves: _Curves) -> Iterator[Row]:
+        if REFERENCE not in self.settings.methods:
+            return
+        for (branch, method, filling), of_map in curves.items():
+            if method != REFERENCE:
+                reference = curves[branch, REFERENCE, filling]
+                grouping = self._grouping(branch)
+                for row in tables.gain_rows(of_map, reference, *grouping, self.settings.seed):
+                    yield {"branch": branch, "method": method, "filling": filling, **row}
 
     def randomisation_rows(self) -> Iterator[Row]:
         """Intervals are over draws, each of which has its own persons or records."""

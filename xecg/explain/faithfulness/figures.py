@@ -35,6 +35,7 @@ def draw_curves(curves: Sequence[Row], areas: Sequence[Row]) -> "Figure":
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(lines), len(methods), sharex=True, sharey="row", squeeze=False)
     for axes_row, (branch, filling) in zip(grid, lines, strict=True):
+        axes_row[0].set_ymargin(0.15)  # room for the area's numbers
         for axes, method in zip(axes_row, methods, strict=True):
             key = {"branch": branch, "filling": filling, "method": method}
             _draw_curves(axes, _where(curves, **key), _where(areas, **key)[0])

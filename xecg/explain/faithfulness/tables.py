@@ -85,12 +85,21 @@ def area_rows(
     An empty map, all zero, ranks in random order; it counts, since a method that has nothing to
     say about a decision has not explained it.
     """
-    areas = np.stack([curves.area(measure) for measure in MEASURES], axis=1)
-    for predicted, rows in by_class(classes):
-        means = mean_rows(areas[rows], groups[rows], seed)
-        for measure, mean in zip(MEASURES, means, strict=True):
-            n_empty = int(empty[rows].sum())
-            yield {"predicted": predicted, "measure": measure, **mean, "empty_maps": n_empty}
+    for row, rows in _mean_areas(_areas(curves), classes, groups, seed):
+        yield {**row, "empty_maps": int(empty[rows].sum())}
+
+
+def gain_rows(
+    curves: PerturbationCurves,
+    reference: PerturbationCurves,
+    classes: NDArray[np.int64],
+    groups: NDArray[np.str_],
+    seed: int,
+) -> Iterator[Row]:
+    """Mean difference to the area of another map of the same windows: by class and measure."""
+    difference = _areas(curves) - _areas(reference)
+    for row, _ in _mean_areas(difference, classes, groups, seed):
+        yield row
 
 
 def similarity_rows(
@@ -105,3 +114,18 @@ def similarity_rows(
 def columns_of(rows: Sequence[Row]) -> dict[str, list[Any]]:
     """Rows with the same keys, as columns."""
     return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _areas(curves: PerturbationCurves) -> FloatArray:
+    """Area of each window by each of ``MEASURES``, ``(n, 2)``."""
+    return np.stack([curves.area(measure) for measure in MEASURES], axis=1)
+
+
+def _mean_areas(
+    areas: FloatArray, classes: NDArray[np.int64], groups: NDArray[np.str_], seed: int
+) -> Iterator[tuple[Row, NDArray[np.intp]]]:
+    """Rows of a table, each with the numbers of its windows."""
+    for predicted, rows in by_class(classes):
+        means = mean_rows(areas[rows], groups[rows], seed)
+        for measure, mean in zip(MEASURES, means, strict=True):
+            yield {"predicted": predicted, "measure": measure, **mean}, rows
