@@ -23,8 +23,8 @@ from zennit.composites import NameMapComposite
 from zennit.core import BasicHook, Hook
 from zennit.rules import ClampMod
 
-# Sums below this are rounding, not evidence; dividing relevance by them would overflow float32.
-NO_CONTRIBUTION = 1e-30
+# What needs a larger share is divided by rounding, not by evidence; float32 would overflow later.
+LARGEST_SHARE = 1e30
 
 POSITIVE_WEIGHTS = ClampMod(min=0.0, zero_params=["bias"])
 NEGATIVE_WEIGHTS = ClampMod(max=0.0, zero_params=["bias"])
@@ -145,7 +145,9 @@ def _negative(x: Tensor) -> Tensor:
 def _share(relevance: Tensor, contributions: list[Tensor]) -> list[Tensor]:
     """Relevance per unit of contribution; none where nothing contributes."""
     total = sum(contributions[1:], start=contributions[0])
-    share = (relevance / total).masked_fill_(total.abs() <= NO_CONTRIBUTION, 0)
+    share = relevance / total
+    # In place: every further tensor of this size would cost more than the division itself.
+    share.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0).clamp_(-LARGEST_SHARE, LARGEST_SHARE)
     return [share] * len(contributions)
 
 
