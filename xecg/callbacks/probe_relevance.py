@@ -9,7 +9,7 @@ from torch import Tensor
 from xecg.explain.deep_taylor import DeepTaylor, Explanation
 from xecg.networks.xecgarch import N_CLASSES, XECGArch
 
-_CPU_BATCH = 16  # windows at a time: what the layers keep of them stays in the cache
+_CPU_BATCH = 32  # windows at a time: what the layers keep of them stays in the cache
 
 
 def explain_probe(

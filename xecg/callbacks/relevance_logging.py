@@ -35,12 +35,12 @@ class RelevanceLogger(Callback):
     ``enrichment_st_t`` and ``enrichment_other`` (share of relevance / share of time, 1 is chance),
     ``domain_specificity``, ``conservation``, ``gini``, ``map_correlation`` (of each map with the
     one before, if both explain the right class) and the counts ``n``, ``n_right`` and
-    ``n_windows``. With Weights & Biases there are also histograms, a table of the windows and
-    a picture of some.
+    ``n_windows``. With Weights & Biases there are also histograms, and now and then ``windows``, a
+    table with a row for each, and ``ecgs``, a picture of some.
 
-    Every name is there every time. A mean over no window is NaN (so is ``map_correlation`` at
-    first): ``ModelCheckpoint`` takes it for the worst value, ``EarlyStopping`` stops at it unless
-    ``check_finite`` is false.
+    Every name of a number or histogram is there every time. A mean over no window is NaN (so is
+    ``map_correlation`` at first): ``ModelCheckpoint`` takes it for the worst value,
+    ``EarlyStopping`` stops at it unless ``check_finite`` is false.
 
     Neither the training nor the random state is touched. The state holds the last maps, so that
     a resumed run goes on as if it had never stopped.
@@ -50,8 +50,8 @@ class RelevanceLogger(Callback):
         rules: Rule set of deep Taylor decomposition.
         every_n_epochs: Log in the first epoch and every so many after it.
         n_pictures: ECGs in the picture, half of them in AF; 0 for no picture.
-        picture_every_n_epochs: The same for the picture alone, since drawing takes long beside an
-            epoch of a small network.
+        show_every_n_epochs: Log table and picture in the first epoch, every so many after it and
+            at the end: they take longer than all the rest beside an epoch of a small network.
         seed: Of the draw of the probe.
         name: First part of the names, to tell two of these callbacks apart.
 
@@ -65,7 +65,7 @@ class RelevanceLogger(Callback):
         rules: RuleSet = "innvestigate",
         every_n_epochs: int = 1,
         n_pictures: int = 4,
-        picture_every_n_epochs: int = 5,
+        show_every_n_epochs: int = 20,
         seed: int = 0,
         name: str = "relevance",
     ) -> None:
@@ -74,12 +74,13 @@ class RelevanceLogger(Callback):
         self.rules = rules
         self.every_n_epochs = _at_least(1, every_n_epochs, "every_n_epochs")
         self.n_pictures = _at_least(0, n_pictures, "n_pictures")
-        self.picture_every_n_epochs = _at_least(1, picture_every_n_epochs, "picture_every_n_epochs")
+        self.show_every_n_epochs = _at_least(1, show_every_n_epochs, "show_every_n_epochs")
         self.seed = _at_least(0, seed, "seed")
         self.name = name
         self._probe: Probe | None = None
         self._last_maps: dict[str, Tensor] = {}
         self._last_maps_of = ""
+        self._to_be_shown: dict[str, BranchRelevance] = {}
 
     @property
     def state_key(self) -> str:
@@ -131,8 +132,17 @@ class RelevanceLogger(Callback):
             scalars = relevance_scalars(branches, probe.classes)
             # The processes agree already; synchronised, they may not be suspected of differing.
             pl_module.log_dict(self._named(scalars), sync_dist=True)
-            if trainer.is_global_zero:
-                self._log_media(trainer, probe, branches)
+            if _wandb_runs(trainer):
+                self._log_media(trainer, wandb_media.histograms(probe, branches))
+                self._to_be_shown = branches
+                if _due(trainer, self.show_every_n_epochs):
+                    self._show(trainer, probe)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Show the windows as they are in the end, if that is not done."""
+        if self._probe is not None and self._to_be_shown:
+            with isolate_rng():
+                self._show(trainer, self._probe)
 
     def _draw_probe(self, trainer: Trainer) -> Probe:
         loaders = trainer.val_dataloaders
@@ -163,18 +173,16 @@ class RelevanceLogger(Callback):
         self._last_maps = {name: memorable(branch) for name, branch in branches.items()}
         return branches
 
-    def _log_media(
-        self, trainer: Trainer, probe: Probe, branches: Mapping[str, BranchRelevance]
-    ) -> None:
-        runs = [logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-        if not runs:
-            return
-        media = wandb_media.histograms(probe, branches)
-        media["windows"] = wandb_media.table(probe, branches)
-        rows = probe.of_both_classes(self.n_pictures)
-        if rows and _drawable(branches) and _due(trainer, self.picture_every_n_epochs):
-            media["ecgs"] = wandb_media.picture(probe, branches, rows)
-        for run in runs:
+    def _show(self, trainer: Trainer, probe: Probe) -> None:
+        shown = {"windows": wandb_media.table(probe, self._to_be_shown)}
+        if self.n_pictures and wandb_media.drawable(self._to_be_shown):
+            rows = probe.of_both_classes(self.n_pictures)
+            shown["ecgs"] = wandb_media.picture(probe, self._to_be_shown, rows)
+        self._log_media(trainer, shown)
+        self._to_be_shown = {}
+
+    def _log_media(self, trainer: Trainer, media: Mapping[str, Any]) -> None:
+        for run in _wandb_runs(trainer):
             run.log(self._named(media) | {"trainer/global_step": trainer.global_step})
 
     def _named(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,9 +194,10 @@ def _due(trainer: Trainer, every_n_epochs: int) -> bool:
     return trainer.state.fn != TrainerFn.FITTING or trainer.current_epoch % every_n_epochs == 0
 
 
-def _drawable(branches: Mapping[str, BranchRelevance]) -> bool:
-    """Whether the network has not diverged."""
-    return all(bool(branch.maps.isfinite().all()) for branch in branches.values())
+def _wandb_runs(trainer: Trainer) -> list[Any]:
+    """The runs to log to; none in all processes but the first."""
+    loggers = trainer.loggers if trainer.is_global_zero else []
+    return [logger.experiment for logger in loggers if isinstance(logger, WandbLogger)]
 
 
 def _at_least(least: int, number: int, name: str) -> int:

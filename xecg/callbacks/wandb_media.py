@@ -51,6 +51,11 @@ def table(probe: Probe, branches: Branches) -> Any:
     return Table(columns=list(columns), data=[list(row) for row in rows])
 
 
+def drawable(branches: Branches) -> bool:
+    """Whether there are maps to draw: the network has not diverged."""
+    return all(bool(branch.maps.isfinite().all()) for branch in branches.values())
+
+
 def picture(probe: Probe, branches: Branches, rows: Sequence[int]) -> Any:
     """Some ECGs one below the other, coloured by the relevance that each branch gave them."""
     from wandb import Image
