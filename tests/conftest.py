@@ -4,12 +4,18 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from xecg.data.databases import get_database
 from xecg.data.prepare import prepare
 from xecg.data.store import Store
 from xecg.signal.synthetic import write_synthetic_database
 
+# A law holds on a busy machine too: no example fails for being slow.
+settings.register_profile(
+    "xecg", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("xecg")
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 
