@@ -35,7 +35,6 @@ def draw_curves(curves: Sequence[Row], areas: Sequence[Row]) -> "Figure":
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(lines), len(methods), sharex=True, sharey="row", squeeze=False)
     for axes_row, (branch, filling) in zip(grid, lines, strict=True):
-        axes_row[0].set_ymargin(0.15)  # room for the area's numbers
         for axes, method in zip(axes_row, methods, strict=True):
             key = {"branch": branch, "filling": filling, "method": method}
             _draw_curves(axes, _where(curves, **key), _where(areas, **key)[0])
@@ -92,14 +91,14 @@ def draw_randomisation(rows: Sequence[Row]) -> "Figure":
 
 def _draw_curves(axes: "Axes", curves: Sequence[Row], area: Row) -> None:
     _tidy(axes)
+    axes.set_ymargin(0.15)  # room for the area's numbers
     axes.axhline(0, color=QUIET_INK, linewidth=0.6)
-    means = {}
     for order, colour in _COLOURS.items():
         points = _where(curves, order=order)
         shares = [row["share"] for row in points]
-        means[order] = [row["value"] for row in points]
+        means = [row["value"] for row in points]
         low, high = [row["low"] for row in points], [row["high"] for row in points]
-        axes.plot(shares, means[order], color=colour, linewidth=1.4, label=_LABELS[order])
+        axes.plot(shares, means, color=colour, linewidth=1.4, label=_LABELS[order])
         axes.fill_between(shares, low, high, color=colour, alpha=0.18, linewidth=0)
     text = f"{area['value']:+.2f} [{area['low']:.2f}, {area['high']:.2f}]"
     axes.text(0.03, 0.04, text, transform=axes.transAxes, fontsize=7.5, color=INK)
