@@ -1,6 +1,7 @@
 """What tests of several packages share: real databases, a small synthetic store."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,19 @@ def xecg_data() -> Path:
     if "XECG_DATA" not in os.environ:
         pytest.skip("XECG_DATA names no folder with real databases")
     return Path(os.environ["XECG_DATA"])
+
+
+@pytest.fixture(scope="session")
+def real_database(xecg_data: Path) -> Callable[[str], Path]:
+    """The folder of one real database by name; the test is skipped where it is not there."""
+
+    def folder(name: str) -> Path:
+        path = xecg_data / name
+        if not path.is_dir():
+            pytest.skip(f"there is no {path}")
+        return path
+
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -46,8 +46,8 @@ def test_a_header_without_diagnoses(tmp_path):
         get_database("challenge", tmp_path).read("A1")
 
 
-def test_real_labels_agree_with_the_table_beside_them(real):
-    folder = real("xfusemap")
+def test_real_labels_agree_with_the_table_beside_them(real_database):
+    folder = real_database("xfusemap")
     with (folder / "labels.csv").open() as file:
         table = {line["record"]: line for line in csv.DictReader(file)}
     database = get_database("challenge", folder)

@@ -66,8 +66,8 @@ def test_a_label_that_is_not_the_challenges(unpacked):
         database.read("A00001")
 
 
-def test_real_counts(real):
-    database = get_database("cinc2017", real("cinc2017"))
+def test_real_counts(real_database):
+    database = get_database("cinc2017", real_database("cinc2017"))
     records = database.records()
     assert len(records) == 8528
     assert all((database.folder / f"{record}.hea").is_file() for record in records)

@@ -67,7 +67,7 @@ def test_no_p_in_sinus_rhythm_is_none(tmp_path):
     assert not write_ludb(tmp_path, "Sinus rhythm", without="p").read("17").codes
 
 
-def test_real_marks_rhythms_and_codes(real, monkeypatch):
+def test_real_marks_rhythms_and_codes(real_database, monkeypatch):
     marked = collections.Counter()
 
     def counting(path, extension):
@@ -76,7 +76,7 @@ def test_real_marks_rhythms_and_codes(real, monkeypatch):
         return annotations
 
     monkeypatch.setattr(ludb, "read_annotations", counting)
-    database = get_database("ludb", real("ludb"))
+    database = get_database("ludb", real_database("ludb"))
     labelled = {record: database.read(record) for record in database.records()}
     assert (marked["p"], marked["N"], marked["t"]) == (16797, 21965, 19661)
     assert len(labelled) == len({x.person for x in labelled.values()}) == 200

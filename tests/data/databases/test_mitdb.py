@@ -28,9 +28,9 @@ def test_parts_repeated_in_x_mitdb_are_no_records(tmp_path):
     assert get_database("mitdb", tmp_path).records() == ["108"]
 
 
-def test_real_counts(real):
+def test_real_counts(real_database):
     """All 48 records: beats, minutes of AF, and the windows of 10 s of one rhythm."""
-    database = get_database("mitdb", real("mitdb"))
+    database = get_database("mitdb", real_database("mitdb"))
     records = database.records()
     assert len(records) == 48
     assert len({person_of(record) for record in records}) == 47

@@ -93,8 +93,8 @@ def test_persons(record, origin, person):
     assert person_of(record, comments) == person
 
 
-def test_real_counts(real):
-    folder = real("qtdb")
+def test_real_counts(real_database):
+    folder = real_database("qtdb")
     database = get_database("qtdb", folder)
     records = database.records()
     marked = {record: read_annotations(folder / record, "q1c") for record in records}
