@@ -1,12 +1,13 @@
 """Freezing the first blocks of branches while the rest is fine-tuned."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from xecg.callbacks.feature_reuse import FeatureReuse
 from xecg.callbacks.freezing_schedule import FreezingSchedule, Progression, Stage, Stages
 from xecg.errors import ConfigError
 
@@ -37,6 +38,8 @@ class LayerFreezing(Callback):
             branch (a branch that is not named is not frozen). Nothing is frozen without either.
         schedule: Instead, a list of stages over epochs, or a depth that moves by some blocks every
             few epochs.
+        reuse_features: Compute the features of a branch once per window while all its blocks are
+            frozen. Results are the same, but for augmentation, which is then drawn once per window.
 
     Raises:
         ConfigError: Both are given, or the schedule contradicts itself.
@@ -46,8 +49,11 @@ class LayerFreezing(Callback):
         self,
         frozen_layers: int | dict[str, int] | None = None,
         schedule: list[Stage] | Progression | None = None,
+        reuse_features: bool = True,
     ) -> None:
         super().__init__()
+        self.reuse_features = reuse_features
+        self._reuse = FeatureReuse()
         self._n_blocks: dict[str, int] = {}
         self.schedule: FreezingSchedule
         if schedule is None:
@@ -104,6 +110,8 @@ class LayerFreezing(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freeze; a run resumed inside an epoch skips the start of that epoch."""
+        if self.reuse_features:
+            self._reuse.start(trainer, pl_module)
         self._apply(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -114,6 +122,36 @@ class LayerFreezing(Callback):
         """Log the depth of each branch; at the end, which a resumed epoch has too."""
         for name, depth in self.depth_at(trainer.current_epoch).items():
             pl_module.log(f"frozen_layers/{name}", float(depth), sync_dist=True)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Serve the batch with features that are known."""
+        del trainer, batch, batch_idx
+        self._reuse.before_batch(pl_module)
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Serve the batch with features that are known."""
+        del trainer, batch, dataloader_idx
+        self._reuse.before_validation_batch(pl_module, batch_idx)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the features."""
+        self._reuse.stop(trainer, pl_module)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Forget the features."""
+        del exception
+        self._reuse.stop(trainer, pl_module)
 
     def _scheduled(
         self, pl_module: LightningModule, epoch: int
@@ -127,6 +165,8 @@ class LayerFreezing(Callback):
     def _apply(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for block, frozen in self._scheduled(pl_module, trainer.current_epoch):
             _set_frozen(block, frozen)
+        depths = self.depth_at(trainer.current_epoch).items()
+        self._reuse.freeze(trainer, [name for name, n in depths if n == self._n_blocks[name]])
 
 
 def _branches(pl_module: LightningModule) -> Mapping[str, _Branch]:

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from xecg.data.augmentation import Augmentation
+from xecg.data.batch_augmentation import BatchAugmentation
 from xecg.data.datasets import (
     Batch,
     Part,
@@ -115,6 +117,7 @@ class WindowDataModule(LightningDataModule, ABC):
         self.exclude_persons_of = exclude_persons_of or []
         self.seed = seed
         self.num_workers = num_workers
+        self.augments_batches = True  # unless nobody reads their signals
 
     @staticmethod
     @abstractmethod
@@ -190,15 +193,25 @@ class WindowDataModule(LightningDataModule, ABC):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment training batches, seeded by the step so that a resumed run goes on alike."""
         del dataloader_idx
-        if self.augmentation is None or self.trainer is None or not self.trainer.training:
+        if self.augmentation is None or not self.augments_batches:
+            return batch
+        if self.trainer is None or not self.trainer.training:
             return batch
         step = self.trainer.fit_loop.total_batch_idx + 1  # it is -1 at the first batch
-        where = [self.seed, step, self.trainer.global_rank]
-        state = np.random.SeedSequence(where).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(state[0] >> 1))
         codes = batch.target if batch.target.dtype == torch.uint8 else None
-        signal, moved = self.augmentation(batch.signal, codes, self.sampling_rate, generator)
+        augment = BatchAugmentation(self.augmentation, self.sampling_rate, self.seed)
+        signal, moved = augment.of_step(batch.signal, codes, step, self.trainer.global_rank)
         return batch._replace(signal=signal, target=batch.target if moved is None else moved)
+
+    def varied_once(self, signals: Tensor, windows: Tensor) -> Tensor:
+        """Training windows ``(batch, 1, time)``, augmented by seed and position ``(batch,)`` alone.
+
+        For features that are computed once per window: labels do not move along.
+        """
+        if self.augmentation is None:
+            return signals
+        augment = BatchAugmentation(self.augmentation, self.sampling_rate, self.seed)
+        return augment.of_windows(signals, windows)
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
@@ -213,6 +226,7 @@ class WindowDataModule(LightningDataModule, ABC):
             drop_last=sampler is not None and len(sampler) >= self.batch_size,
             num_workers=self.num_workers,
             collate_fn=_as_is,  # the dataset makes whole batches
+            generator=torch.Generator(),  # else each pass moves the state that dropout draws from
         )
 
     def _dataset(

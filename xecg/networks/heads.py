@@ -22,6 +22,18 @@ class PooledHead(nn.Sequential):
         layers["linear"] = nn.Linear(hidden or channels, outputs)
         super().__init__(layers)
 
+    def pooled(self, features: Tensor) -> Tensor:
+        """Mean over time: ``(batch, channels, steps)`` to ``(batch, channels)``."""
+        pool, flatten, *_ = self
+        return flatten(pool(features))  # type: ignore[no-any-return]
+
+    def decide(self, pooled: Tensor) -> Tensor:
+        """Outputs of pooled features ``(batch, channels)``."""
+        _, _, *layers = self
+        for layer in layers:
+            pooled = layer(pooled)
+        return pooled
+
 
 class StepHead(nn.Module):
     """A logit per sample: ``(batch, channels, steps)`` to ``(batch, time)``.

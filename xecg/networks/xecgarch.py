@@ -45,9 +45,29 @@ class XECGArch(nn.Module):
         """A new network of the named branches."""
         return cls({name: build_branch(name, channels, dropout) for name in names})
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Logits ``(batch, 2)`` per branch, for windows ``(batch, 1, time)`` scaled to [0, 1]."""
-        return {name: self.heads[name](branch(x)) for name, branch in self.branches.items()}
+    def forward(self, x: Tensor, pooled: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Logits ``(batch, 2)`` per branch.
+
+        Args:
+            x: Windows ``(batch, 1, time)`` scaled to [0, 1].
+            pooled: By branch, what :meth:`pooled` said of the windows, where that is known.
+        """
+        known = pooled or {}
+        return {
+            name: self._head(name).decide(known[name])
+            if name in known
+            else self.heads[name](branch(x))
+            for name, branch in self.branches.items()
+        }
+
+    def pooled(self, name: str, x: Tensor) -> Tensor:
+        """What the head of a branch decides by: its features' mean over time, a row a window."""
+        return self._head(name).pooled(self.branches[name](x))
+
+    def _head(self, name: str) -> PooledHead:
+        head = self.heads[name]
+        assert isinstance(head, PooledHead)
+        return head
 
     def chain(self, name: str) -> nn.Sequential:
         """All modules from the input to one branch's logits, in the order they act.

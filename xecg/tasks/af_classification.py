@@ -1,6 +1,6 @@
 """AF against non-AF, per branch and fused."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,8 @@ class AFClassifier(Task):
             XECGArch.build(branches, channels, dropout), chosen, optimizer, lr_scheduler
         )
         self.label_smoothing = label_smoothing
+        # Pooled features of windows, by branch; set while a branch is frozen in all its blocks.
+        self.known_features: Callable[[Tensor], Mapping[str, Tensor]] | None = None
         self.validation_metrics = metrics_by_name(
             {name: af_metrics(prefix=f"validation/{name}/") for name in (*branches, FUSED)}
         )
@@ -72,7 +74,7 @@ class AFClassifier(Task):
         """Sum over branches of the cross-entropy; logs it per branch."""
         losses = {
             name: F.cross_entropy(logits, batch.target, label_smoothing=self.label_smoothing)
-            for name, logits in self(batch.signal).items()
+            for name, logits in self._logits(batch).items()
         }
         for name, loss in losses.items():
             self.log(f"train/{name}/loss", loss, on_step=False, on_epoch=True)
@@ -81,7 +83,7 @@ class AFClassifier(Task):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Metrics per branch and fused, and the loss with both classes counting alike."""
         del batch_idx
-        logits = self(batch.signal)
+        logits = self._logits(batch)
         for name, probability in _p_af(logits).items():
             self.validation_metrics[name].update(probability, batch.target)
         losses = [F.cross_entropy(z, batch.target, reduction="none") for z in logits.values()]
@@ -98,6 +100,10 @@ class AFClassifier(Task):
         for mean in self.class_losses.values():
             mean.reset()
         self.log("validation/loss", loss, prog_bar=True)
+
+    def _logits(self, batch: Any) -> dict[str, Tensor]:
+        known = None if self.known_features is None else self.known_features(batch.window)
+        return self.network(batch.signal, known)  # type: ignore[no-any-return]
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
         """P(AF) per branch and fused, and the label."""
