@@ -1,6 +1,7 @@
 """``xecg fit | validate | test | predict``: LightningCLI with a folder per run."""
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,13 +12,15 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xecg.callbacks.layer_freezing import LayerFreezing
 from xecg.callbacks.predictions import PredictionWriter
+from xecg.callbacks.run_checkpoint import RunCheckpoint
 from xecg.data.datamodules import WindowDataModule
 from xecg.files import write_whole
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
@@ -35,6 +38,7 @@ _EXPECTED_WARNINGS = (
     ".*does not have many workers",  # none is fastest for memory-mapped stores
     ".*treespec, LeafSpec",  # Lightning's, about PyTorch
 )
+_STOPPED = 128 + signal.SIGTERM
 _FOLDER_OF_RANK_ZERO = "XECG_RUN_FOLDER"
 
 
@@ -93,7 +97,7 @@ class XECGCLI(LightningCLI):
         )
         parser.add_lightning_class_args(LayerFreezing, "freezing")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.set_defaults(
             {
                 "early_stopping.monitor": MONITOR,
@@ -170,11 +174,16 @@ def run(arguments: Sequence[str] | None) -> int:
 
     Args:
         arguments: Verb and flags; null takes those of the process.
+
+    Returns:
+        The status of the process: 0, or 143 where SIGTERM stopped it.
     """
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
     try:
         XECGCLI(arguments)
+    except SIGTERMException:
+        return _STOPPED  # Lightning's own status would say that all went well
     finally:
         if "wandb" in sys.modules and sys.modules["wandb"].run is not None:
             sys.modules["wandb"].finish()

@@ -21,6 +21,7 @@ SMALL = [
     "--trainer.enable_progress_bar=false",
     "--trainer.callbacks=null",
 ]
+NAMES = ("best", "last")
 
 
 def fit(*flags: str) -> int:
@@ -83,11 +84,22 @@ def test_test_and_predict_use_a_checkpoint(workplace: Path) -> None:
     assert accuracy == pytest.approx(reported, abs=1e-6)
 
 
-def test_a_resumed_run_goes_on(workplace: Path) -> None:
-    assert fit("--run_folder=first", "--trainer.logger=false") == 0
-    last = "--ckpt_path=first/checkpoints/last.ckpt"
-    assert fit("--run_folder=second", last, "--trainer.max_epochs=3", "--trainer.logger=false") == 0
-    assert torch.load("second/checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
+def test_a_resumed_run_ends_as_if_it_had_never_stopped(workplace: Path) -> None:
+    steep = ["--model.optimizer.lr=0.05", "--model.dropout=0.1", "--trainer.logger=false"]
+    assert fit("--run_folder=whole", "--trainer.max_epochs=5", *steep) == 0
+    assert fit("--run_folder=part", "--trainer.max_epochs=4", *steep) == 0
+    last = "--ckpt_path=part/checkpoints/last.ckpt"
+    assert fit("--run_folder=rest", "--trainer.max_epochs=5", last, *steep) == 0
+    part, whole, rest = (
+        {name: torch.load(f"{run}/checkpoints/{name}.ckpt", weights_only=True) for name in NAMES}
+        for run in ("part", "whole", "rest")
+    )
+    assert part["best"]["epoch"] < part["last"]["epoch"] == 3  # the last is not the best
+    for name in NAMES:
+        assert rest[name]["epoch"] == whole[name]["epoch"]
+        for key, value in whole[name]["state_dict"].items():
+            assert torch.equal(rest[name]["state_dict"][key], value)
+    assert rows(Path("rest/test_metrics.csv")) == rows(Path("whole/test_metrics.csv"))
 
 
 def test_flags_change_what_they_name(workplace: Path) -> None:
