@@ -77,7 +77,7 @@ class AFClassifier(Task):
             for name, logits in self._logits(batch).items()
         }
         for name, loss in losses.items():
-            self.log(f"train/{name}/loss", loss, on_step=False, on_epoch=True)
+            self.log(f"train/{name}/loss", loss, on_step=False, on_epoch=True, sync_dist=True)
         return torch.stack(list(losses.values())).sum()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -93,13 +93,13 @@ class AFClassifier(Task):
     def on_validation_epoch_end(self) -> None:
         """Log the metrics; training is balanced, so the loss to select by is balanced as well."""
         for metrics in self.validation_metrics.values():
-            self.log_dict(metrics.compute())
+            self.log_dict(metrics.compute(), sync_dist=True)
             metrics.reset()
         losses = [mean.compute() for mean in self.class_losses.values()]
         loss = torch.stack(losses).nanmean()  # a class that did not occur has no mean
         for mean in self.class_losses.values():
             mean.reset()
-        self.log("validation/loss", loss, prog_bar=True)
+        self.log("validation/loss", loss, prog_bar=True, sync_dist=True)
 
     def _logits(self, batch: Any) -> dict[str, Tensor]:
         known = None if self.known_features is None else self.known_features(batch.window)

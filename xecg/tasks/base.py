@@ -93,7 +93,7 @@ class Task(LightningModule):
         """One step on one batch."""
         del batch_idx
         loss = self.loss(batch)
-        self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True)
+        self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
     def on_test_start(self) -> None:
@@ -117,8 +117,8 @@ class Task(LightningModule):
             name = getattr(dataset, "name", "test")
             self.test_reports[name] = self.report(columns, groups)
             for part, metrics in self.test_reports[name].items():
-                for metric, interval in metrics.items():
-                    self.log(f"test/{name}/{part}/{metric}", interval.value, rank_zero_only=True)
+                values = {f"test/{name}/{part}/{key}": i.value for key, i in metrics.items()}
+                self.log_dict(values, sync_dist=True)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """Positions of the windows and what :meth:`collect` keeps of them."""

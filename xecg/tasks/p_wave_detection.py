@@ -60,10 +60,9 @@ class PWaveDetection(Task):
 
     def on_validation_epoch_end(self) -> None:
         """Log loss, F1 per sample and the errors per wave."""
-        self.log_dict(
-            {f"validation/{key}": v for key, v in self.validation_metrics.compute().items()}
-        )
-        self.log("validation/loss", self.validation_loss.compute(), prog_bar=True)
+        found = self.validation_metrics.compute().items()
+        self.log_dict({f"validation/{key}": value for key, value in found}, sync_dist=True)
+        self.log("validation/loss", self.validation_loss.compute(), prog_bar=True, sync_dist=True)
         self.validation_metrics.reset()
         self.validation_loss.reset()
 

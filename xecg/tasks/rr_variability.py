@@ -80,9 +80,9 @@ class RRVariability(Task):
     def on_validation_epoch_end(self) -> None:
         """Log loss and errors."""
         for metrics in self.validation_metrics.values():
-            self.log_dict(metrics.compute())
+            self.log_dict(metrics.compute(), sync_dist=True)
             metrics.reset()
-        self.log("validation/loss", self.validation_loss.compute(), prog_bar=True)
+        self.log("validation/loss", self.validation_loss.compute(), prog_bar=True, sync_dist=True)
         self.validation_loss.reset()
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
