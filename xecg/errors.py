@@ -27,3 +27,7 @@ class ConfigError(XECGError):
 
 class NetworkError(XECGError):
     """A network that is built wrongly, or holds a layer that an explanation does not cover."""
+
+
+class StudyError(XECGError):
+    """The folder of a study that cannot be used, or a cell of it that failed."""

@@ -8,9 +8,14 @@ import yaml
 from xecg.cli import main
 from xecg.data.databases import get_database
 from xecg.data.prepare import prepare
+from xecg.study.beginning import begin
+from xecg.study.fit_arguments import fit_arguments
+from xecg.study.plan import plan
+from xecg.study.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+STUDIES = sorted((ROOT / "configs").glob("study*.yaml"))
+CONFIGS = sorted({*(ROOT / "configs").glob("*.yaml")} - {*STUDIES})
 DATA_CONFIGS = sorted((ROOT / "configs" / "data").glob("*.yaml"))
 ALL_CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 TASK_OF = {"pwave_real": "pretrain_pwave", "rr_real": "pretrain_rr", "cinc2017": "finetune_frozen3"}
@@ -29,6 +34,24 @@ def test_a_config_says_what_it_does_and_how_long_it_takes(path: Path) -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_runs(path: Path, workplace: Path) -> None:
     assert main(["fit", "--config", str(path), "--trainer.fast_dev_run", "1"]) == 0
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_cell_of_a_study_has_arguments_that_a_fit_takes(
+    path: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / "configs").symlink_to(ROOT / "configs")
+    folder, settings = begin(read_settings(path))
+    cells = plan(settings)
+    assert len(cells) > 3
+    last_of_each_kind = {
+        (cell.kind, cell.branch, cell.frozen_layers is None): cell for cell in cells
+    }
+    for cell in last_of_each_kind.values():
+        flags = fit_arguments(cell, settings, folder)
+        with pytest.raises(SystemExit) as ended:
+            main(["fit", *flags, "--print_config"])
+        assert ended.value.code == 0
 
 
 @pytest.fixture(scope="session")

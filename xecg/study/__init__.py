@@ -1,0 +1,1 @@
+"""The ladder of frozen depths: its cells, its statistics, its report."""

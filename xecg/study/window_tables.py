@@ -1,0 +1,141 @@
+"""A table of each test set: what the network says of every window, and where its branches look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from xecg.data.datamodules import WindowDataModule
+from xecg.data.datasets import WindowDataset
+from xecg.errors import ConfigError
+from xecg.explain.deep_taylor import DeepTaylor, Explanation
+from xecg.explain.wave_measures import WAVES
+from xecg.explain.wave_relevance import relevance_statistics
+from xecg.files import write_table
+from xecg.networks.weights import load_xecgarch
+from xecg.networks.xecgarch import fuse
+from xecg.study.fit_arguments import WEIGHTS
+from xecg.study.settings import Explanations
+
+WINDOWS = "windows"
+
+_BATCH = 64  # windows: explaining keeps what every layer gave
+_SEED = 0  # the same windows in every cell
+Columns = dict[str, NDArray[Any]]
+
+
+def write_window_tables(run: Path, explain: Explanations) -> None:
+    """Explain the test sets of a fine-tuned run; writes ``windows/<test set>.csv`` into it.
+
+    A row a window, in the order of the test set: ``row`` (position in the test set), ``record``,
+    ``group`` (person or record), ``start_s``, ``af`` (1 AF, 0 not), ``n_beats``, ``p_af``,
+    ``p_af_<branch>``, and ``<branch>_enrichment_<p|qrs|st_t|other>``: share of the relevance of
+    the class that the branch predicts / share of time, in windows relative to the R peaks; empty
+    (nan) with fewer than four beats or no relevance. In float32: next to a threshold
+    a window may differ from the test's metrics, which are in the precision of the run.
+
+    Args:
+        run: Folder of the run, with ``config.yaml`` and ``weights.safetensors``.
+        explain: How, and which.
+
+    Raises:
+        ConfigError: A test set that was asked for is not there.
+    """
+    network, _ = load_xecgarch(run / WEIGHTS)
+    deep_taylor = DeepTaylor(network, explain.rules)
+    data = test_data(run)
+    (run / WINDOWS).mkdir(exist_ok=True)
+    for test_set in _chosen(data.test_sets, explain.sets):
+        rows = rows_to_explain(len(test_set), explain.max_windows)
+        columns = _explained(test_set, rows, deep_taylor, data.sampling_rate)
+        write_table(run / WINDOWS / f"{test_set.name}.csv", columns)
+
+
+def test_data(run: Path) -> WindowDataModule:
+    """The data of a run, set up as for its test."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(WindowDataModule, "data")
+    parsed = parser.parse_object({"data": config["data"]})
+    data = parser.instantiate_classes(parsed).data
+    assert isinstance(data, WindowDataModule)
+    data.prepare_data()
+    data.setup("test")
+    return data
+
+
+def rows_to_explain(n: int, most: int | None) -> NDArray[np.int64]:
+    """Positions in a test set of ``n`` windows, rising; the same ones for every network."""
+    if most is None or most >= n:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(_SEED).permutation(n)[:most])
+
+
+def _chosen(test_sets: list[WindowDataset], names: tuple[str, ...] | None) -> list[WindowDataset]:
+    there = {test_set.name: test_set for test_set in test_sets}
+    if names is None:
+        return test_sets
+    if missing := [name for name in names if name not in there]:
+        raise ConfigError(
+            f"explain.sets: found no test set {', '.join(missing)}; there are {', '.join(there)}"
+        )
+    return [there[name] for name in names]
+
+
+def _explained(
+    test_set: WindowDataset, rows: NDArray[np.int64], deep_taylor: DeepTaylor, sampling_rate: float
+) -> Mapping[str, Any]:
+    parts: list[Columns] = []
+    with tqdm(total=rows.size, desc=f"explain {test_set.name}", unit="window") as bar:
+        for start in range(0, rows.size, _BATCH):
+            chosen = rows[start : start + _BATCH]
+            signal = test_set.__getitems__(chosen.tolist()).signal
+            explained = deep_taylor.explain(signal)
+            assert isinstance(explained, dict)  # by branch
+            peaks = [test_set.r_peaks(int(row)) for row in chosen]
+            parts.append(_measured(explained, peaks, sampling_rate))
+            bar.update(chosen.size)
+    measured = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    start_s = [f"{start:.10g}" for start in test_set.column("start_s")[rows]]
+    return {
+        "row": rows,
+        "record": test_set.column("record")[rows],
+        "group": test_set.column("group")[rows],
+        "start_s": start_s,
+        "af": test_set.targets()[rows],
+        **measured,
+    }
+
+
+def _measured(
+    explained: Mapping[str, Explanation], peaks: list[NDArray[np.int32]], sampling_rate: float
+) -> Columns:
+    """Probabilities and enrichments of some windows, by column."""
+    logits = {branch: explanation.logits for branch, explanation in explained.items()}
+    columns = {
+        "n_beats": np.array([window.size for window in peaks]),
+        "p_af": _column(fuse(logits)),
+        **{f"p_af_{branch}": _column(z.softmax(dim=1)) for branch, z in logits.items()},
+    }
+    for branch, explanation in explained.items():
+        statistics = relevance_statistics(
+            explanation.relevance.squeeze(1).numpy(), peaks, sampling_rate
+        )
+        for wave in WAVES:
+            name = f"{branch}_enrichment_{wave.lower().replace('-', '_')}"
+            columns[name] = statistics.enrichment[wave]
+    return columns
+
+
+def _column(probabilities: Tensor) -> NDArray[np.float64]:
+    """P(AF) of class probabilities ``(batch, 2)``."""
+    return probabilities[:, 1].to(torch.float64).numpy()
