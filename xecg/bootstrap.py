@@ -119,7 +119,7 @@ def intervals(
         resampled = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in observed}
     result = {}
     for name, value in observed.items():
-        low, high = _percentiles(resampled[name], confidence)
+        low, high = percentile_interval(resampled[name], confidence)
         result[name] = Interval(float(value[0]), low, high, codes.size, n_groups)
     return result
 
@@ -253,7 +253,12 @@ def _chunks(
         yield np.take(counts.astype(float), codes, axis=1)
 
 
-def _percentiles(values: FloatArray, confidence: float) -> tuple[float, float]:
+def percentile_interval(values: FloatArray, confidence: float) -> tuple[float, float]:
+    """Lower and upper end of what resamples gave, ``(r,)``; NaN values are left out.
+
+    Returns:
+        Both ends; NaN where no resample has a value.
+    """
     defined = values[~np.isnan(values)]
     if defined.size == 0:
         return float("nan"), float("nan")

@@ -2,7 +2,6 @@
 
 import math
 import os
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,26 +11,7 @@ from xecg.errors import DataError
 from xecg.explain.pictures import FUSED
 from xecg.explain.summary import wave_title
 from xecg.explain.wave_measures import WAVES
-
-_STYLE = """
-@page { size: A4 landscape; margin: 0 }
-body { margin: 0 auto; padding: 1.5rem; max-width: 297mm; color: #2b2f36; background: #fff;
-       font: 15px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.6rem; margin: 0 0 .5rem } h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem }
-p { max-width: 48rem } a { color: #35599a }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .875rem }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e4e6ea }
-th { font-weight: 600; color: #565d68 } th:first-child, td:first-child { text-align: left }
-thead tr:first-child th[colspan] { text-align: center }
-.first { border-left: 1px solid #c9cdd4 } .note { color: #565d68 }
-sup { position: absolute; line-height: 1 } nav { margin-top: 1.5rem }
-.wide { overflow-x: auto } img { display: block; max-width: 100%; height: auto; margin: 0 0 1rem }
-.failed { border-left: 4px solid #7d0048; padding-left: 1rem }
-.failed ul { margin: 0 }
-@media print { body { padding: 0 } body > *, section > :not(img) { margin-left: 13.5mm }
-               h1 { margin-top: 13.5mm } section { break-before: page; margin-left: 0 }
-               h2.pictured { display: none } img { max-width: none } }
-"""
+from xecg.html_page import inline_image, page_head
 
 _LEGEND = (
     "Each trace is coloured by the relevance (deep Taylor decomposition) that a branch gave it "
@@ -108,12 +88,7 @@ def write_page(
 def _page(
     entries: Sequence[PageEntry], title: str, note: str, failures: Mapping[str, str]
 ) -> Iterator[str]:
-    yield (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n"
-        f"<h1>{escape(title)}</h1>\n<p>{_LEGEND}</p>\n"
-    )
+    yield f"{page_head(title)}<p>{_LEGEND}</p>\n"
     if note:
         yield f'<p class="note">{escape(note)}</p>\n'
     if failures:
@@ -148,7 +123,7 @@ def _section(number: int, entry: PageEntry) -> Iterator[str]:
     heading = '<h2 class="pictured">' if entry.pictures else "<h2>"  # pictures print the name
     yield f'<section id="record-{number}">{heading}{escape(entry.record)}</h2>\n'
     for picture in entry.pictures:
-        yield _image(picture, entry.record)
+        yield inline_image(picture, f"ECG of record {entry.record}, coloured by relevance")
     if entry.windows:
         yield from _table(entry.windows)
     yield "</section>\n"
@@ -203,25 +178,3 @@ def _enrichments(window: WindowResult, branch: str) -> list[str]:
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _image(picture: Path, record: str) -> str:
-    kinds = {".png": "image/png", ".svg": "image/svg+xml"}
-    if picture.suffix not in kinds:
-        raise DataError(f"Expected a picture that ends in .png or .svg, found {picture}.")
-    content = picture.read_bytes()
-    width = _png_width_mm(content)
-    style = f' style="width:{width:.1f}mm"' if width else ""
-    source = f"data:{kinds[picture.suffix]};base64,{b64encode(content).decode()}"
-    return (
-        f'<img alt="ECG of record {escape(record)}, coloured by relevance"{style} src="{source}">\n'
-    )
-
-
-def _png_width_mm(content: bytes) -> float | None:
-    """Printed width of a PNG that states its resolution (chunk pHYs, pixels per metre)."""
-    place = content.find(b"pHYs", 0, 1000)
-    if not content.startswith(b"\x89PNG") or place < 0:
-        return None
-    pixels, per_metre = (int.from_bytes(content[at : at + 4]) for at in (16, place + 4))
-    return 1000 * pixels / per_metre

@@ -15,6 +15,7 @@ from xecg.bootstrap import FloatArray, Interval, divide, intervals
 from xecg.errors import DataError
 from xecg.explain.wave_measures import WAVES, domain_specificity
 from xecg.explain.wave_relevance import RelevanceStatistics
+from xecg.markdown import markdown_table
 
 CLASSES = ("non-AF", "AF")
 BRANCHES = ("morphology", "rhythm")
@@ -114,7 +115,7 @@ def summary_table(rows: Sequence[SummaryRow]) -> str:
     """Enrichments as a Markdown table, a line for each branch, class and kind of prediction."""
     head = ["branch", "class", "prediction", "windows", "groups", *WAVES, _SPECIFICITY]
     head[head.index("P")] = f"P (AF: {wave_title('P', 'AF')})"
-    lines = [head, ["---"] * len(head)]
+    lines = [head]
     for key in dict.fromkeys((row.branch, row.rhythm, row.prediction) for row in rows):
         cells = {
             row.wave or row.measure: row
@@ -125,7 +126,7 @@ def summary_table(rows: Sequence[SummaryRow]) -> str:
         counts = [str(cells["other"].n_windows), str(cells["other"].n_groups)]
         shown = [_cell(cells.get(name)) for name in (*WAVES, _SPECIFICITY)]
         lines.append([*key, *counts, *shown])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown_table(lines)
 
 
 class _Means:

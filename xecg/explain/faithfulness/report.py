@@ -1,6 +1,6 @@
 """The results of an evaluation as Markdown tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from xecg.explain.faithfulness.filling import FILLINGS
 from xecg.explain.faithfulness.perturbation import MEASURES
 from xecg.explain.faithfulness.tables import ALL, Row
 from xecg.explain.summary import CLASSES
+from xecg.markdown import markdown_table
 
 _SHOWN_STAGES = ("head", "block5", "block1")
 
@@ -59,7 +60,7 @@ def area_report(areas: Sequence[Row]) -> str:
     for (branch, method), line in cells.items():
         shown = [_cell(line[kind]) for kind in kinds]
         lines.append([branch, METHODS[method].title, *shown, str(line[kinds[0]]["windows"])])
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def class_report(areas: Sequence[Row]) -> str:
@@ -76,7 +77,7 @@ def class_report(areas: Sequence[Row]) -> str:
         shown = [cells.get((branch, method, *kind)) for kind in kinds]
         counts = [str(row["windows"]) if row else "0" for row in shown[: len(classes)]]
         lines.append([branch, METHODS[method].title, *map(_cell, shown), " / ".join(counts)])
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def randomisation_report(rows: Sequence[Row]) -> str:
@@ -88,7 +89,7 @@ def randomisation_report(rows: Sequence[Row]) -> str:
         line = [cells[branch, method, stage] for stage in _SHOWN_STAGES]
         counts = "/".join(str(row["windows"]) for row in line)
         lines.append([branch, METHODS[method].title, *map(_cell, line), counts])
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def agreement_report(rows: Sequence[Row]) -> str:
@@ -98,16 +99,7 @@ def agreement_report(rows: Sequence[Row]) -> str:
     for branch, method in dict.fromkeys((row["branch"], row["method"]) for row in rows):
         both = [cells[branch, method, name] for name in ("spearman", "pearson")]
         lines.append([branch, METHODS[method].title, *map(_cell, both), str(both[0]["windows"])])
-    return _table(lines)
-
-
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    def rows() -> Iterator[Sequence[str]]:
-        yield lines[0]
-        yield ["---"] * len(lines[0])
-        yield from lines[1:]
-
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows())
+    return markdown_table(lines)
 
 
 def _stands_for_its_map(row: Row) -> bool:
