@@ -12,7 +12,7 @@ RUN_VERBS = {
     "test": "evaluate a checkpoint on the test sets",
     "predict": "write a checkpoint's predictions for the test sets",
 }
-EVALUATE = "explain evaluate"  # a verb of two words: behind `explain` stand records otherwise
+EVALUATE, REPORT = "explain evaluate", "study report"  # verbs of two words
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -23,8 +23,8 @@ def main(args: Sequence[str] | None = None) -> int:
             from xecg.lightning_cli import run  # Lightning and torch take seconds to import
 
             return run(None if args is None else arguments)
-        if arguments[:2] == EVALUATE.split():
-            arguments[:2] = [EVALUATE]
+        if (verb := " ".join(arguments[:2])) in (EVALUATE, REPORT):
+            arguments[:2] = [verb]
         parsed = _parser().parse_args(arguments)
         return int(parsed.run(parsed))
     except (XECGError, ValueError) as error:
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     from xecg.data.verbs import add_data_parser
     from xecg.inference.evaluate_verb import add_evaluate_parser
     from xecg.inference.verbs import add_classify_parser, add_explain_parser
+    from xecg.study.verbs import add_study_parser
 
     parser = argparse.ArgumentParser(
         prog="xecg",
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add_classify_parser(verbs)
     add_explain_parser(verbs)
     add_evaluate_parser(verbs, EVALUATE)
+    add_study_parser(verbs)
     return parser
 
 
