@@ -136,3 +136,9 @@ def test_a_best_checkpoint_that_is_gone_is_told(tmp_path):
 def test_no_last_checkpoint_is_written_where_none_is_asked_for(tmp_path):
     fit(tmp_path, epochs=3, save_last=False)
     assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
+
+
+def test_a_run_that_was_stopped_in_its_test_still_knows_its_best(tmp_path, whole):
+    resumed = fit(tmp_path, ckpt_path=whole / "last.ckpt")
+    assert resumed.best_model_path == str(tmp_path / "best.ckpt")
+    assert same(resumed.best_model_path, whole / "best.ckpt")

@@ -32,11 +32,16 @@ class RunCheckpoint(ModelCheckpoint):
         """Keep the state until it is known in which folder it was found."""
         self._resumed = state_dict
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take up the state of the run that goes on."""
-        super().on_train_start(trainer, pl_module)
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take up what the run that goes on knew, even if no epoch is left and only its test is."""
+        super().on_fit_start(trainer, pl_module)
         if self._resumed is not None:
             self._take_along_the_best(trainer, self._resumed)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take up the random state, after all that is done before the first step."""
+        super().on_train_start(trainer, pl_module)
+        if self._resumed is not None:
             _set_random_state(self._resumed["random_state"])
             self._resumed = None
 
