@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning import LightningDataModule
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -176,7 +177,7 @@ class WindowDataModule(LightningDataModule, ABC):
         pools, shares = self.pools(self.train_set)
         size = self.windows_per_epoch or len(self.train_set)
         sampler = MixtureSampler(pools, shares, size, self.seed, self._epoch)
-        return self._loader(self.train_set, sampler)
+        return self._loader(self.train_set, self._share(sampler))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation split, in order."""
@@ -216,8 +217,17 @@ class WindowDataModule(LightningDataModule, ABC):
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
 
+    def _share(self, sampler: MixtureSampler) -> MixtureSampler | DistributedSamplerWrapper:
+        """This process's part: the batches of all are together the batches that one would draw."""
+        if self.trainer is None or self.trainer.world_size == 1:
+            return sampler
+        n, rank = self.trainer.world_size, self.trainer.global_rank
+        return DistributedSamplerWrapper(sampler, num_replicas=n, rank=rank, shuffle=False)
+
     def _loader(
-        self, dataset: WindowDataset, sampler: MixtureSampler | None = None
+        self,
+        dataset: WindowDataset,
+        sampler: MixtureSampler | DistributedSamplerWrapper | None = None,
     ) -> DataLoader[Batch]:
         return DataLoader(
             dataset,
