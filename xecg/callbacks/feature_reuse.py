@@ -9,6 +9,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+_MULTIPLE = 16  # a few windows are summed in another order than many by CPUs: with other rounding
+
 
 class Windows(Protocol):
     """What is asked of a dataset."""
@@ -99,9 +101,9 @@ class PooledFeatures:
         signals = self.dataset.__getitems__(positions).signal.to(windows.device)
         if self.data is not None:
             signals = self.data.varied_once(signals, windows)
-        if len(signals) == 1:  # a batch of one is convolved in another order on CPUs
-            return self.network.pooled(name, signals.repeat(2, 1, 1))[:1]
-        return self.network.pooled(name, signals)
+        surplus = -len(signals) % _MULTIPLE
+        padded = torch.cat([signals, signals[:1].expand(surplus, -1, -1)])
+        return self.network.pooled(name, padded)[: len(signals)]
 
     def _unknown(self, name: str) -> _Known:
         weights = self.network.branches[name].state_dict()

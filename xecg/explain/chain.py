@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xecg.errors import DataError, NetworkError
+from xecg.networks.layers import BatchNorm1d, Conv1d
 
 WEIGHTED = (nn.Conv1d, nn.Linear)
 IDENTITIES = (nn.Dropout, nn.Identity)  # in eval mode
@@ -25,6 +26,8 @@ LAYERS = (
     nn.AdaptiveAvgPool1d,
     nn.Flatten,
     *IDENTITIES,
+    Conv1d,
+    BatchNorm1d,
 )
 
 
@@ -126,7 +129,7 @@ class _Trace:
 
     def _take(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if type(module) not in LAYERS:
-            kinds = ", ".join(kind.__name__ for kind in LAYERS)
+            kinds = ", ".join(dict.fromkeys(kind.__name__ for kind in LAYERS))
             raise NetworkError(
                 f"deep Taylor decomposition covers chains of {kinds}; "
                 f"found {self._name(module)}. Replace it, or explain the part without it"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from xecg.errors import NetworkError
+from xecg.networks.layers import BatchNorm1d, Conv1d
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ConvBlock(nn.Sequential):
         self, in_channels: int, out_channels: int, spec: BlockSpec, dropout: float = 0.0
     ) -> None:
         padding = spec.dilation * (spec.kernel_size - 1) // 2
-        conv = nn.Conv1d(
+        conv = Conv1d(
             in_channels,
             out_channels,
             spec.kernel_size,
@@ -58,7 +59,7 @@ class ConvBlock(nn.Sequential):
         super().__init__(
             OrderedDict(
                 conv=conv,
-                norm=nn.BatchNorm1d(out_channels),
+                norm=BatchNorm1d(out_channels),
                 relu=nn.ReLU(),
                 dropout=nn.Dropout(dropout),
             )
