@@ -1,5 +1,6 @@
 """Data modules: who trains, who tests, what is drawn."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from xecg.data.datamodules import (
 from xecg.data.prepare import prepare
 from xecg.data.splits import Split
 from xecg.data.store import Store
-from xecg.errors import ConfigError, DataError
+from xecg.errors import ConfigError, DataError, StoreError
 from xecg.signal.preprocessing import Preprocessing
 
 MODULES = [AFData, PWaveData, RRVariabilityData]
@@ -80,7 +81,7 @@ def test_weights_of_sources_hold(path: str) -> None:
 def test_external_test_set_is_used_whole(path: str, synthetic_store: Store) -> None:
     split = Split(train=0.5, validation=0.5, test=0.0)
     data = AFData(path, test_stores=[Source(path, name="external")], split=split)
-    with pytest.raises(DataError, match=r"in a test set too: synthetic-.*exclude_persons_of"):
+    with pytest.raises(StoreError, match=r"both hold synthetic-.*exclude_persons_of"):
         ready(data)
     data.sources = [Source(path)]
     data.exclude_persons_of = [path]
@@ -136,6 +137,29 @@ def test_stores_of_different_preprocessing_do_not_mix(
     )
     with pytest.raises(DataError, match="same preprocessing"):
         ready(AFData([Source(path), Source(str(other.path))]))
+
+
+def test_records_without_a_known_person_are_not_tested_on_either(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Store.open(path)
+    nobody = replace(opened.index, person=np.full_like(opened.index.person, ""))
+    monkeypatch.setattr(Store, "open", lambda _: replace(opened, index=nobody))
+    ready(AFData(path))
+    with pytest.raises(StoreError, match="must not share people; both hold synthetic/"):
+        ready(AFData(path, test_stores=[Source(path, name="external")]))
+
+
+def test_a_source_has_its_own_split_and_its_test_split_stays_a_test_set(path: str) -> None:
+    own = Source(path, name="own", split=Split(0.2, 0.2, 0.6))
+    alone = ready(AFData([own], split=Split(0.6, 0.2, 0.2)))
+    assert len(alone.test_sets[0]) > len(alone.train_set)
+    both = AFData([own], test_stores=[own], test_splits=True)
+    with pytest.raises(ConfigError, match="different names; found own, own"):
+        ready(both)
+    both.test_sources = [replace(own, name="whole")]
+    with pytest.raises(StoreError, match="must not share people"):
+        ready(both)
 
 
 def test_test_sets_of_one_name_are_refused(path: str) -> None:

@@ -116,18 +116,18 @@ def test_disjoint_over_databases():
     mitdb = index(["mitdb-100", "mitdb-101"], persons=["mitdb-100", "mitdb-101"])
     qtdb = index(["mitdb-100", "qtdb-1"], persons=["mitdb-100", "qtdb-1"])
     with pytest.raises(StoreError, match=r"\(qtdb\).*\(mitdb\).*both hold mitdb-100 \(1 in all\)"):
-        assert_disjoint({"qtdb": qtdb}, {"mitdb": mitdb})
-    assert_disjoint({"qtdb": qtdb.take([1])}, {"mitdb": mitdb})
+        assert_disjoint([("qtdb", qtdb)], [("mitdb", mitdb)])
+    assert_disjoint([("qtdb", qtdb.take([1]))], [("mitdb", mitdb)])
 
 
 def test_unknown_persons_are_told_apart_by_database_and_group():
     a, b = index(["1", "2"]), index(["1", "3"])
-    assert_disjoint({"one": a}, {"other": b})
+    assert_disjoint([("one", a)], [("other", b)])
     with pytest.raises(StoreError, match="both hold one/1"):
-        assert_disjoint({"one": a}, {"one": b})
+        assert_disjoint([("one", a)], [("one", b)])
 
 
 def test_no_name_is_lost_when_groups_were_merged():
     table = dataclasses.replace(index(["1", "2"]), group=np.array(["1", "1"]))
     with pytest.raises(StoreError, match="both hold one/1"):
-        assert_disjoint({"one": table.take([0])}, {"one": table.take([1])})
+        assert_disjoint([("one", table.take([0]))], [("one", table.take([1]))])

@@ -28,7 +28,7 @@ from xecg.data.datasets import (
 from xecg.data.embedded import EMBEDDED, embedded_store
 from xecg.data.sampling import MixtureSampler
 from xecg.data.splits import Part as PartName
-from xecg.data.splits import Split, split_rows
+from xecg.data.splits import Split, assert_disjoint, split_rows
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError
 from xecg.signal.preprocessing import Preprocessing
@@ -45,6 +45,7 @@ class Source:
         leads: Only windows of these leads, if given.
         windows: ``normal_beats``: only windows in which every beat is annotated as a sinus beat
             in sinus rhythm.
+        split: Shares of this store's persons (or records), if other than the data module's.
     """
 
     store: str
@@ -52,6 +53,7 @@ class Source:
     name: str | None = None
     leads: list[str] | None = None
     windows: Literal["all", "normal_beats"] = "all"
+    split: Split | None = None
 
     @property
     def label(self) -> str:
@@ -82,7 +84,8 @@ class WindowDataModule(LightningDataModule, ABC):
         stores: One folder of a prepared store, or several sources with weights. ``synthetic``
             stands for the ECGs that come with xecg.
         test_stores: External test sets, used whole. Without them the test splits of ``stores`` are
-            the test sets; with them those are not touched.
+            the test sets; with them those are not touched, but for ``test_splits``.
+        test_splits: Test on the test splits of ``stores`` as well as on ``test_stores``.
         split: Shares of the persons (or records) of ``stores``.
         batch_size: Windows a step.
         windows_per_epoch: Windows drawn an epoch; all windows of the training split if null.
@@ -98,6 +101,7 @@ class WindowDataModule(LightningDataModule, ABC):
         self,
         stores: str | list[Source] = EMBEDDED,
         test_stores: str | list[Source] | None = None,
+        test_splits: bool = False,
         split: Split = Split(),  # noqa: B008 (frozen; jsonargparse shows it as the default)
         batch_size: int = 64,
         windows_per_epoch: int | None = 4000,
@@ -110,6 +114,7 @@ class WindowDataModule(LightningDataModule, ABC):
         super().__init__()
         self.sources = _sources(stores)
         self.test_sources = _sources(test_stores or [])
+        self.test_splits = test_splits or not self.test_sources
         self.split = split
         self.batch_size = batch_size
         self.windows_per_epoch = windows_per_epoch
@@ -163,14 +168,15 @@ class WindowDataModule(LightningDataModule, ABC):
         """Open the stores, split them by person or record, build the datasets."""
         del stage  # all splits are made together, so that their disjointness is always checked
         self.sampling_rate = self.preprocessing.sampling_rate
-        splits = [self._split(source.opened) for source in self.sources]
+        splits = [self._split(source) for source in self.sources]
         self.test_sets = self._test_sets(splits)
         train = [rows["train"] for rows in splits]
         self.train_set = self._dataset(self.sources, train, "train")
         evaluated = [self._evaluated(source) for source in self.sources]
         validation = [rows["validation"] for rows in splits]
         self.validation_set = self._dataset(evaluated, validation, "validation")
-        self._assert_nobody_is_tested_on([self.train_set, self.validation_set])
+        for learnt_from in (self.train_set, self.validation_set):
+            assert_disjoint(learnt_from.indices(), [i for t in self.test_sets for i in t.indices()])
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches in an order that is a function of seed and epoch."""
@@ -254,35 +260,28 @@ class WindowDataModule(LightningDataModule, ABC):
     def _test_sets(
         self, splits: Sequence[Mapping[PartName, NDArray[np.int64]]]
     ) -> list[WindowDataset]:
-        sources = self.test_sources or self.sources
+        own = self.sources if self.test_splits else []
+        sources = [*own, *self.test_sources]
         names = [source.label for source in sources]
         if len(set(names)) < len(names):
             raise ConfigError(f"test sets need different names; found {', '.join(names)}")
         rows = [
-            np.arange(len(source.opened)) if self.test_sources else splits[number]["test"]
-            for number, source in enumerate(sources)
+            *(splits[number]["test"] for number in range(len(own))),
+            *(np.arange(len(source.opened)) for source in self.test_sources),
         ]
         return [
             self._dataset([self._evaluated(source)], [chosen], source.label)
             for source, chosen in zip(sources, rows, strict=True)
         ]
 
-    def _split(self, store: Store) -> dict[PartName, NDArray[np.int64]]:
-        rows = split_rows(store.index, self.split)
+    def _split(self, source: Source) -> dict[PartName, NDArray[np.int64]]:
+        store = source.opened
+        rows = split_rows(store.index, source.split or self.split)
         persons = [Store.open(path).index.person for path in self.exclude_persons_of]
         excluded = np.unique(np.concatenate([*persons, np.array([""])]))[1:]
         for part in ("train", "validation"):
             rows[part] = rows[part][~np.isin(store.index.person[rows[part]], excluded)]
         return rows
-
-    def _assert_nobody_is_tested_on(self, learnt_from: Sequence[WindowDataset]) -> None:
-        tested = {person for test in self.test_sets for person in test.column("person")}
-        learnt = {person for dataset in learnt_from for person in dataset.column("person")}
-        if shared := sorted((tested & learnt) - {""}):
-            raise DataError(
-                f"persons of the training or validation split are in a test set too: "
-                f"{', '.join(map(str, shared))}. Name the test set's store in exclude_persons_of"
-            )
 
 
 class AFData(WindowDataModule):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from xecg.data.index import Index
 from xecg.data.store import Store
 from xecg.errors import DataError
 from xecg.signal.waves import NOT_ANNOTATED, OTHER, P
@@ -93,6 +94,10 @@ class WindowDataset(Dataset[Batch]):
     def column(self, name: str) -> NDArray[np.generic]:
         """A column of the stores' index for every window, in order."""
         return np.concatenate([getattr(part.store.index, name)[part.rows] for part in self.parts])
+
+    def indices(self) -> list[tuple[str, Index]]:
+        """Of each part its database and the index of its windows."""
+        return [(p.store.info.database, p.store.index.take(p.rows)) for p in self.parts]
 
     def groups(self) -> NDArray[np.int64]:
         """A number per window, the same for windows of one person (or record): ``(n,)``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,15 +82,15 @@ def split_rows(index: Index, split: Split) -> dict[Part, NDArray[np.int64]]:
     return rows
 
 
-def assert_disjoint(train: Mapping[str, Index], test: Mapping[str, Index]) -> None:
+def assert_disjoint(train: Sequence[tuple[str, Index]], test: Sequence[tuple[str, Index]]) -> None:
     """Asserts that nobody is learnt from and held out, over any databases.
 
     Databases share people (15 records of `qtdb` come from people of `mitdb`); their `person` is
     the same name in both. Where the person is unknown, the group within its database counts.
 
     Args:
-        train: The windows learnt from, by database: `{"qtdb": store.index.take(rows)}`.
-        test: The windows held out, by database.
+        train: The windows learnt from, with their database: `("qtdb", store.index.take(rows))`.
+        test: The windows held out, with their database.
 
     Raises:
         StoreError: If a person, or a group of records without a known person, is in both.
@@ -98,10 +98,11 @@ def assert_disjoint(train: Mapping[str, Index], test: Mapping[str, Index]) -> No
     shared = sorted(_identities(train) & _identities(test))
     if shared:
         shown = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
+        learnt, held_out = (", ".join(dict.fromkeys(name for name, _ in p)) for p in (train, test))
         raise StoreError(
-            f"training data ({', '.join(train)}) and held-out data ({', '.join(test)}) must not "
-            f"share people; both hold {shown} ({len(shared)} in all). Leave those records out of "
-            "one of them"
+            f"training data ({learnt}) and held-out data ({held_out}) must not share people; both "
+            f"hold {shown} ({len(shared)} in all). Leave those out of one of them: where persons "
+            "are known, name the test set's store in exclude_persons_of"
         )
 
 
@@ -143,9 +144,9 @@ def _assert_groups_disjoint(index: Index, rows: dict[Part, NDArray[np.int64]]) -
                 raise StoreError(f"split: {part} and {other} share the group {min(shared)!r}")
 
 
-def _identities(indices: Mapping[str, Index]) -> set[str]:
+def _identities(indices: Sequence[tuple[str, Index]]) -> set[str]:
     return {
         person or f"{database}/{group}"
-        for database, index in indices.items()
+        for database, index in indices
         for person, group in set(zip(index.person.tolist(), index.group.tolist(), strict=True))
     }

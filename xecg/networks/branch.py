@@ -99,6 +99,13 @@ class Branch(nn.Module):
             x = block(x)
         return x
 
+    def activations(self, x: Tensor) -> list[Tensor]:
+        """The ECG ``(batch, 1, time)`` and what each block makes of it; features come last."""
+        activations = [x]
+        for block in self.blocks:
+            activations.append(block(activations[-1]))
+        return activations
+
 
 def build_branch(name: str, channels: int = 32, dropout: float = 0.0) -> Branch:
     """A new branch by name.

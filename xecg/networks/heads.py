@@ -36,16 +36,30 @@ class PooledHead(nn.Sequential):
 
 
 class StepHead(nn.Module):
-    """A logit per sample: ``(batch, channels, steps)`` to ``(batch, time)``.
+    r"""A logit per sample: ``(batch, channels, steps)`` to ``(batch, time)``.
 
-    A pointwise convolution gives a logit per step, linear interpolation one per sample.
+    .. math::
+        z(t) = \sum_c \mathrm{softplus}(v_c)\, f_c(t) - b
+
+    No weight is negative: a feature, itself never negative, can only speak for a wave, and all of
+    them are silent where there is none. Linear interpolation gives a logit per sample.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv1d(channels, 1, kernel_size=1)
+        nn.init.constant_(self.conv.bias, -2.0)  # type: ignore[arg-type]
+
+    @property
+    def weight(self) -> Tensor:
+        """What each feature counts, ``(1, channels, 1)``, positive."""
+        return F.softplus(self.conv.weight, beta=4.0)
 
     def forward(self, features: Tensor, time: int) -> Tensor:
         """Logits ``(batch, time)`` for windows of ``time`` samples."""
-        logits = self.conv(features)
+        logits = F.conv1d(features, self.weight, self.conv.bias)
         return F.interpolate(logits, size=time, mode="linear", align_corners=False).squeeze(1)
+
+    def evidence(self, features: Tensor) -> Tensor:
+        """What each feature says for a wave, ``(batch, channels, steps)``."""
+        return features * self.weight[0]

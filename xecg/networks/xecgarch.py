@@ -62,7 +62,11 @@ class XECGArch(nn.Module):
 
     def pooled(self, name: str, x: Tensor) -> Tensor:
         """What the head of a branch decides by: its features' mean over time, a row a window."""
-        return self._head(name).pooled(self.branches[name](x))
+        return self.pool(name, self.branches[name](x))
+
+    def pool(self, name: str, features: Tensor) -> Tensor:
+        """The mean over time of a branch's features ``(batch, channels, steps)``."""
+        return self._head(name).pooled(features)
 
     def _head(self, name: str) -> PooledHead:
         head = self.heads[name]

@@ -13,7 +13,8 @@ from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from xecg.metrics.classification import af_metrics, classification_report
-from xecg.networks.branch import BRANCHES
+from xecg.networks.activity import mean_activity
+from xecg.networks.branch import BRANCHES, Branch
 from xecg.networks.xecgarch import N_CLASSES, XECGArch, fuse
 from xecg.tasks.base import Report, Task, metrics_by_name
 
@@ -34,6 +35,8 @@ class AFClassifier(Task):
         channels: Width of the branches; must be that of the pre-trained weights.
         dropout: Share of features that each block drops in training.
         label_smoothing: Share of the target probability that goes to the other class.
+        activity_weight: Of the mean activity of each branch's features in the loss; the rarer they
+            are active, the sharper the maps. See :func:`xecg.networks.activity.mean_activity`.
         optimizer: Made of all parameters; AdamW (Loshchilov and Hutter 2019) by default.
         lr_scheduler: Stepped once an epoch.
 
@@ -52,6 +55,7 @@ class AFClassifier(Task):
         channels: int = 32,
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
+        activity_weight: float = 0.0,
         optimizer: OptimizerCallable = AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
@@ -61,6 +65,7 @@ class AFClassifier(Task):
             XECGArch.build(branches, channels, dropout), chosen, optimizer, lr_scheduler
         )
         self.label_smoothing = label_smoothing
+        self.activity_weight = activity_weight
         # Pooled features of windows, by branch; set while a branch is frozen in all its blocks.
         self.known_features: Callable[[Tensor], Mapping[str, Tensor]] | None = None
         self.validation_metrics = metrics_by_name(
@@ -71,14 +76,23 @@ class AFClassifier(Task):
         )
 
     def loss(self, batch: Any) -> Tensor:
-        """Sum over branches of the cross-entropy; logs it per branch."""
+        """Sum over branches of the cross-entropy, logged per branch, and of their activity."""
+        known = self._known(batch)
+        activities = []
+        for name in self.network.branches.keys() - known.keys() if self.activity_weight else ():
+            branch = self.network.branches[name]
+            assert isinstance(branch, Branch)
+            features = branch.activations(batch.signal)[1:]
+            activities.append(mean_activity(features))
+            known[name] = self.network.pool(name, features[-1])
         losses = {
             name: F.cross_entropy(logits, batch.target, label_smoothing=self.label_smoothing)
-            for name, logits in self._logits(batch).items()
+            for name, logits in self.network(batch.signal, known).items()
         }
         for name, loss in losses.items():
             self.log(f"train/{name}/loss", loss, on_step=False, on_epoch=True, sync_dist=True)
-        return torch.stack(list(losses.values())).sum()
+        loss = torch.stack(list(losses.values())).sum()
+        return loss + self.activity_weight * torch.stack(activities).sum() if activities else loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Metrics per branch and fused, and the loss with both classes counting alike."""
@@ -102,8 +116,10 @@ class AFClassifier(Task):
         self.log("validation/loss", loss, prog_bar=True, sync_dist=True)
 
     def _logits(self, batch: Any) -> dict[str, Tensor]:
-        known = None if self.known_features is None else self.known_features(batch.window)
-        return self.network(batch.signal, known)  # type: ignore[no-any-return]
+        return self.network(batch.signal, self._known(batch))  # type: ignore[no-any-return]
+
+    def _known(self, batch: Any) -> dict[str, Tensor]:
+        return {} if self.known_features is None else dict(self.known_features(batch.window))
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
         """P(AF) per branch and fused, and the label."""

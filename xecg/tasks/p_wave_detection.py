@@ -12,9 +12,11 @@ from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from xecg.metrics.wave_detection import WaveDetection, wave_report
+from xecg.networks.branch import Branch
 from xecg.networks.single_branch import PWaveNetwork
 from xecg.signal.waves import NOT_ANNOTATED
 from xecg.tasks.base import Report, Task
+from xecg.tasks.relevance_guidance import RelevanceGuidance
 
 
 class PWaveDetection(Task):
@@ -24,7 +26,8 @@ class PWaveDetection(Task):
         morphology_weights: Weights to start from: a file, the name of released weights, or null.
         channels: Width of the branch.
         dropout: Share of features that each block drops in training.
-        sampling_rate: Of the windows, in Hz; for errors in ms.
+        sampling_rate: Of the windows, in Hz.
+        guidance: Keeps the evidence for P waves in the P waves; null for none.
         optimizer: Made of all parameters; AdamW (Loshchilov and Hutter 2019) by default.
         lr_scheduler: Stepped once an epoch.
     """
@@ -37,18 +40,31 @@ class PWaveDetection(Task):
         channels: int = 32,
         dropout: float = 0.0,
         sampling_rate: float = 250.0,
+        guidance: RelevanceGuidance | None = RelevanceGuidance(),  # noqa: B008 (frozen)
         optimizer: OptimizerCallable = AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         network = PWaveNetwork(channels, dropout)
         super().__init__(network, {"morphology": morphology_weights}, optimizer, lr_scheduler)
         self.sampling_rate = sampling_rate
+        self.guidance = guidance
         self.validation_metrics = WaveDetection(sampling_rate)
         self.validation_loss = MeanMetric()
 
     def loss(self, batch: Any) -> Tensor:
-        """Cross-entropy over the annotated samples."""
-        return self._loss(self(batch.signal), batch.target)
+        """Cross-entropy over the annotated samples, and the guidance of relevance."""
+        branch = self.branches["morphology"]
+        assert isinstance(branch, Branch)
+        activations = branch.activations(batch.signal)
+        logits = self.network.head(activations[-1], batch.signal.shape[-1])
+        loss = self._loss(logits, batch.target)
+        if self.guidance is None or self.guidance.weight == 0:
+            return loss
+        waves = (batch.target != NOT_ANNOTATED) & (batch.target > 0)
+        evidence = self.network.head.evidence(activations[-1])
+        outside = self.guidance.outside(branch, activations, evidence, waves, self.sampling_rate)
+        self.log("train/relevance_outside", outside, on_step=False, on_epoch=True, sync_dist=True)
+        return loss + self.guidance.weight * outside
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Waves found and missed."""

@@ -14,6 +14,8 @@ from torchmetrics import MeanMetric
 
 from xecg.errors import ConfigError
 from xecg.metrics.regression import regression_report, rr_metrics
+from xecg.networks.activity import mean_activity
+from xecg.networks.branch import Branch
 from xecg.networks.single_branch import RRNetwork
 from xecg.tasks.base import Report, Task, metrics_by_name
 
@@ -28,6 +30,8 @@ class RRVariability(Task):
         rhythm_weights: Weights to start from: a file, the name of released weights, or null.
         channels: Width of the branch.
         dropout: Share of features that each block drops in training.
+        activity_weight: Of the features' mean activity in the loss; see
+            :func:`xecg.networks.activity.mean_activity`.
         optimizer: Made of all parameters; AdamW (Loshchilov and Hutter 2019) by default.
         lr_scheduler: Stepped once an epoch.
     """
@@ -39,12 +43,14 @@ class RRVariability(Task):
         rhythm_weights: str | None = None,
         channels: int = 32,
         dropout: float = 0.0,
+        activity_weight: float = 0.0,
         optimizer: OptimizerCallable = AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(
             RRNetwork(channels, dropout), {"rhythm": rhythm_weights}, optimizer, lr_scheduler
         )
+        self.activity_weight = activity_weight
         self.validation_metrics = metrics_by_name(
             {name: rr_metrics(prefix=f"validation/{name}/") for name in self.network.measures}
         )
@@ -66,14 +72,21 @@ class RRVariability(Task):
         self.network.standardise_by(torch.as_tensor(np.asarray(dataset.targets())))
 
     def loss(self, batch: Any) -> Tensor:
-        """Huber loss in standard deviations."""
-        return F.smooth_l1_loss(self(batch.signal).float(), self.network.standardised(batch.target))
+        """Huber loss in standard deviations, and the features' activity."""
+        branch = self.branches["rhythm"]
+        assert isinstance(branch, Branch)
+        features = branch.activations(batch.signal)[1:]
+        loss = self._loss(self.network.head(features[-1]), batch.target)
+        if self.activity_weight == 0:
+            return loss
+        return loss + self.activity_weight * mean_activity(features)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Errors in ms."""
         del batch_idx
-        self.validation_loss.update(self.loss(batch), len(batch.target))
-        predicted = self._milliseconds(batch)
+        standardised = self(batch.signal)
+        self.validation_loss.update(self._loss(standardised, batch.target), len(batch.target))
+        predicted = self.network.milliseconds(standardised.float())
         for column, metrics in enumerate(self.validation_metrics.values()):
             metrics.update(predicted[:, column].contiguous(), batch.target[:, column].contiguous())
 
@@ -87,7 +100,8 @@ class RRVariability(Task):
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
         """Predicted and true measures in ms, ``(batch, 2)``."""
-        return {"predicted_ms": self._milliseconds(batch), "target_ms": batch.target}
+        predicted = self.network.milliseconds(self(batch.signal).float())
+        return {"predicted_ms": predicted, "target_ms": batch.target}
 
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
         """MAE in ms, R² and Pearson's r of each measure."""
@@ -97,5 +111,5 @@ class RRVariability(Task):
             for column, name in enumerate(self.network.measures)
         }
 
-    def _milliseconds(self, batch: Any) -> Tensor:
-        return self.network.milliseconds(self(batch.signal).float())
+    def _loss(self, standardised: Tensor, target_ms: Tensor) -> Tensor:
+        return F.smooth_l1_loss(standardised.float(), self.network.standardised(target_ms))
