@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     from xecg.data.verbs import add_data_parser
     from xecg.inference.evaluate_verb import add_evaluate_parser
     from xecg.inference.verbs import add_classify_parser, add_explain_parser
+    from xecg.study.report.verb import add_report_parser
     from xecg.study.verbs import add_study_parser
 
     parser = argparse.ArgumentParser(
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     add_explain_parser(verbs)
     add_evaluate_parser(verbs, EVALUATE)
     add_study_parser(verbs)
+    add_report_parser(verbs, REPORT)
     return parser
 
 

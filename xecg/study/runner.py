@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from xecg.errors import XECGError
+from xecg.errors import StudyError, XECGError
 from xecg.files import write_whole
+from xecg.study.agent_run import agent_cells
 from xecg.study.attempts import first_start, merge, note_time, seconds_worked
 from xecg.study.cell_process import CellProcess, worker_command
 from xecg.study.claims import Claim, Claims
@@ -64,6 +65,7 @@ class Runner:
         self.claims = claims or Claims(folder.claims)
         self.command, self.poll_s = command, poll_s
         self._running: list[_Running] = []
+        self._waits = False
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Make the cells that are open, and see to it that none is left running.
@@ -78,6 +80,7 @@ class Runner:
                     self._show(bar, cells)
                     if not self._running and not self._to_wait_for(cells):
                         break
+                    self._tell_that_it_waits()
                     time.sleep(self.poll_s)
             finally:
                 for running in self._running:
@@ -103,6 +106,12 @@ class Runner:
         needed = {name for cell in left for name in cell.needs}
         return any(cell.name in needed for cell in left)  # what waits for them cannot go ahead
 
+    def _tell_that_it_waits(self) -> None:
+        """Say once that what is left is with other processes."""
+        if not self._running and not self._waits:
+            _tell("waiting for cells that other processes work on")
+        self._waits = not self._running
+
     def _is_open(self, cell: Cell) -> bool:
         return not self.folder.is_done(cell.name) and not self.folder.has_failed(cell.name)
 
@@ -125,14 +134,13 @@ class Runner:
         goes_on = work.exists()
         work.mkdir(parents=True, exist_ok=True)
         note_time(work, time.time())
-        finetuned = [other for other in cells if other.kind == "finetune"]
         task = {
             "fit": fit_arguments(cell, self.settings, self.folder),
             "explain": asdict(self.settings.explain) if cell.kind == "finetune" else None,
         }
         write_whole(work / TASK, json.dumps(task))
         environment = cell_environment(
-            cell, self.folder, os.environ, jobs=self.jobs, of_agent=finetuned == [cell]
+            cell, self.folder, os.environ, jobs=self.jobs, of_agent=cell in agent_cells(cells)
         )
         process = CellProcess(work, self.command(work), environment)
         self._running.append(_Running(cell, claim, process))
@@ -153,22 +161,22 @@ class Runner:
             self._running.remove(running)
 
     def _take_in(self, running: _Running) -> None:
+        """Move what a process made to its place."""
         name, work = running.cell.name, self.folder.work(running.cell.name)
         seconds = seconds_worked(work, time.time())
         try:
             if running.process.status != 0:
-                self._fail(name, running.process.reason())
-                return
+                raise StudyError(running.process.reason())
             started = datetime.fromtimestamp(first_start(work)).astimezone()
             self.folder.finish(running.cell, merge(work), seconds, started)
         except (OSError, XECGError) as error:
-            self._fail(name, str(error))
+            if self.folder.is_done(name):
+                _tell(f"{name} is done already, by another process")
+                return
+            self.folder.fail(name, str(error))
+            _tell(f"{name} failed: {error} (log in {self.folder.failed(name)})")
             return
         _tell(f"{name} done in {duration(seconds)}{accuracy_of(self.folder.cell(name))}")
-
-    def _fail(self, name: str, reason: str) -> None:
-        self.folder.fail(name, reason)
-        _tell(f"{name} failed: {reason} (log in {self.folder.failed(name)})")
 
 
 def _tell(line: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xecg.errors import ConfigError, StudyError
+from xecg.study.agent_run import agent_cells, report_finished
 from xecg.study.beginning import begin
 from xecg.study.folder import StudyFolder
 from xecg.study.plan import Cell, choose, plan
@@ -72,12 +73,14 @@ def run_study(arguments: argparse.Namespace) -> int:
         for cell in cells:
             folder.forget_failure(cell.name)
     some = (arguments.frozen_layers, arguments.seed) != (None, None)
-    runner = Runner(folder, settings, jobs=arguments.jobs, wait=not some)
+    finished = [cell for cell in agent_cells(cells) if folder.is_done(cell.name)]
     handler = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        runner.run(cells)
+        Runner(folder, settings, jobs=arguments.jobs, wait=not some).run(cells)
     finally:
         signal.signal(signal.SIGTERM, handler)
+    for cell in finished:
+        report_finished(cell, folder)
     return _told(folder, settings, cells)
 
 
