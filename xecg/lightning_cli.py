@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
@@ -146,11 +147,13 @@ class XECGCLI(LightningCLI):
 
     @rank_zero_only
     def _write_weights(self) -> None:
+        checkpoint: Any = self.trainer.checkpoint_callback
+        best = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
         provenance = {
             "task": type(self.model).__name__,
             "stores": [source.label for source in self.datamodule.sources],
             "seed": self.config[self.subcommand].seed_everything,
-            "epoch": self.trainer.current_epoch,
+            "epoch": best["epoch"],  # from 0, as in metrics.csv
             "xecg": version("xecg-lightning"),
         }
         info = WeightsInfo(

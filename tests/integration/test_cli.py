@@ -57,9 +57,10 @@ def test_a_run_leaves_everything_in_its_folder(
 def test_the_best_checkpoint_is_the_one_tested_and_released(workplace: Path) -> None:
     assert fit("--run_folder=run", "--trainer.logger=false") == 0
     network, info = load_xecgarch("run/weights.safetensors")
-    best = torch.load("run/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    best = torch.load("run/checkpoints/best.ckpt", weights_only=True)
     for key, value in network.state_dict().items():
-        assert torch.equal(value, best[f"network.{key}"])
+        assert torch.equal(value, best["state_dict"][f"network.{key}"])
+    assert info.provenance["epoch"] == best["epoch"]
     assert info.preprocessing["sampling_rate"] == 250.0
     assert info.provenance["task"] == "AFClassifier"
 
@@ -95,6 +96,7 @@ def test_a_resumed_run_ends_as_if_it_had_never_stopped(workplace: Path) -> None:
         for run in ("part", "whole", "rest")
     )
     assert part["best"]["epoch"] < part["last"]["epoch"] == 3  # the last is not the best
+    assert load_xecgarch("part/weights.safetensors")[1].provenance["epoch"] == part["best"]["epoch"]
     for name in NAMES:
         assert rest[name]["epoch"] == whole[name]["epoch"]
         for key, value in whole[name]["state_dict"].items():
