@@ -28,6 +28,7 @@ from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.precision import default_precision
 from xecg.runs import REPORT, format_report, new_run_folder, write_report
 from xecg.tasks.base import Task
+from xecg.wandb_model import log_model
 
 MONITOR = "validation/loss"
 LOGGERS: list[dict[str, Any]] = [
@@ -161,7 +162,9 @@ class XECGCLI(LightningCLI):
             self.datamodule.preprocessing.to_dict(),
             provenance,
         )
-        save_weights(self.model.network, self.run_folder / "weights.safetensors", info)
+        path = self.run_folder / "weights.safetensors"
+        save_weights(self.model.network, path, info)
+        log_model(self.trainer.loggers, path, vars(info))
 
     def _run_folder(self, config: Namespace) -> Path:
         if getattr(rank_zero_only, "rank", 0) != 0:  # launched by rank zero, which made the folder

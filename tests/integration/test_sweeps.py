@@ -2,20 +2,16 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from wandb_stand_in import ENTITY, SWEEP, WandbStandIn, serving
+from wandb_stand_in import ENTITY, SWEEP, WandbStandIn, run_with, serving
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SWEEPS = sorted((CONFIGS / "sweeps").glob("*.yaml"))
-BIN = Path(sys.executable).parent
 DEADLINE_S = 300.0  # against a hang: 40 s beside other work
 TINY = [
     "--model.channels=4",
@@ -46,29 +42,6 @@ def last_logged(metrics: Path, name: str) -> float:
         return [float(row[name]) for row in csv.DictReader(file) if row[name]][-1]
 
 
-def wandb(server: WandbStandIn, *arguments: str) -> str:
-    """Run the client in this folder, where it finds no account; returns what it printed."""
-    environment = {key: v for key, v in os.environ.items() if not key.startswith("WANDB_")} | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "WANDB_API_KEY": "0" * 40,
-        "WANDB_BASE_URL": server.url,
-        "WANDB_ERROR_REPORTING": "false",
-        "OMP_NUM_THREADS": "1",  # on a busy machine threads wait for each other
-        **{f"WANDB_{name}_DIR": str(Path.cwd()) for name in ("CACHE", "CONFIG", "DATA")},
-    }
-    done = subprocess.run(
-        [BIN / "wandb", *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=DEADLINE_S + 60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 @pytest.fixture
 def sweep_workplace(workplace: Path) -> Path:
     """The place to run from, with the configs that a sweep's command names."""
@@ -84,8 +57,8 @@ def test_an_agent_runs_what_the_sweep_asks_for(path: Path, sweep_workplace: Path
     configurations = ends_of(sweep["parameters"])
     with serving(WandbStandIn(configurations, DEADLINE_S)) as server:
         address = f"{ENTITY}/{sweep['project']}/{SWEEP}"
-        assert f"wandb agent {address}" in wandb(server, "sweep", "sweep.yaml")
-        output = wandb(server, "agent", address)
+        assert f"wandb agent {address}" in run_with(server, "wandb", "sweep", "sweep.yaml")
+        output = run_with(server, "wandb", "agent", address)
     metric = sweep["metric"]["name"]
     folders = sorted((sweep_workplace / "runs" / "finetune_frozen3").iterdir())
     assert len(folders) == len(server.runs) == len(configurations), output

@@ -1,12 +1,16 @@
 """A small local W&B server: as much of its API as a sweep, its agents and their runs ask for."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 ENTITY, SWEEP = "somebody", "sweep001"
@@ -14,18 +18,24 @@ ENTITY, SWEEP = "somebody", "sweep001"
 
 @dataclass
 class ReceivedRun:
-    """What a run sent: history and summary by its file stream, files by upload."""
+    """What a run sent: history and summary by its file stream, files by upload.
+
+    Files of an artifact have its name before their own. Artifacts are what W&B is told of them
+    when they are made, and whether they were completed.
+    """
 
     sweep: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     exit_code: int | None = None
 
 
 class WandbStandIn(ThreadingHTTPServer):
-    """Takes one sweep and hands out given configurations, one after the other.
+    """Takes runs, and one sweep of which it hands out given configurations, one after the other.
 
     An operation that is not known is answered by an error, as by an older server.
 
@@ -35,7 +45,9 @@ class WandbStandIn(ThreadingHTTPServer):
         deadline_s: Seconds after which the agent is told to kill its run and exit.
     """
 
-    def __init__(self, configurations: Sequence[Mapping[str, Any]], deadline_s: float) -> None:
+    def __init__(
+        self, configurations: Sequence[Mapping[str, Any]] = (), deadline_s: float = 300.0
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Request)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.sweep_config = ""
@@ -51,6 +63,10 @@ class WandbStandIn(ThreadingHTTPServer):
             "agentHeartbeat(": self._heartbeat,
             "upsertBucket(": self._upsert_run,
             "createRunFiles(": self._create_files,
+            "createArtifact(": self._create_artifact,
+            "createArtifactManifest(": self._create_manifest,
+            "createArtifactFiles(": self._create_artifact_files,
+            "commitArtifact(": self._commit_artifact,
         }
 
     def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -76,8 +92,7 @@ class WandbStandIn(ThreadingHTTPServer):
 
     def _upsert_sweep(self, variables: dict[str, Any]) -> Any:
         self.sweep_config = variables["config"]
-        name = variables["projectName"]
-        self.project = {"id": name, "name": name, "entity": {"id": ENTITY, "name": ENTITY}}
+        self._take_project(variables["projectName"])
         sweep = {"name": SWEEP, "project": self.project}
         return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
 
@@ -104,7 +119,10 @@ class WandbStandIn(ThreadingHTTPServer):
 
     def _upsert_run(self, variables: dict[str, Any]) -> Any:
         name = variables["name"]
-        run = self.runs[name]
+        self._take_project(variables["project"])
+        run = self.runs.setdefault(name, ReceivedRun())
+        labels = ("groupName", "displayName", "jobType")
+        run.labels |= {key: variables[key] for key in labels if variables[key]}
         run.sweep = variables["sweep"] or run.sweep
         sent = json.loads(variables["config"] or "{}")
         run.config |= {key: entry["value"] for key, entry in sent.items()}
@@ -113,11 +131,45 @@ class WandbStandIn(ThreadingHTTPServer):
 
     def _create_files(self, variables: dict[str, Any]) -> Any:
         run = variables["run"]
-        files = [
-            {"name": name, "uploadUrl": f"{self.url}/upload/{run}/{name}"}
-            for name in variables["files"]
-        ]
+        files = [{"name": name, **self._upload(run, name)} for name in variables["files"]]
         return {"createRunFiles": {"runID": run, "uploadHeaders": [], "files": files}}
+
+    def _create_artifact(self, variables: dict[str, Any]) -> Any:
+        asked = variables["input"]
+        run, name = asked["runName"], asked["artifactCollectionName"]
+        self.runs[run].artifacts[name] = {**asked, "complete": False}
+        sequence = {"latestArtifact": None}
+        artifact = {"id": f"{run}/{name}", "state": "PENDING", "artifactSequence": sequence}
+        return {"createArtifact": {"artifact": artifact}}
+
+    def _create_manifest(self, variables: dict[str, Any]) -> Any:
+        file = self._upload(variables["artifactID"], variables["name"])
+        manifest = {"id": "manifest", "file": {"id": "manifest", **file}}
+        return {"createArtifactManifest": {"artifactManifest": manifest}}
+
+    def _create_artifact_files(self, variables: dict[str, Any]) -> Any:
+        asked = variables["input"]["artifactFiles"]
+        nodes = [
+            {
+                "storagePath": None,
+                "uploadMultipartUrls": None,
+                "artifact": {"id": file["artifactID"]},
+                **self._upload(file["artifactID"], file["name"]),
+            }
+            for file in asked
+        ]
+        return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
+
+    def _commit_artifact(self, variables: dict[str, Any]) -> Any:
+        run, name = variables["artifactID"].split("/")
+        self.runs[run].artifacts[name]["complete"] = True
+        return {"commitArtifact": {"artifact": {"id": variables["artifactID"], "digest": ""}}}
+
+    def _take_project(self, name: str) -> None:
+        self.project = {"id": name, "name": name, "entity": {"id": ENTITY, "name": ENTITY}}
+
+    def _upload(self, owner: str, name: str) -> dict[str, Any]:
+        return {"uploadUrl": f"{self.url}/upload/{owner}/{name}", "uploadHeaders": []}
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -170,3 +222,37 @@ def serving(stand_in: WandbStandIn) -> Iterator[WandbStandIn]:
         stand_in.shutdown()
         stand_in.server_close()
         thread.join()
+
+
+def run_with(server: WandbStandIn, *command: str | Path, **variables: str) -> str:
+    """Run a command in this folder, where W&B's client finds this server and no account.
+
+    Args:
+        server: The server.
+        command: A command that was installed with xecg, and its arguments.
+        variables: Of the environment, beside those that say where the server is.
+
+    Returns:
+        What was printed.
+    """
+    folder = Path(sys.executable).parent
+    environment = {key: v for key, v in os.environ.items() if not key.startswith("WANDB_")} | {
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        "WANDB_API_KEY": "0" * 40,
+        "WANDB_BASE_URL": server.url,
+        "WANDB_ERROR_REPORTING": "false",
+        "OMP_NUM_THREADS": "1",  # on a busy machine threads wait for each other
+        **{f"WANDB_{name}_DIR": str(Path.cwd()) for name in ("CACHE", "CONFIG", "DATA")},
+        **variables,
+    }
+    done = subprocess.run(
+        [folder / command[0], *command[1:]],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=360,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
