@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -96,13 +97,11 @@ def seconds_worked(work: Path, now: float) -> float:
     times = _times(work)
     ends = [attempt.last_checkpoint for attempt in attempts(work)]
     saved = [path.stat().st_mtime for path in ends if path.exists()]
-    worked = 0.0
-    for start, following in zip(times, [*times[1:], None], strict=True):
-        if following is None:
-            worked += now - start
-        else:
-            worked += max([end - start for end in saved if start <= end <= following], default=0)
-    return worked
+    killed = sum(
+        max((end - start for end in saved if start <= end <= following), default=0.0)
+        for start, following in pairwise(times)
+    )
+    return killed + (now - times[-1] if times else 0.0)
 
 
 def first_start(work: Path) -> float:

@@ -14,6 +14,7 @@ from xecg.study.checked import Section
 
 BRANCHES = ("morphology", "rhythm")
 MAX_DEPTH = 8  # blocks of a branch
+_OF_THE_STUDY = ("config", "seed_everything", "freezing.frozen_layers", "run_folder", "ckpt_path")
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,8 @@ def _fit(section: Section, base: Path) -> Fit:
         raise ConfigError(f"{section.where('configs')}: found no file {', '.join(missing)}")
     arguments = section.mapping("arguments")
     section.end()
+    if reserved := [name for name in arguments if name in _OF_THE_STUDY]:
+        raise ConfigError(f"{section.where('arguments')}: {reserved[0]} is what the study sets")
     return Fit(configs, arguments)
 
 
