@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -31,6 +32,10 @@ class Backwards(nn.Module):
 
     def forward(self, x):
         return self.head(self.norm(self.conv(x)))
+
+
+def fit_and_revert(network):
+    return TorchSyncBatchNorm().revert(TorchSyncBatchNorm().apply(network))
 
 
 class Functional(Backwards):
@@ -121,3 +126,19 @@ def test_copies_compute_in_eval_mode_and_float32():
 def test_what_is_no_chain_of_covered_layers_is_refused_by_name(network, named):
     with pytest.raises(NetworkError, match=named):
         copy_chains(network, X)
+
+
+@pytest.mark.parametrize(
+    "sync", [TorchSyncBatchNorm().apply, fit_and_revert], ids=["during", "after"]
+)
+def test_batch_norms_that_processes_share_in_a_fit_are_plain_ones(sync):
+    torch.manual_seed(0)
+    network = Backwards()
+    nn.init.normal_(network.norm.running_mean)
+    nn.init.uniform_(network.norm.weight)
+    expected = copy_chains(network, X)
+    synchronised = sync(network)
+    assert type(synchronised.norm) is not nn.BatchNorm1d
+    chain = copy_chains(synchronised, X)
+    assert paths(chain) == paths(expected)
+    assert torch.equal(chain.output, expected.output)

@@ -29,6 +29,7 @@ LAYERS = (
     Conv1d,
     BatchNorm1d,
 )
+_AFTER_SYNC = "_BatchNormXd"  # what Lightning leaves after a fit with sync_batchnorm
 
 
 class Layer(NamedTuple):
@@ -75,7 +76,27 @@ def _copy(network: nn.Module) -> nn.Module:
         for name, value in vars(module).items()
         if "_hooks" in name and isinstance(value, dict)
     }
-    return copy.deepcopy(network, no_hooks).eval().float().requires_grad_(False)
+    copied = copy.deepcopy(network, no_hooks)
+    _separate_batch_norms(copied)
+    return copied.eval().float().requires_grad_(False)
+
+
+def _separate_batch_norms(network: nn.Module) -> None:
+    """Replace batch normalisation that processes share; in eval mode it is the plain one."""
+    plain: dict[nn.Module, nn.Module] = {}
+    for parent in list(network.modules()):
+        for name, module in parent.named_children():
+            if isinstance(module, nn.SyncBatchNorm) or type(module).__name__ == _AFTER_SYNC:
+                setattr(parent, name, plain.setdefault(module, _plain_batch_norm(module)))
+
+
+def _plain_batch_norm(norm: Any) -> BatchNorm1d:
+    state = norm.state_dict()
+    device = next((tensor.device for tensor in state.values()), None)
+    settings = norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
+    plain = BatchNorm1d(*settings, device=device)
+    plain.load_state_dict(state)
+    return plain
 
 
 class _Known(NamedTuple):
