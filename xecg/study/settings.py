@@ -37,7 +37,8 @@ class Explanations:
     Args:
         rules: Rule set of deep Taylor decomposition.
         sets: Names of the test sets; None for every one.
-        max_windows: Windows of a test set at most, drawn at random; None for all.
+        max_windows: Windows of a test set that are explained at most, drawn at random; None for
+            all. All of them are classified.
     """
 
     rules: Literal["innvestigate", "zbox"] = "innvestigate"

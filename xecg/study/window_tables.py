@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from tqdm import tqdm
 from xecg.data.datamodules import WindowDataModule
 from xecg.data.datasets import WindowDataset
 from xecg.errors import ConfigError
-from xecg.explain.deep_taylor import DeepTaylor, Explanation
+from xecg.explain.deep_taylor import DeepTaylor
 from xecg.explain.wave_measures import WAVES
 from xecg.explain.wave_relevance import relevance_statistics
 from xecg.files import write_table
 from xecg.networks.weights import load_xecgarch
-from xecg.networks.xecgarch import fuse
+from xecg.networks.xecgarch import XECGArch, fuse
 from xecg.study.fit_arguments import WEIGHTS
 from xecg.study.settings import Explanations
 
@@ -40,8 +40,9 @@ def write_window_tables(run: Path, explain: Explanations) -> None:
     ``group`` (person or record), ``start_s``, ``af`` (1 AF, 0 not), ``n_beats``, ``p_af``,
     ``p_af_<branch>``, and ``<branch>_enrichment_<p|qrs|st_t|other>``: share of the relevance of
     the class that the branch predicts / share of time, in windows relative to the R peaks; empty
-    (nan) with fewer than four beats or no relevance. In float32: next to a threshold
-    a window may differ from the test's metrics, which are in the precision of the run.
+    (nan) with fewer than four beats, no relevance, or beyond ``explain.max_windows``. In float32:
+    next to a threshold a window may differ from the test's metrics, which are in the precision of
+    the run.
 
     Args:
         run: Folder of the run, with ``config.yaml`` and ``weights.safetensors``.
@@ -51,12 +52,13 @@ def write_window_tables(run: Path, explain: Explanations) -> None:
         ConfigError: A test set that was asked for is not there.
     """
     network, _ = load_xecgarch(run / WEIGHTS)
+    network.eval()
     deep_taylor = DeepTaylor(network, explain.rules)
     data = test_data(run)
     (run / WINDOWS).mkdir(exist_ok=True)
     for test_set in _chosen(data.test_sets, explain.sets):
         rows = rows_to_explain(len(test_set), explain.max_windows)
-        columns = _explained(test_set, rows, deep_taylor, data.sampling_rate)
+        columns = _table(test_set, rows, network, deep_taylor, data.sampling_rate)
         write_table(run / WINDOWS / f"{test_set.name}.csv", columns)
 
 
@@ -91,41 +93,68 @@ def _chosen(test_sets: list[WindowDataset], names: tuple[str, ...] | None) -> li
     return [there[name] for name in names]
 
 
-def _explained(
-    test_set: WindowDataset, rows: NDArray[np.int64], deep_taylor: DeepTaylor, sampling_rate: float
+def _table(
+    test_set: WindowDataset,
+    explained: NDArray[np.int64],
+    network: XECGArch,
+    deep_taylor: DeepTaylor,
+    sampling_rate: float,
 ) -> Mapping[str, Any]:
-    parts: list[Columns] = []
-    with tqdm(total=rows.size, desc=f"explain {test_set.name}", unit="window") as bar:
+    """What is known of every window; enrichments of those at the positions ``explained``."""
+    peaks = [test_set.r_peaks(row) for row in range(len(test_set))]
+    columns: dict[str, Any] = {
+        "row": np.arange(len(test_set)),
+        "record": test_set.column("record"),
+        "group": test_set.column("group"),
+        "start_s": np.array([f"{start:.10g}" for start in test_set.column("start_s")]),
+        "af": test_set.targets(),
+        "n_beats": np.array([window.size for window in peaks]),
+        **_joined(_probabilities(network, signal) for _, signal in _batches(test_set)),
+    }
+    enrichments = _joined(
+        _enrichments(deep_taylor, signal, [peaks[row] for row in rows], sampling_rate)
+        for rows, signal in _batches(test_set, explained)
+    )
+    for name, values in enrichments.items():
+        columns[name] = np.full(len(test_set), np.nan)
+        columns[name][explained] = values
+    return columns
+
+
+def _batches(
+    test_set: WindowDataset, rows: NDArray[np.int64] | None = None
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Positions and their windows ``(batch, 1, time)``, with a bar; all if none are named."""
+    verb = "classify" if rows is None else "explain"
+    rows = np.arange(len(test_set)) if rows is None else rows
+    with tqdm(total=rows.size, desc=f"{verb} {test_set.name}", unit="window") as bar:
         for start in range(0, rows.size, _BATCH):
             chosen = rows[start : start + _BATCH]
-            signal = test_set.__getitems__(chosen.tolist()).signal
-            explained = deep_taylor.explain(signal)
-            assert isinstance(explained, dict)  # by branch
-            peaks = [test_set.r_peaks(int(row)) for row in chosen]
-            parts.append(_measured(explained, peaks, sampling_rate))
+            yield chosen, test_set.__getitems__(chosen.tolist()).signal
             bar.update(chosen.size)
-    measured = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    start_s = [f"{start:.10g}" for start in test_set.column("start_s")[rows]]
-    return {
-        "row": rows,
-        "record": test_set.column("record")[rows],
-        "group": test_set.column("group")[rows],
-        "start_s": start_s,
-        "af": test_set.targets()[rows],
-        **measured,
-    }
 
 
-def _measured(
-    explained: Mapping[str, Explanation], peaks: list[NDArray[np.int32]], sampling_rate: float
+def _joined(parts: Iterable[Columns]) -> Columns:
+    found = list(parts)
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+
+def _probabilities(network: XECGArch, signal: Tensor) -> Columns:
+    with torch.inference_mode():
+        logits = network(signal)
+    branches = {f"p_af_{branch}": _column(z.softmax(dim=1)) for branch, z in logits.items()}
+    return {"p_af": _column(fuse(logits)), **branches}
+
+
+def _enrichments(
+    deep_taylor: DeepTaylor,
+    signal: Tensor,
+    peaks: list[NDArray[np.int32]],
+    sampling_rate: float,
 ) -> Columns:
-    """Probabilities and enrichments of some windows, by column."""
-    logits = {branch: explanation.logits for branch, explanation in explained.items()}
-    columns = {
-        "n_beats": np.array([window.size for window in peaks]),
-        "p_af": _column(fuse(logits)),
-        **{f"p_af_{branch}": _column(z.softmax(dim=1)) for branch, z in logits.items()},
-    }
+    explained = deep_taylor.explain(signal)
+    assert isinstance(explained, dict)  # by branch
+    columns = {}
     for branch, explanation in explained.items():
         statistics = relevance_statistics(
             explanation.relevance.squeeze(1).numpy(), peaks, sampling_rate
