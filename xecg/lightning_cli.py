@@ -31,8 +31,9 @@ from xecg.tasks.base import Task
 from xecg.wandb_model import log_model
 
 MONITOR = "validation/loss"
+_TABLE = {"save_dir": ".", "name": "", "version": "", "flush_logs_every_n_steps": 1}
 LOGGERS: list[dict[str, Any]] = [
-    {"class_path": "CSVLogger", "init_args": {"save_dir": ".", "name": "", "version": ""}},
+    {"class_path": "CSVLogger", "init_args": _TABLE},  # at once, so that a kill loses nothing
     {"class_path": "WandbLogger", "init_args": {"project": "xecg", "offline": True}},
 ]
 _EXPECTED_WARNINGS = (
