@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from xecg.study.report.settings import ReportSettings
+
+QUICK = ReportSettings(resamples=200, permutations=499)
 BRANCHES = ("morphology", "rhythm")
 WAVES = ("p", "qrs", "st_t", "other")
 Truth = Callable[[int | None, str], float]
@@ -80,6 +83,7 @@ class FakeStudy:
             "group": [f"A{g:05d}" for g in group],
             "start_s": 10.0 * np.arange(n),
             "af": af.astype(int),
+            "n_beats": np.full(n, 12),
         }
         heart = shared.normal(0, self.noise, (n, len(BRANCHES), len(WAVES)))
         p_af, enrichment = [], {}
@@ -95,7 +99,6 @@ class FakeStudy:
                 enrichment[f"{branch}_enrichment_{wave}"] = np.where(
                     hardness[:, b] < 0.02, np.nan, values
                 )
-            enrichment[f"{branch}_n_beats"] = np.full(n, 12)
         columns["p_af"] = (p_af[0] + p_af[1]) / 2
         columns |= {f"p_af_{branch}": p for branch, p in zip(BRANCHES, p_af, strict=True)}
         write_columns(cell / "windows" / f"{name}.csv", columns | enrichment)

@@ -66,7 +66,10 @@ class _Example:
             for column, depth in enumerate(self.depths):
                 left = _MARGIN_MM + column * (self.width + _GAP_MM)
                 self._panel(axes, self.example.looks[depth][branch], depth, left, bottom)
-        note = f"{MM_PER_S:g} mm/s   ·   {self.trace.text}   ·   ▾ R peak"
+        note = (
+            f"P, QRS: enrichment over the whole window   ·   {MM_PER_S:g} mm/s   ·   "
+            f"{self.trace.text}   ·   ▾ R peak"
+        )
         axes.text(width - _MARGIN_MM, 3, note, size=6.5, color=QUIET_INK, ha="right", va="center")
         return figure
 
@@ -101,7 +104,7 @@ class _Example:
             color=QUIET_INK,
             markeredgewidth=0,
         )
-        axes.text(left, bottom + self.height + 1.6, self._title(look, depth), size=7.5, color=INK)
+        axes.text(left, bottom + self.height + 1.6, self._title(look, depth), size=7, color=INK)
 
     def _title(self, look: Look, depth: int) -> str:
         blocks = f"{depth_title(depth)} frozen"
@@ -109,4 +112,4 @@ class _Example:
             f"{wave_title(wave, self.example.rhythm)} {look.enrichment[wave]:.1f}"
             for wave in ("P", "QRS")
         ]
-        return "   ·   ".join([blocks, f"p(AF) {look.p_af:.2f}", *waves])
+        return "  ·  ".join([blocks, f"p(AF) {look.p_af:.2f}", *waves])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from xecg.errors import DataError
 from xecg.explain.deep_taylor import DeepTaylor, Explanation, RuleSet
@@ -80,26 +81,14 @@ def examples(ladder: Ladder, depths: Sequence[int], rules: RuleSet, seed: int) -
     rows = [row for code in range(len(CLASSES)) if (row := _draw(ladder, cells, code, seed)) >= 0]
     if not cells or not rows:
         return []
-    first = ladder.cells[cells[0]]
-    table = ladder.tables[cells[0]]
-    data = test_data(first.folder)
-    test_set = {found.name: found for found in data.test_sets}[ladder.test_set]
-    positions = table.row[rows].tolist()
-    if max(positions) >= len(test_set) or not np.array_equal(
-        test_set.column("record")[positions], table.record[rows]
-    ):
-        raise DataError(
-            f"{first.folder / WINDOWS / ladder.test_set}.csv is of other windows than the store "
-            "holds now: it was prepared again since"
-        )
-    signal = test_set.__getitems__(positions).signal
-    peaks = [test_set.r_peaks(position) for position in positions]
+    signal, peaks, sampling_rate = _windows(ladder, cells[0], rows)
     seen = {}
     for cell in cells:
         network, _ = load_xecgarch(ladder.cells[cell].folder / WEIGHTS)
         explained = DeepTaylor(network, rules).explain(signal)
         assert isinstance(explained, dict)  # by branch
-        seen[ladder.cells[cell].depth] = _looks(explained, peaks, data.sampling_rate)
+        seen[ladder.cells[cell].depth] = _looks(explained, peaks, sampling_rate)
+    table = ladder.tables[cells[0]]
     return [
         Example(
             test_set=ladder.test_set,
@@ -107,13 +96,33 @@ def examples(ladder: Ladder, depths: Sequence[int], rules: RuleSet, seed: int) -
             start_s=float(table.start_s[row]),
             rhythm=CLASSES[int(table.af[row])],
             signal=signal[number, 0].numpy(),
-            sampling_rate=data.sampling_rate,
+            sampling_rate=sampling_rate,
             r_peaks=peaks[number],
-            seed=first.seed,
+            seed=ladder.cells[cells[0]].seed,
             looks={depth: looks[number] for depth, looks in seen.items()},
         )
         for number, row in enumerate(rows)
     ]
+
+
+def _windows(
+    ladder: Ladder, cell: int, rows: Sequence[int]
+) -> tuple[Tensor, list[NDArray[np.integer]], float]:
+    """Signals ``(n, 1, time)``, R peaks and sampling rate of rows of a cell's table."""
+    table, run = ladder.tables[cell], ladder.cells[cell].folder
+    data = test_data(run)
+    positions = table.row[rows].tolist()
+    for test_set in data.test_sets:
+        if test_set.name == ladder.test_set and max(positions) < len(test_set):
+            records = test_set.column("record")[positions]
+            if np.array_equal(records, table.record[rows]):
+                signal = test_set.__getitems__(positions).signal
+                peaks = [test_set.r_peaks(position) for position in positions]
+                return signal, peaks, data.sampling_rate
+    raise DataError(
+        f"{run / WINDOWS / ladder.test_set}.csv is of other windows than the store holds now: it "
+        "was prepared again since"
+    )
 
 
 def _cells(ladder: Ladder, depths: Sequence[int]) -> list[int]:

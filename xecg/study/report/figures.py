@@ -18,8 +18,7 @@ from xecg.study.report.specificity_figure import draw_specificity, draw_tradeoff
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_INTERVALS = "Means over seeds with 95 % bootstrap intervals over persons or records"
-_SEEDS = "small dots are the seeds"
+_INTERVALS = "95 % bootstrap intervals over persons or records"
 
 
 @dataclass(frozen=True)
@@ -31,26 +30,26 @@ class _Kind:
 _KINDS = {
     "accuracy": _Kind(
         draw_accuracy,
-        f"{', '.join(METRICS.values())} against the number of frozen blocks. {_INTERVALS}; "
-        f"{_SEEDS}. {PUBLISHED_NOTE}",
+        f"{', '.join(METRICS.values())} against the number of frozen blocks, with {_INTERVALS}. "
+        f"{PUBLISHED_NOTE}",
     ),
     "relevance": _Kind(
         draw_relevance,
         "Enrichment of the P wave and the QRS complex against the number of frozen blocks, on a "
-        f"logarithmic scale; 1 is chance. {_INTERVALS}; {_SEEDS}. Windows that the branch predicts "
+        f"logarithmic scale, with {_INTERVALS}; 1 is chance. Windows that the branch predicts "
         "rightly, with four beats or more.",
     ),
     "specificity": _Kind(
         draw_specificity,
-        "Domain specificity against the number of frozen blocks, with Spearman's rho over depths "
-        f"(scratch left out), its interval and the p of a permutation test. {_INTERVALS}; "
-        f"{_SEEDS}. In AF there is no P wave.",
+        f"Domain specificity against the number of frozen blocks, with {_INTERVALS}. Above it "
+        "Spearman's rho over depths (scratch left out), its interval and the p of a permutation "
+        "test. In AF there is no P wave.",
     ),
     "accuracy_specificity": _Kind(
         draw_tradeoff,
         "Accuracy of each branch against its domain specificity in "
-        f"{TRADED_CLASS}; a point for each depth, labelled by its frozen blocks. {_INTERVALS}, "
-        "in both directions.",
+        f"{TRADED_CLASS}; a point for each depth, labelled by its frozen blocks, with "
+        f"{_INTERVALS} in both directions.",
     ),
 }
 
@@ -76,6 +75,9 @@ def write_figures(analysis: Analysis, folder: Path) -> dict[str, PageFigure]:
 def _caption(analysis: Analysis, how: _Kind) -> str:
     ladder = analysis.ladder
     sentences = [f"{of_what(ladder)}.", how.says]
+    if len(ladder.seeds) > 1:
+        dots = "" if how.draw is draw_tradeoff else "; small dots are the seeds"
+        sentences.append(f"Means over seeds{dots}.")
     if ladder.test_set == ORIGINAL_TEST_SET:
         sentences.append(f"Dashed or starred: {ORIGINAL_NOTE}")
     if how.draw is draw_accuracy:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from xecg.errors import DataError
 from xecg.explain.pictures import FUSED
@@ -120,6 +121,7 @@ def read_ladders(cells: Sequence[Cell]) -> list[Ladder]:
     ladders = []
     for name in names:
         tested = [cell for cell in tuned if name in cell.test_sets()]
-        tables = [read_window_table(cell.folder / WINDOWS / f"{name}.csv") for cell in tested]
+        paths = [cell.folder / WINDOWS / f"{name}.csv" for cell in tested]
+        tables = [read_window_table(path) for path in tqdm(paths, f"read {name}", delay=2)]
         ladders.append(Ladder(name, tested, tables))
     return ladders

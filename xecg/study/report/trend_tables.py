@@ -26,15 +26,7 @@ def trend_tables(analysis: Analysis) -> Result:
         }
         for one in analysis.found.values()
     ]
-    shown = [
-        _specificity(analysis),
-        ShownTable(
-            "The same of the enrichment of single waves and of the metrics.",
-            _HEAD,
-            [_line(one) for one in _others(analysis)],
-        ),
-    ]
-    return Result("trend", rows, shown)
+    return Result("trend", rows, [_specificity(analysis), _others(analysis)])
 
 
 def tradeoff_tables(analysis: Analysis) -> Result:
@@ -56,6 +48,8 @@ def tradeoff_tables(analysis: Analysis) -> Result:
 
 def rho_text(trend: Trend) -> str:
     """Rho with its interval and p, as figures show it."""
+    if np.isnan(trend.rho):
+        return "rho needs three depths that differ"
     return f"rho {with_interval(trend.rho, trend.low, trend.high, 2)}, {p_text(trend)}"
 
 
@@ -72,25 +66,38 @@ def _specificity(analysis: Analysis) -> ShownTable:
     caption = (
         "Spearman's rho between frozen depth and domain specificity, on "
         f"{of_what(analysis.ladder)}. The claim is a rho of at least {BAR} with its interval "
-        "above 0."
+        "above 0; a rho needs three depths that differ."
     )
     lines = [
-        [*_line(one), "yes" if one.trend.reaches_bar else "no"]
+        [*_line(one), _ends(one), "yes" if one.trend.reaches_bar else "no"]
         for one in found
-        if not np.isnan(one.trend.rho)
+        if one.trend.depths
     ]
-    return ShownTable(caption, [*_HEAD, f"rho >= {BAR}, interval > 0"], lines)
+    head = [*_HEAD, "least to most frozen", f"rho >= {BAR}, interval > 0"]
+    return ShownTable(caption, head, lines)
 
 
-def _others(analysis: Analysis) -> list[Analysed]:
-    waves = [one for one in analysis.named(ENRICHMENT) if one.measure.wave in WAVES[:2]]
-    return waves + [one for metric in METRICS for one in analysis.named(metric)]
+def _others(analysis: Analysis) -> ShownTable:
+    found = [one for one in analysis.named(ENRICHMENT) if one.measure.wave in WAVES[:2]]
+    found += [one for metric in METRICS for one in analysis.named(metric)]
+    caption = (
+        "Spearman's rho between frozen depth and the enrichment of single waves and the metrics, "
+        f"on {of_what(analysis.ladder)}."
+    )
+    return ShownTable(caption, _HEAD, [_line(one) for one in found])
 
 
 def _line(one: Analysed) -> list[str]:
     measure = one.measure
     name = METRICS.get(measure.name, f"{measure.name} {measure.wave}".strip())
     return [measure.part, measure.rhythm or "both", name, *_cells(one.trend)]
+
+
+def _ends(one: Analysed) -> str:
+    """The measure at the first and the last depth of its trend."""
+    means = {mean.depth: mean.value for mean in one.means}
+    first, last = one.trend.depths[0], one.trend.depths[-1]
+    return f"{means[first]:.2f} to {means[last]:.2f}"
 
 
 def _cells(trend: Trend) -> list[str]:
