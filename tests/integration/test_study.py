@@ -1,0 +1,149 @@
+"""A study for real: pre-trains, is killed, goes on, fine-tunes, tests and explains."""
+
+import csv
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from xecg.cli import main
+from xecg.data.store import Store
+from xecg.networks.weights import WeightsInfo, describe_branches, load_xecgarch, save_weights
+from xecg.networks.xecgarch import XECGArch
+from xecg.signal.preprocessing import Preprocessing
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+EPOCHS = 3
+MAX_WINDOWS = 8
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def write_study(store: Store) -> None:
+    """A pre-training and one frozen depth, on a store of 80 windows."""
+    torch.manual_seed(0)
+    network = XECGArch.build(channels=4)
+    info = WeightsInfo(describe_branches(network.branches), Preprocessing().to_dict(), {})
+    save_weights(network, Path("rhythm.safetensors"), info)
+    arguments = {
+        "model.channels": 4,
+        "data.stores": str(store.path),
+        "data.windows_per_epoch": 64,
+        "trainer.max_epochs": EPOCHS,
+        "trainer.callbacks": None,
+    }
+    config = {
+        "folder": "ladder",
+        "seeds": [3],
+        "frozen_layers": [2],
+        "scratch": False,
+        "pretraining": {
+            "morphology": {
+                "configs": [str(CONFIGS / "pretrain_pwave.yaml")],
+                "arguments": arguments,
+            },
+            "rhythm": "rhythm.safetensors",
+        },
+        "finetuning": {
+            "configs": [str(CONFIGS / "finetune_frozen0.yaml")],
+            "arguments": {**arguments, "trainer.max_epochs": 1},
+        },
+        "explain": {"max_windows": MAX_WINDOWS},
+    }
+    Path("study.yaml").write_text(yaml.safe_dump(config))
+
+
+def trained_for_an_epoch(run: Path) -> bool:
+    """Whether an epoch is over, written down and saved."""
+    metrics = run / "metrics.csv"
+    logged = metrics.exists() and any(row.get("train/loss") for row in rows(metrics))
+    return logged and (run / "checkpoints" / "last.ckpt").exists()
+
+
+def kill_after_an_epoch(work: Path) -> None:
+    """Start the study and kill it, without any warning, as soon as an epoch is saved."""
+    command = [sys.executable, "-m", "xecg.cli", "study", "--config", "study.yaml"]
+    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not trained_for_an_epoch(work / "run-1"):
+        assert time.monotonic() < deadline
+        assert started.poll() is None
+        time.sleep(0.002)
+    started.kill()
+    started.wait()
+
+
+def test_a_study_that_is_killed_goes_on_to_its_end(
+    tmp_path: Path,
+    synthetic_store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("XECG_RUN_FOLDER", raising=False)
+    write_study(synthetic_store)
+    kill_after_an_epoch(Path("ladder/work/pretrain-morphology-seed3"))
+    assert main(["study", "--config", "study.yaml"]) == 0
+    output = capsys.readouterr().out
+    assert "pretrain-morphology-seed3 goes on" in output
+    assert "frozen2-seed3 started" in output
+
+    pretrained = Path("ladder/cells/pretrain-morphology-seed3")
+    epochs = [row["epoch"] for row in rows(pretrained / "metrics.csv") if row["train/loss"]]
+    assert epochs == [str(epoch) for epoch in range(EPOCHS)]
+    assert "Restored all states" in (pretrained / "log.txt").read_text()
+    assert len(list(pretrained.glob("wandb/offline-run-*"))) == 2
+
+    cell = Path("ladder/cells/frozen2-seed3")
+    before = morphology_of(pretrained / "weights.safetensors")
+    after = load_xecgarch(cell / "weights.safetensors")[0].branches["morphology"].state_dict()
+    frozen = [key for key in after if key.startswith(("block1.", "block2."))]
+    assert frozen
+    assert all(torch.equal(after[key], before[key]) for key in frozen)
+    assert not all(torch.equal(value, before[key]) for key, value in after.items())
+    check_windows(cell, synthetic_store)
+
+
+def morphology_of(path: Path) -> dict[str, torch.Tensor]:
+    """The morphology branch of a pre-training."""
+    prefix = "branches.morphology."
+    return {
+        key.removeprefix(prefix): value
+        for key, value in load_file(path).items()
+        if key.startswith(prefix)
+    }
+
+
+def check_windows(cell: Path, store: Store) -> None:
+    """The table of windows agrees with the store, and its probabilities with the network's."""
+    (path,) = (cell / "windows").iterdir()
+    table = rows(path)
+    assert path.stem == store.path.name
+    (count,) = {row["n"] for row in rows(cell / "test_metrics.csv")}
+    assert len(table) == int(count) > MAX_WINDOWS
+    network = load_xecgarch(cell / "weights.safetensors")[0].eval()
+    index = store.index
+    places = {
+        (record, start): row
+        for row, (record, start) in enumerate(zip(index.record, index.start_s, strict=True))
+    }
+    at = [places[row["record"], float(row["start_s"])] for row in table]
+    assert [row["group"] for row in table] == index.group[at].tolist()
+    assert [int(row["af"]) for row in table] == index.af[at].tolist()
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(store.signals[at][:, None]))
+    for branch, z in logits.items():
+        p_af = [float(row[f"p_af_{branch}"]) for row in table]
+        np.testing.assert_allclose(p_af, z.softmax(1)[:, 1].numpy(), atol=1e-4)
+        enrichments = [float(row[f"{branch}_enrichment_qrs"]) for row in table]
+        assert 0 < np.isfinite(enrichments).sum() <= MAX_WINDOWS
