@@ -12,7 +12,7 @@ from xecg.explain.ecg_paper import INK, MM_PER_S, QUIET_INK, SQUARE_MM
 from xecg.explain.relevance_trace import display_relevance, draw_colour_bar, draw_trace
 from xecg.explain.summary import wave_title
 from xecg.study.report.cells import depth_title
-from xecg.study.report.examples import Example, Look
+from xecg.study.report.examples import Example, View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +84,7 @@ class _Example:
         axes.text(_MARGIN_MM, top - 6.5, text, size=9.5, weight="bold", color=INK)
         draw_colour_bar(axes, width - _MARGIN_MM, top - 7.5)
 
-    def _panel(self, axes: "Axes", look: Look, depth: int, left: float, bottom: float) -> None:
+    def _panel(self, axes: "Axes", look: View, depth: int, left: float, bottom: float) -> None:
         example = self.example
         ecg_paper.draw_paper(axes, left, bottom, self.width, float(self.height))
         shown = slice(self.start, self.stop)
@@ -106,7 +106,7 @@ class _Example:
         )
         axes.text(left, bottom + self.height + 1.6, self._title(look, depth), size=7, color=INK)
 
-    def _title(self, look: Look, depth: int) -> str:
+    def _title(self, look: View, depth: int) -> str:
         blocks = f"{depth_title(depth)} frozen"
         waves = [
             f"{wave_title(wave, self.example.rhythm)} {look.enrichment[wave]:.1f}"

@@ -12,15 +12,14 @@ from xecg.explain.deep_taylor import DeepTaylor, Explanation, RuleSet
 from xecg.explain.summary import CLASSES
 from xecg.explain.wave_relevance import relevance_statistics
 from xecg.networks.weights import load_xecgarch
+from xecg.study.fit_arguments import WEIGHTS
 from xecg.study.report.cells import WINDOWS
 from xecg.study.report.ladder import Ladder
 from xecg.study.window_tables import test_data
 
-WEIGHTS = "weights.safetensors"
-
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class View:
     """How one branch of one network sees a window.
 
     Args:
@@ -58,7 +57,7 @@ class Example:
     sampling_rate: float
     r_peaks: NDArray[np.integer]
     seed: int
-    looks: Mapping[int, Mapping[str, Look]]
+    looks: Mapping[int, Mapping[str, View]]
 
 
 def examples(ladder: Ladder, depths: Sequence[int], rules: RuleSet, seed: int) -> list[Example]:
@@ -107,7 +106,7 @@ def examples(ladder: Ladder, depths: Sequence[int], rules: RuleSet, seed: int) -
 
 def _windows(
     ladder: Ladder, cell: int, rows: Sequence[int]
-) -> tuple[Tensor, list[NDArray[np.integer]], float]:
+) -> tuple[Tensor, list[NDArray[np.int32]], float]:
     """Signals ``(n, 1, time)``, R peaks and sampling rate of rows of a cell's table."""
     table, run = ladder.tables[cell], ladder.cells[cell].folder
     data = test_data(run)
@@ -149,16 +148,16 @@ def _draw(ladder: Ladder, cells: Sequence[int], code: int, seed: int) -> int:
 
 def _looks(
     explained: Mapping[str, Explanation],
-    peaks: Sequence[NDArray[np.integer]],
+    peaks: Sequence[NDArray[np.int32]],
     sampling_rate: float,
-) -> list[dict[str, Look]]:
+) -> list[dict[str, View]]:
     """For each window the look of each branch."""
-    looks: list[dict[str, Look]] = [{} for _ in peaks]
+    looks: list[dict[str, View]] = [{} for _ in peaks]
     for branch, explanation in explained.items():
         maps = explanation.relevance[:, 0].numpy()
         p_af = explanation.logits.softmax(dim=1)[:, 1].tolist()
         enrichment = relevance_statistics(maps, peaks, sampling_rate).enrichment
         for number, window in enumerate(looks):
             waves = {wave: float(values[number]) for wave, values in enrichment.items()}
-            window[branch] = Look(maps[number], p_af[number], waves)
+            window[branch] = View(maps[number], p_af[number], waves)
     return looks

@@ -48,8 +48,8 @@ _KINDS = {
     "accuracy_specificity": _Kind(
         draw_tradeoff,
         "Accuracy of each branch against its domain specificity in "
-        f"{TRADED_CLASS}; a point for each depth, labelled by its frozen blocks, with "
-        f"{_INTERVALS} in both directions.",
+        f"{TRADED_CLASS}; a disc for each depth with its number of frozen blocks (S: from "
+        f"scratch), with {_INTERVALS} in both directions.",
     ),
 }
 

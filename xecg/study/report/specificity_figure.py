@@ -8,7 +8,7 @@ from xecg.explain.ecg_paper import INK, QUIET_INK
 from xecg.explain.summary import CLASSES
 from xecg.study.report.accuracy_figure import look_of
 from xecg.study.report.analysis import TRADED_CLASS, Analysis
-from xecg.study.report.cells import SCRATCH, depth_title
+from xecg.study.report.cells import SCRATCH
 from xecg.study.report.depth_axis import (
     Look,
     add_legend,
@@ -63,52 +63,59 @@ def draw_specificity(analysis: Analysis) -> "Figure":
 
 
 def draw_tradeoff(analysis: Analysis) -> "Figure":
-    """A panel for each branch: a point for each depth, joined in order, labelled by the depth."""
+    """A panel for each branch: a disc with its number for each depth, joined in order."""
     ladder = analysis.ladder
     branches = list(analysis.tradeoffs)
-    figure = new_figure(of_what(ladder), 1, len(branches), panel=(4.6, 3.4))
+    figure = new_figure(of_what(ladder), 1, len(branches), panel=(5.0, 4.6))
     panels = figure.subplots(1, len(branches), sharey=True, squeeze=False)[0]
     for axes, branch in zip(panels, branches, strict=True):
         tidy(axes)
+        axes.margins(0.1)
         specificity = analysis.found[SPECIFICITY, branch, TRADED_CLASS, ""].means
         accuracy = analysis.found["accuracy", branch, "", ""].means
-        _draw_points(axes, specificity, accuracy, look_of(branch))
+        _draw_points(axes, specificity, accuracy, look_of(branch).colour)
         _draw_original(axes, ladder.test_set, branch)
         title = f"{branch} branch\n{rho_text(analysis.tradeoffs[branch])}"
         axes.set_title(title, fontsize=9, color=INK, loc="left")
         axes.set_xlabel(f"domain specificity in {TRADED_CLASS} (bits)", fontsize=9, color=INK)
     panels[0].set_ylabel("accuracy of the branch, both classes", fontsize=9, color=INK)
-    add_legend(figure, [], ladder, seeds=False, original=False)
+    discs = Look("frozen blocks in the disc, S from scratch", QUIET_INK)
+    add_legend(figure, [discs], ladder, seeds=False, original=False)
     return figure
 
 
-def _draw_points(axes: "Axes", xs: list[DepthMean], ys: list[DepthMean], look: Look) -> None:
+def _draw_points(axes: "Axes", xs: list[DepthMean], ys: list[DepthMean], colour: str) -> None:
     points = [(x, y) for x, y in zip(xs, ys, strict=True) if not np.isnan(x.value)]
     rungs = [(x.value, y.value) for x, y in points if x.depth != SCRATCH]
-    axes.plot(*zip(*rungs, strict=True), color=look.colour, linewidth=0.8, alpha=0.5, zorder=2)
+    axes.plot([x for x, _ in rungs], [y for _, y in rungs], color=colour, linewidth=0.7, alpha=0.4)
     for x, y in points:
-        scratch = x.depth == SCRATCH
         axes.errorbar(
             x.value,
             y.value,
             xerr=np.clip([[x.value - x.low], [x.high - x.value]], 0, None),
             yerr=np.clip([[y.value - y.low], [y.high - y.value]], 0, None),
-            marker=look.marker,
-            markersize=5,
-            markerfacecolor="white" if scratch else look.colour,
-            color=look.colour,
-            elinewidth=0.6,
-            alpha=1.0,
-            zorder=3,
+            color=colour,
+            elinewidth=0.7,
+            alpha=0.45,
+            zorder=2,
         )
-        axes.annotate(
-            depth_title(x.depth),
-            (x.value, y.value),
-            xytext=(4, 4),
-            textcoords="offset points",
-            fontsize=8,
+    for x, y in points:
+        scratch = x.depth == SCRATCH
+        axes.text(
+            x.value,
+            y.value,
+            "S" if scratch else str(x.depth),
+            fontsize=7.5,
             weight="bold",
-            color=INK,
+            color=colour if scratch else "white",
+            ha="center",
+            va="center",
+            bbox={
+                "boxstyle": "circle,pad=0.22",
+                "facecolor": "white" if scratch else colour,
+                "edgecolor": colour if scratch else "white",
+                "linewidth": 0.8,
+            },
             zorder=4,
         )
 
@@ -121,8 +128,10 @@ def _draw_original(axes: "Axes", test_set: str, branch: str) -> None:
         axes.annotate(
             "original",
             (x, y),
-            xytext=(5, -9),
+            xytext=(0, -7),
             textcoords="offset points",
             fontsize=8,
             color=QUIET_INK,
+            ha="center",
+            va="top",
         )
