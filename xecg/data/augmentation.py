@@ -46,7 +46,7 @@ class Augmentation:
         sampling_rate: float,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor | None]:
-        """Changed copies of a batch.
+        """Changed copies of a batch; windows that are not chosen stay as they are to the bit.
 
         Args:
             signals: Windows ``(batch, 1, time)`` in [0, 1].
@@ -54,30 +54,43 @@ class Augmentation:
             sampling_rate: Of the windows, in Hz.
             generator: The source of all randomness, on the CPU.
         """
-        draw = _Draw(signals, generator, self.share)
+        chosen = torch.rand(len(signals), generator=generator) < self.share
+        rows = chosen.nonzero()[:, 0]
+        draw = _Draw(len(rows), signals.device, generator)
+        on_device = rows.to(signals.device)
+        moved = None if codes is None else codes[on_device]
+        changed, moved = self._change(signals[on_device], moved, sampling_rate, draw)
+        if codes is not None and moved is not None:
+            codes = codes.index_copy(0, on_device, moved)
+        return signals.index_copy(0, on_device, _scale(changed)), codes
+
+    def _change(
+        self, signals: Tensor, codes: Tensor | None, sampling_rate: float, draw: "_Draw"
+    ) -> tuple[Tensor, Tensor | None]:
         if self.time_shift_s > 0:
             signals, codes = self._shift(signals, codes, sampling_rate, draw)
         time = torch.arange(signals.shape[-1], device=signals.device) / sampling_rate
         if self.amplitude > 0:
             middle = signals.mean(dim=-1, keepdim=True)
-            gain = 1 + draw.strength(self.amplitude) * draw.oscillation(time, 0.1, 0.5)
+            gain = 1 + draw.uniform(0, self.amplitude) * draw.oscillation(time, 0.1, 0.5)
             signals = middle + (signals - middle) * gain
         if self.wander > 0:
             for _ in range(3):
                 wave = draw.oscillation(time, 0.05, 0.7)
-                signals = signals + draw.strength(self.wander) * wave
+                signals = signals + draw.uniform(0, self.wander) * wave
         if self.noise > 0:
-            signals = signals + draw.strength(self.noise) * draw.normal(signals.shape[-1])
+            noise = draw.normal(signals.shape[-1])
+            signals = signals + draw.uniform(0, self.noise) * noise
         if self.polarity > 0:
-            upside_down = draw.chosen & (draw.uniform(0, 1) < self.polarity)
+            upside_down = draw.uniform(0, 1) < self.polarity
             signals = torch.where(upside_down, -signals, signals)
-        return _scale(signals), codes
+        return signals, codes
 
     def _shift(
         self, signals: Tensor, codes: Tensor | None, sampling_rate: float, draw: "_Draw"
     ) -> tuple[Tensor, Tensor | None]:
         length = signals.shape[-1]
-        shift = draw.chosen * draw.uniform(-1, 1) * self.time_shift_s * sampling_rate
+        shift = draw.uniform(-1, 1) * self.time_shift_s * sampling_rate
         source = torch.arange(length, device=signals.device) - shift.round().long()
         inside = source.clamp(0, length - 1)
         if codes is not None:
@@ -87,18 +100,14 @@ class Augmentation:
 
 
 class _Draw:
-    """Random numbers of shape ``(batch, 1, 1)`` or ``(batch, 1, time)`` for one batch."""
+    """Random numbers of shape ``(batch, 1, 1)`` or ``(batch, 1, time)`` for some windows."""
 
-    def __init__(self, like: Tensor, generator: torch.Generator, share: float) -> None:
-        self.batch, self.device, self.generator = like.shape[0], like.device, generator
-        self.chosen = self.uniform(0, 1) < share
+    def __init__(self, batch: int, device: torch.device, generator: torch.Generator) -> None:
+        self.batch, self.device, self.generator = batch, device, generator
 
     def uniform(self, low: float, high: float) -> Tensor:
         values = torch.rand(self.batch, 1, 1, generator=self.generator)
         return (low + (high - low) * values).to(self.device)
-
-    def strength(self, largest: float) -> Tensor:
-        return self.chosen * self.uniform(0, largest)
 
     def normal(self, time: int) -> Tensor:
         return torch.randn(self.batch, 1, time, generator=self.generator).to(self.device)
