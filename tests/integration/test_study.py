@@ -112,6 +112,8 @@ def test_a_study_that_is_killed_goes_on_to_its_end(
     assert all(torch.equal(after[key], before[key]) for key in frozen)
     assert not all(torch.equal(value, before[key]) for key, value in after.items())
     check_windows(cell, synthetic_store)
+    noted = Path("ladder/work/frozen2-seed3/run-1/weights.safetensors")  # for `wandb sync`
+    assert noted.resolve() == (cell / "weights.safetensors").resolve()
 
 
 def morphology_of(path: Path) -> dict[str, torch.Tensor]:

@@ -1,7 +1,7 @@
 """A cell's process without a training: writes what a run leaves behind, after as long as told.
 
 In place of ``xecg.study.worker``; the file ``behaviour.json`` of the study's folder says by cell
-what it does: ``fail``, ``crash``, ``hang``, or a number of seconds.
+what it does: ``fail``, ``crash``, ``terminated``, ``hang``, or a number of seconds.
 """
 
 import json
@@ -27,8 +27,8 @@ print("working")
 if how == "fail":
     print("xecg: the store is not there", file=sys.stderr)
     sys.exit(1)
-if how == "crash":
-    os.kill(os.getpid(), signal.SIGSEGV)
+if how in ("crash", "terminated"):
+    os.kill(os.getpid(), signal.SIGSEGV if how == "crash" else signal.SIGTERM)
 time.sleep(60.0 if how == "hang" else how or 0.0)
 task = json.loads((work / "task.json").read_text())
 (run / "config.yaml").write_text("seed_everything: 0\nrun_folder: here\nckpt_path: null\n")

@@ -20,6 +20,7 @@ def test_runs_of_a_study_are_grouped() -> None:
     environment = cell_environment(CELL, FOLDER, {"PATH": "/bin"}, jobs=1, of_agent=False)
     assert environment["WANDB_RUN_GROUP"] == "ladder"
     assert environment["WANDB_NAME"] == "frozen3-seed1"
+    assert environment["WANDB_JOB_TYPE"] == "finetune"
     assert environment["PATH"] == "/bin"
     assert not {"OMP_NUM_THREADS", "WANDB_MODE"} & environment.keys()
 

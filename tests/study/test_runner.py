@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ from xecg.study.settings import read_settings
 folder = StudyFolder(Path(sys.argv[1]))
 Study(folder, read_settings(folder.settings)).run(jobs=2)
 """
+
+
+class Clock:
+    """The runner's clock, with another way to sleep."""
+
+    time = staticmethod(time.time)
+
+    def __init__(self, sleep: Callable[[float], None]) -> None:
+        self.sleep = sleep
 
 
 def another_process(study: Study) -> subprocess.Popen[bytes]:
@@ -163,6 +173,27 @@ def test_what_needs_a_failed_cell_is_left_open(begin_study: BeginStudy) -> None:
     assert study.begun() == ["pretrain-morphology-seed0", "scratch-seed0"]
 
 
+@pytest.mark.parametrize("all_of_the_machine", [False, True])
+def test_a_cell_that_ends_with_its_machine_has_not_failed(
+    begin_study: BeginStudy, monkeypatch: pytest.MonkeyPatch, all_of_the_machine: bool
+) -> None:
+    study = begin_study({"scratch-seed0": "terminated"}, frozen_layers=[])
+    runner = study.runner()
+
+    def sleep(seconds: float) -> None:
+        if seconds == runner.shutdown_s and all_of_the_machine:
+            raise KeyboardInterrupt
+        time.sleep(seconds)
+
+    monkeypatch.setattr(runner_module, "time", Clock(sleep))
+    with pytest.raises(KeyboardInterrupt) if all_of_the_machine else nullcontext():
+        runner.run(study.cells)
+    assert study.folder.has_failed("scratch-seed0") == (not all_of_the_machine)
+    assert list(study.folder.claims.iterdir()) == []
+    if not all_of_the_machine:
+        assert study.folder.reason("scratch-seed0").startswith("killed by SIGTERM")
+
+
 def test_an_interrupt_stops_the_cells_and_gives_them_back(
     begin_study: BeginStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,12 +204,9 @@ def test_an_interrupt_stops_the_cells_and_gives_them_back(
             raise KeyboardInterrupt
         time.sleep(seconds)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            runner_module, "time", type("T", (), {"time": time.time, "sleep": interrupted})
-        )
-        with pytest.raises(KeyboardInterrupt):
-            study.run()
+    monkeypatch.setattr(runner_module, "time", Clock(interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        study.run()
     assert not any(map(is_running, study.pids()))
     assert list(study.folder.claims.iterdir()) == []
     assert study.done() == []

@@ -49,6 +49,11 @@ class CellProcess:
         """The exit status, negative for a signal; None while it runs."""
         return self._process.poll()
 
+    @property
+    def was_terminated(self) -> bool:
+        """Whether it was asked to end, by whom ever."""
+        return self.status in (-signal.SIGTERM, 128 + signal.SIGTERM)
+
     def stop(self) -> None:
         """Ask it to end, and kill it if it does not."""
         for signal_number in (signal.SIGTERM, signal.SIGKILL):

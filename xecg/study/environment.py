@@ -32,6 +32,7 @@ def cell_environment(
     environment = dict(given) | {
         "WANDB_RUN_GROUP": folder.path.resolve().name,
         "WANDB_NAME": cell.name,
+        "WANDB_JOB_TYPE": cell.kind,
         "TQDM_MININTERVAL": "10",  # seconds between lines of a progress bar in the log
     }
     if jobs > 1:

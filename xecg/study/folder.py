@@ -90,11 +90,15 @@ class StudyFolder:
         log = self.work(cell.name) / LOG
         if log.exists():
             log.replace(run / LOG)
+        done, work = self.cell(cell.name), self.work(cell.name)
         try:
-            run.rename(self.cell(cell.name))  # refused where the cell is: it holds something
+            run.rename(done)  # refused where the cell is: it holds something
         except OSError as error:
-            raise StudyError(f"{self.cell(cell.name)}: cannot be written ({error})") from error
-        shutil.rmtree(self.work(cell.name), ignore_errors=True)
+            raise StudyError(f"{done}: cannot be written ({error})") from error
+        shutil.rmtree(work, ignore_errors=True)
+        if any(done.glob("wandb/offline-run-*")):  # `wandb sync` looks for the weights where
+            work.mkdir()  # they were when they were logged
+            run.symlink_to(Path("..", "..", "cells", cell.name))
 
     def fail(self, name: str, reason: str) -> None:
         """Put away what is left of a cell, with the reason."""

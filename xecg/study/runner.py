@@ -16,7 +16,13 @@ from tqdm import tqdm
 from xecg.errors import StudyError, XECGError
 from xecg.files import write_whole
 from xecg.study.agent_run import agent_cells
-from xecg.study.attempts import first_start, merge, note_time, seconds_worked
+from xecg.study.attempts import (
+    checkpoint_to_go_on_from,
+    first_start,
+    merge,
+    note_time,
+    seconds_worked,
+)
 from xecg.study.cell_process import CellProcess, worker_command
 from xecg.study.claims import Claim, Claims
 from xecg.study.environment import cell_environment
@@ -48,6 +54,7 @@ class Runner:
         claims: Who works on what.
         command: Makes a cell, given its working folder.
         poll_s: Seconds between looks at processes and folder.
+        shutdown_s: Seconds within which a machine that shuts down ends all its processes.
     """
 
     def __init__(
@@ -60,10 +67,11 @@ class Runner:
         claims: Claims | None = None,
         command: Callable[[Path], list[str]] = worker_command,
         poll_s: float = 1.0,
+        shutdown_s: float = 5.0,
     ) -> None:
         self.folder, self.settings, self.jobs, self.wait = folder, settings, jobs, wait
         self.claims = claims or Claims(folder.claims)
-        self.command, self.poll_s = command, poll_s
+        self.command, self.poll_s, self.shutdown_s = command, poll_s, shutdown_s
         self._running: list[_Running] = []
         self._waits = False
 
@@ -131,7 +139,7 @@ class Runner:
 
     def _begin(self, cell: Cell, claim: Claim, cells: Sequence[Cell]) -> None:
         work = self.folder.work(cell.name)
-        goes_on = work.exists()
+        goes_on = checkpoint_to_go_on_from(work) is not None
         work.mkdir(parents=True, exist_ok=True)
         note_time(work, time.time())
         task = {
@@ -155,6 +163,8 @@ class Runner:
             elif running.process.status is None:
                 continue
             else:
+                if running.process.was_terminated:  # if the machine shuts down, so is this process
+                    time.sleep(self.shutdown_s)  # in a moment, and the cell has not failed
                 running.process.close()
                 self._take_in(running)
             running.claim.release()

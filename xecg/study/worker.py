@@ -54,10 +54,12 @@ def _fit(work: Path, flags: list[str]) -> int:
     folder = next_attempt(work).folder
     command = [sys.executable, "-m", "xecg.cli", "fit", *flags, f"--run_folder={folder}", *resumed]
     handler = signal.signal(signal.SIGTERM, _left_to_the_fit)
-    try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
-    finally:
-        signal.signal(signal.SIGTERM, handler)
+    status = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
+    signal.signal(signal.SIGTERM, handler)
+    if status < 0:
+        print(f"xecg: fit was killed by {signal.Signals(-status).name}", file=sys.stderr)
+        return 128 - status  # as a shell says it
+    return status
 
 
 def _left_to_the_fit(*_: object) -> None:
