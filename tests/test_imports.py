@@ -16,6 +16,7 @@ MAY_NOT = {
     "explain": {"lightning", "wandb", "xecg.data", "xecg.tasks", "xecg.callbacks"},
     "callbacks": {"zennit", "xecg.data", "xecg.cli", "xecg.lightning_cli"},
     "inference": {"lightning", "wandb", "zennit", "xecg.tasks", "xecg.callbacks"},
+    "study": {"lightning", "zennit", "xecg.cli", "xecg.lightning_cli"},
 }
 ONLY_IN = {
     "zennit": {"xecg/explain/rules.py"},
@@ -48,6 +49,15 @@ def test_nothing_is_imported_upwards(folder: str) -> None:
         if any(within(module, package) for package in MAY_NOT[folder])
     ]
     assert not found
+
+
+def test_a_study_is_above_all_else() -> None:
+    users = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in FILES
+        if any(within(module, "xecg.study") for module in imports(path))
+    }
+    assert users == {"study", "cli.py"}
 
 
 @pytest.mark.parametrize("library", ONLY_IN)
