@@ -21,8 +21,9 @@ def methods(settings: ReportSettings) -> list[str]:
         "Enrichment. Share of the relevance (deep Taylor decomposition of the class that the "
         "branch predicts) within a wave / share of the time within it, in windows relative to "
         "the R peaks: P -220 to -60 ms, QRS -50 to 50 ms, ST-T 100 to 350 ms. Mean over windows "
-        "that the branch predicts rightly and that have four beats or more. In AF there is no P "
-        "wave; P is then the place where it would be.",
+        "that were explained, that the branch predicts rightly, and that have four beats or more; "
+        "the number n of them differs between networks. In AF there is no P wave; P is then the "
+        "place where it would be.",
         "Domain specificity. log2(mean enrichment of the own wave / of the other's): of the "
         "morphology branch P over QRS, of the rhythm branch QRS over P. 0 is no preference, 1 "
         "twice the other's.",

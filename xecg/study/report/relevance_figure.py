@@ -16,7 +16,7 @@ from xecg.study.report.depth_axis import (
 )
 from xecg.study.report.references import original_enrichment
 from xecg.study.report.relevance import ENRICHMENT
-from xecg.study.report.rows import of_what
+from xecg.study.report.rows import of_what, windows_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,8 +63,7 @@ def _draw_panel(axes: "Axes", analysis: Analysis, branch: str, rhythm: str) -> N
         reference = original_enrichment(analysis.ladder.test_set, branch, rhythm, wave)
         draw_reference(axes, reference, look.colour)
         draw_means(axes, found.means, look)
-    windows = [n for mean in found.means for n in mean.windows]
-    counted = f"{min(windows)} to {max(windows)} windows a network"
+    counted = f"{windows_text(found)} windows a network"
     title = f"{branch} branch, {rhythm}"
     if wave_title("P", rhythm) != "P":
         title += f" (no P wave: {wave_title('P', rhythm)})"

@@ -11,7 +11,7 @@ from xecg.study.report.references import (
     original_specificity,
 )
 from xecg.study.report.relevance import ENRICHMENT, SPECIFICITY
-from xecg.study.report.rows import of_what, row_of
+from xecg.study.report.rows import of_what, row_of, windows_text
 from xecg.study.report.tables import NOTHING, Result, Row, ShownTable, span, with_interval
 
 
@@ -49,10 +49,13 @@ def specificity_tables(analysis: Analysis) -> Result:
     original = [
         original_specificity(test_set, one.measure.part, one.measure.rhythm) for one in found
     ]
+    counts = "; ".join(
+        f"{one.measure.part}, {one.measure.rhythm} {windows_text(one)}" for one in found
+    )
     caption = (
         "Domain specificity, log2(own wave / other's wave), by frozen blocks, on "
-        f"{of_what(analysis.ladder)}; right predictions with four beats or more. In AF the P wave "
-        "is the place where it would be."
+        f"{of_what(analysis.ladder)}; right predictions with four beats or more (n of a network: "
+        f"{counts}). In AF the P wave is the place where it would be."
     )
     return Result("specificity", rows, [ShownTable(caption, head, lines + _original(original))])
 

@@ -4,7 +4,7 @@ from xecg.study.report.analysis import Analysed, Analysis
 from xecg.study.report.cells import depth_title
 from xecg.study.report.ladder import Ladder
 from xecg.study.report.measures import DepthMean
-from xecg.study.report.tables import Row
+from xecg.study.report.tables import Row, span
 
 
 def of_what(ladder: Ladder) -> str:
@@ -18,6 +18,11 @@ def seeds_text(seeds: list[int]) -> str:
     """Seeds by number, with how many they are."""
     listed = ", ".join(map(str, seeds))
     return f"1 seed ({listed})" if len(seeds) == 1 else f"{len(seeds)} seeds ({listed})"
+
+
+def windows_text(found: Analysed) -> str:
+    """Fewest and most windows that a network's number is of."""
+    return span([n for mean in found.means for n in mean.windows])
 
 
 def row_of(analysis: Analysis, found: Analysed, mean: DepthMean) -> Row:

@@ -21,7 +21,7 @@ from xecg.study.report.depth_axis import (
 from xecg.study.report.measures import DepthMean
 from xecg.study.report.references import original_metric, original_specificity
 from xecg.study.report.relevance import SPECIFICITY
-from xecg.study.report.rows import of_what
+from xecg.study.report.rows import of_what, windows_text
 from xecg.study.report.trend_tables import rho_text
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def draw_specificity(analysis: Analysis) -> "Figure":
             reference = original_specificity(ladder.test_set, branch, rhythm)
             draw_reference(axes, reference, look.colour)
             draw_means(axes, found.means, look)
-            lines.append(f"{rhythm}: {rho_text(found.trend)}")
+            lines.append(f"{rhythm} (n {windows_text(found)}): {rho_text(found.trend)}")
         axes.set_title("\n".join(lines), fontsize=9, color=INK, loc="left")
         set_depth_axis(axes, ladder.depths)
     panels[0].set_ylabel("domain specificity (bits; 0: no preference)", fontsize=9, color=INK)
@@ -71,13 +71,15 @@ def draw_tradeoff(analysis: Analysis) -> "Figure":
     for axes, branch in zip(panels, branches, strict=True):
         tidy(axes)
         axes.margins(0.1)
-        specificity = analysis.found[SPECIFICITY, branch, TRADED_CLASS, ""].means
-        accuracy = analysis.found["accuracy", branch, "", ""].means
-        _draw_points(axes, specificity, accuracy, look_of(branch).colour)
+        specificity = analysis.found[SPECIFICITY, branch, TRADED_CLASS, ""]
+        accuracy = analysis.found["accuracy", branch, "", ""]
+        _draw_points(axes, specificity.means, accuracy.means, look_of(branch).colour)
         _draw_original(axes, ladder.test_set, branch)
         title = f"{branch} branch\n{rho_text(analysis.tradeoffs[branch])}"
         axes.set_title(title, fontsize=9, color=INK, loc="left")
-        axes.set_xlabel(f"domain specificity in {TRADED_CLASS} (bits)", fontsize=9, color=INK)
+        counted = f"n {windows_text(specificity)} windows"
+        label = f"domain specificity in {TRADED_CLASS} (bits; {counted})"
+        axes.set_xlabel(label, fontsize=9, color=INK)
     panels[0].set_ylabel("accuracy of the branch, both classes", fontsize=9, color=INK)
     discs = Look("frozen blocks in the disc, S from scratch", QUIET_INK)
     add_legend(figure, [discs], ladder, seeds=False, original=False)
