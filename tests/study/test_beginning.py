@@ -1,5 +1,6 @@
 """Beginning a study and going on with it."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,39 @@ def test_a_folder_that_holds_something_else_is_refused(write_config: WriteConfig
     Path(write_config()).exists()
     Path("ladder").mkdir()
     Path("ladder/mine.txt").write_text("mine")
-    with pytest.raises(StudyError, match="ladder holds something but no study"):
+    with pytest.raises(StudyError, match="ladder: holds something but no study"):
         begin(read_settings(write_config()))
     assert [path.name for path in Path("ladder").iterdir()] == ["mine.txt"]
+
+
+def test_processes_that_begin_at_once_share_the_study(write_config: WriteConfig) -> None:
+    given = read_settings(write_config())
+    barrier, begun = threading.Barrier(8), []
+
+    def race() -> None:
+        barrier.wait()
+        begun.append(begin(given))
+
+    threads = [threading.Thread(target=race) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(begun) == 8
+    assert all(settings == begun[0][1] for _, settings in begun)
+    assert {path.name for path in Path().iterdir()} == {
+        "ladder",
+        "study.yaml",
+        "pretrain.yaml",
+        "finetune.yaml",
+    }
+
+
+def test_a_copy_without_empty_folders_goes_on(write_config: WriteConfig) -> None:
+    folder, _ = begin(read_settings(write_config()))
+    folder.claims.rmdir()
+    begin(read_settings(write_config()))
+    assert folder.claims.is_dir()
 
 
 def test_a_folder_that_cannot_be_made_is_told(write_config: WriteConfig) -> None:

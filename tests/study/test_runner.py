@@ -161,7 +161,7 @@ def test_a_cell_that_fails_harms_no_other(begin_study: BeginStudy) -> None:
     study.run()
     assert len(study.begun()) == tries
     (study.folder.path / "behaviour.json").write_text("{}")
-    study.folder.forget_failure("frozen0-seed0")
+    study.folder.reopen("frozen0-seed0")
     study.run()
     assert study.done() == [name for name in ALL if name != "frozen3-seed0"]
 

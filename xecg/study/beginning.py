@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -32,22 +34,42 @@ def begin(settings: StudySettings) -> tuple[StudyFolder, StudySettings]:
         ConfigError: Something differs that finished cells depend on.
     """
     folder = StudyFolder(settings.folder)
-    if folder.settings.exists():
-        begun = read_settings(folder.settings)
-        _refuse_changes(begun, settings)
-        merged = _with_more(begun, settings)
-        if merged != begun:
-            write_whole(folder.settings, _HEAD + settings_as_yaml(merged))
-        return folder, merged
-    if folder.path.is_dir() and any(folder.path.iterdir()):
-        raise StudyError(f"folder {folder.path} holds something but no study; name another one")
-    folder.make()
-    kept = _with_copies(settings, folder)
+    if not folder.settings.exists() and _make_whole(folder, settings):
+        return folder, read_settings(folder.settings)
+    folder.make()  # a copy of a study may lack folders that held nothing
+    begun = read_settings(folder.settings)
+    _refuse_changes(begun, settings)
+    merged = _with_more(begun, settings)
+    if merged != begun:
+        write_whole(folder.settings, _HEAD + settings_as_yaml(merged))
+    return folder, merged
+
+
+def _make_whole(folder: StudyFolder, settings: StudySettings) -> bool:
+    """Make the folder under another name, then rename it; False if somebody else was first.
+
+    Raises:
+        StudyError: There is something else.
+    """
+    making = StudyFolder(folder.path.with_name(f".{folder.path.name}.{uuid.uuid4().hex}"))
+    making.make()
+    kept = _with_copies(replace(settings, folder=making.path), making)
     for key, fit in fits_of(settings).items():
         for path, copy in zip(fit.configs, fits_of(kept)[key].configs, strict=True):
             write_whole(copy, path.read_bytes())
-    write_whole(folder.settings, _HEAD + settings_as_yaml(kept))
-    return folder, kept
+    write_whole(making.settings, _HEAD + settings_as_yaml(kept))
+    try:
+        making.path.rename(folder.path)
+    except OSError as error:
+        shutil.rmtree(making.path)
+        if folder.settings.exists():
+            return False
+        if folder.path.is_dir():
+            what = "holds something but no study; name another one"
+        else:
+            what = f"cannot be made ({error})"
+        raise StudyError(f"folder {folder.path}: {what}") from error
+    return True
 
 
 def _refuse_changes(begun: StudySettings, given: StudySettings) -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from xecg.errors import StudyError
 from xecg.files import write_whole
+from xecg.study.attempts import TESTED
 from xecg.study.plan import Cell
 
 SETTINGS, CELL, REASON, LOG = "study.yaml", "cell.yaml", "reason.txt", "log.txt"
@@ -106,9 +107,13 @@ class StudyFolder:
         shutil.rmtree(self.failed(name), ignore_errors=True)
         self.work(name).rename(self.failed(name))
 
-    def forget_failure(self, name: str) -> None:
-        """Make a cell that failed an open one, which begins anew."""
-        shutil.rmtree(self.failed(name), ignore_errors=True)
+    def reopen(self, name: str) -> None:
+        """Make a cell that failed an open one: trained anew, unless it had got through its test."""
+        failed = self.failed(name)
+        if any(failed.glob(f"run-*/{TESTED}")) and not self.work(name).exists():
+            failed.rename(self.work(name))
+        else:
+            shutil.rmtree(failed, ignore_errors=True)
 
     def about(self, name: str) -> Mapping[str, Any]:
         """What is known of a finished cell: kind, branch, frozen_layers, seed, seconds, host.

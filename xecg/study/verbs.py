@@ -47,7 +47,7 @@ def add_study_parser(
         "are left to them",
     )
     add("--seed", type=int, help="only cells of this seed and what they need")
-    add("--retry", action="store_true", help="try cells again that failed, from the beginning")
+    add("--retry", action="store_true", help="try cells again that failed")
     add("--status", action="store_true", help="show what is done, running, failed and open")
     parser.set_defaults(run=run_study)
     return parser
@@ -71,7 +71,7 @@ def run_study(arguments: argparse.Namespace) -> int:
     cells = choose(plan(settings), arguments.frozen_layers, arguments.seed)
     if arguments.retry:
         for cell in cells:
-            folder.forget_failure(cell.name)
+            folder.reopen(cell.name)
     some = (arguments.frozen_layers, arguments.seed) != (None, None)
     finished = [cell for cell in agent_cells(cells) if folder.is_done(cell.name)]
     handler = signal.signal(signal.SIGTERM, _interrupt)

@@ -13,6 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
+from xecg.errors import XECGError
 from xecg.study.attempts import attempts, checkpoint_to_go_on_from, next_attempt
 from xecg.study.settings import Explanations
 
@@ -29,7 +30,11 @@ def main(work: Path) -> int:
     if task["explain"] is not None:
         from xecg.study.window_tables import write_window_tables  # torch takes seconds to import
 
-        write_window_tables(attempts(work)[-1].folder, Explanations(**task["explain"]))
+        try:
+            write_window_tables(attempts(work)[-1].folder, Explanations(**task["explain"]))
+        except XECGError as error:
+            print(f"xecg: {error}", file=sys.stderr)
+            return 1
     return 0
 
 
