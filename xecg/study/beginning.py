@@ -51,7 +51,8 @@ def _make_whole(folder: StudyFolder, settings: StudySettings) -> bool:
     Raises:
         StudyError: There is something else.
     """
-    making = StudyFolder(folder.path.with_name(f".{folder.path.name}.{uuid.uuid4().hex}"))
+    place = folder.path.absolute()
+    making = StudyFolder(place.with_name(f".{place.name}.{uuid.uuid4().hex}"))
     making.make()
     kept = _with_copies(replace(settings, folder=making.path), making)
     for key, fit in fits_of(settings).items():
