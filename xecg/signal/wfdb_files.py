@@ -6,14 +6,24 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
-from xecg.signal.wfdb_headers import beside, find_records, highest_rate, named_files, record_stem
+from xecg.signal.wfdb_format16 import read_format16
+from xecg.signal.wfdb_headers import (
+    beside,
+    find_records,
+    highest_rate,
+    named_files,
+    record_stem,
+    samples_per_frame,
+)
 
 __all__ = [
     "Annotations",
@@ -69,10 +79,23 @@ def read_recording(path: Path | str) -> Recording:
     Raises:
         RecordError: A file is missing, shorter than its header says, or not WFDB.
     """
-    import wfdb  # imports pandas
-
     stem = record_stem(path)
     header = _existing(beside(stem, "hea"))
+    if (simple := read_format16(header)) is not None:
+        return Recording(
+            name=stem.name,
+            samples=simple.samples,
+            sampling_rate=simple.sampling_rate,
+            leads=_unique_names(simple.names),
+            units=tuple(unit or _DEFAULT_UNIT for unit in simple.units),
+            comments=simple.comments,
+        )
+    return _read_with_wfdb(stem, header)
+
+
+def _read_with_wfdb(stem: Path, header: Path) -> Recording:
+    import wfdb  # imports pandas
+
     try:
         record = wfdb.rdrecord(str(stem), smooth_frames=False)
     except Exception as error:  # wfdb raises whatever its parsing happens to hit
@@ -103,12 +126,10 @@ def read_annotations(path: Path | str, extension: str) -> Annotations:
     Raises:
         RecordError: The file is missing or is not a WFDB annotation file.
     """
-    import wfdb
-
     stem = record_stem(path)
     file = _existing(beside(stem, extension))
     try:
-        annotation = wfdb.rdann(str(stem), extension, summarize_labels=False)
+        annotation = _away_from_header(file, extension)
         samples = _at_rate_of_recording(annotation.sample, annotation.fs, beside(stem, "hea"))
     except Exception as error:  # as above
         raise RecordError(
@@ -117,7 +138,7 @@ def read_annotations(path: Path | str, extension: str) -> Annotations:
         ) from error
     return Annotations(
         samples=samples,
-        symbols=tuple(annotation.symbol),
+        symbols=_symbols(annotation),
         notes=tuple(note.rstrip("\x00") for note in annotation.aux_note),
         numbers=np.asarray(annotation.num, dtype=np.int64),
     )
@@ -266,10 +287,46 @@ def _same(first: Annotations, second: Annotations) -> bool:
     )
 
 
+def _away_from_header(file: Path, extension: str) -> Any:
+    """What wfdb reads of a copy: beside the header it would parse that, too, which takes longer."""
+    import wfdb
+
+    with tempfile.TemporaryDirectory(prefix="xecg-") as scratch:
+        copy = Path(scratch) / file.name
+        copy.write_bytes(file.read_bytes())
+        return wfdb.rdann(
+            str(copy.with_suffix("")),
+            extension,
+            summarize_labels=False,
+            return_label_elements=["label_store"],
+        )
+
+
+def _symbols(annotation: Any) -> tuple[str, ...]:
+    """The code of each annotation; wfdb makes a table for each file to look them up in."""
+    known = _standard_symbols()
+    codes = np.asarray(annotation.label_store).tolist()
+    if annotation.custom_labels is not None or not known.keys() >= set(codes):
+        annotation.set_label_elements(["symbol"])
+        return tuple(annotation.symbol)
+    return tuple(known[code] for code in codes)
+
+
+@cache
+def _standard_symbols() -> dict[int, str]:
+    from wfdb.io.annotation import ann_label_table
+
+    table = ann_label_table
+    return dict(zip(table["label_store"].tolist(), table["symbol"].tolist(), strict=True))
+
+
 def _at_rate_of_recording(
     samples: NDArray[np.int64], rate: float | None, header: Path
 ) -> NDArray[np.int64]:
     """Annotation times in samples of the recording, which may have several per frame."""
-    factor = highest_rate(header) / rate if rate and header.is_file() else 1.0
+    if not header.is_file():
+        return samples
+    # without a rate of their own they count frames
+    factor = highest_rate(header) / rate if rate else samples_per_frame(header)
     times: NDArray[np.int64] = np.rint(samples * factor).astype(np.int64)
     return times

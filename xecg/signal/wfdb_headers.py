@@ -69,16 +69,21 @@ def named_files(header: Path) -> dict[Path, int | None]:
 
 def highest_rate(header: Path) -> float:
     """Sampling rate (Hz) of the leads with most samples per frame."""
-    record_line, *lines = _lines(header)
+    record_line = _lines(header)[0]
     # 250/360(0): rate, then rate and start of a counter that has nothing to do with the samples
     rate = float(re.split(r"[/(]", record_line[2])[0]) if len(record_line) > 2 else None
+    return (rate or _DEFAULT_RATE_HZ) * samples_per_frame(header)
+
+
+def samples_per_frame(header: Path) -> int:
+    """Of the leads that have most."""
+    lines = _lines(header)[1:]
     segments = [segment for segment in _segments(header) if segment.is_file()]
     if segments:
         lines = _lines(segments[0])[1:]
     # 212x4: format, samples per frame
     per_frame = [re.match(r"\d+x(\d+)", line[1]) for line in lines if len(line) > 1]
-    highest = max((int(match[1]) for match in per_frame if match), default=1)
-    return (rate or _DEFAULT_RATE_HZ) * highest
+    return max((int(match[1]) for match in per_frame if match), default=1)
 
 
 def _lines(header: Path) -> list[list[str]]:
