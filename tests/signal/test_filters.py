@@ -30,6 +30,15 @@ def test_band_keeps_the_inside_halves_the_edges_and_removes_the_outside(rate):
     assert gains[49] < 0.3
 
 
+@given(RATES, st.integers(2, 3000), st.integers(0, 2**32 - 1))
+def test_band_limit_is_scipys_to_the_bit(rate, n_samples, seed):
+    signal = np.random.default_rng(seed).standard_normal(n_samples)
+    sections = dsp.butter(3, [0.5, 40.0], "bandpass", output="sos", fs=rate)
+    padding = min(round(2 * rate), n_samples - 1)
+    expected = dsp.sosfiltfilt(sections, signal, padtype="even", padlen=padding)
+    np.testing.assert_array_equal(limit_band(signal, rate, 0.5, 40.0), expected)
+
+
 def test_band_does_not_shift_in_time():
     impulse = np.zeros(2001)
     impulse[1000] = 1

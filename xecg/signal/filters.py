@@ -45,18 +45,37 @@ def limit_band(
     sections = _sections(low_hz, high_hz, sampling_rate)
     if sections is None:
         return signal
-    padding = min(round(_PADDING_S * sampling_rate), len(signal) - 1)
-    filtered: NDArray[np.float64] = dsp.sosfiltfilt(
-        sections, signal, padtype="even", padlen=padding
+    return _forwards_and_backwards(
+        signal, *sections, padding=min(round(_PADDING_S * sampling_rate), len(signal) - 1)
     )
+
+
+def _forwards_and_backwards(
+    signal: NDArray[np.float64],
+    sections: NDArray[np.float64],
+    settled: NDArray[np.float64],
+    *,
+    padding: int,
+) -> NDArray[np.float64]:
+    """`scipy.signal.sosfiltfilt` with mirrored ends, to the same bits.
+
+    That solves for the settled state of the filter at every call, which for a short record takes
+    longer than to filter it.
+    """
+    mirrored = np.concatenate(
+        [signal[padding:0:-1], signal, signal[-2 : -(padding + 2) : -1]], dtype=np.float64
+    )
+    forwards, _ = dsp.sosfilt(sections, mirrored, zi=settled * mirrored[0])
+    backwards, _ = dsp.sosfilt(sections, forwards[::-1], zi=settled * forwards[-1])
+    filtered: NDArray[np.float64] = backwards[::-1][padding : padding + len(signal)]
     return filtered
 
 
 @lru_cache(maxsize=64)
 def _sections(
     low_hz: float | None, high_hz: float | None, sampling_rate: float
-) -> NDArray[np.float64] | None:
-    """Second-order sections of the band limit, None where there is none."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Second-order sections of the band limit and their state on a constant; None for no limit."""
     high = high_hz if high_hz is not None and high_hz < sampling_rate / 2 else None
     edges = [edge for edge in (low_hz, high) if edge is not None]
     if not edges:
@@ -65,7 +84,7 @@ def _sections(
     sections: NDArray[np.float64] = dsp.butter(
         FILTER_ORDER, np.squeeze(edges), kind, output="sos", fs=sampling_rate
     )
-    return sections
+    return sections, dsp.sosfilt_zi(sections)
 
 
 @lru_cache(maxsize=64)
