@@ -41,7 +41,6 @@ class Study:
             claims=claims,
             command=fake_command,
             poll_s=0.02,
-            shutdown_s=0.2,
         )
 
     def run(self, jobs: int = 1) -> None:

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -173,25 +172,16 @@ def test_what_needs_a_failed_cell_is_left_open(begin_study: BeginStudy) -> None:
     assert study.begun() == ["pretrain-morphology-seed0", "scratch-seed0"]
 
 
-@pytest.mark.parametrize("all_of_the_machine", [False, True])
-def test_a_cell_that_ends_with_its_machine_has_not_failed(
-    begin_study: BeginStudy, monkeypatch: pytest.MonkeyPatch, all_of_the_machine: bool
-) -> None:
-    study = begin_study({"scratch-seed0": "terminated"}, frozen_layers=[])
-    runner = study.runner()
-
-    def sleep(seconds: float) -> None:
-        if seconds == runner.shutdown_s and all_of_the_machine:
-            raise KeyboardInterrupt
-        time.sleep(seconds)
-
-    monkeypatch.setattr(runner_module, "time", Clock(sleep))
-    with pytest.raises(KeyboardInterrupt) if all_of_the_machine else nullcontext():
-        runner.run(study.cells)
-    assert study.folder.has_failed("scratch-seed0") == (not all_of_the_machine)
+def test_a_cell_that_is_stopped_from_outside_has_not_failed(begin_study: BeginStudy) -> None:
+    study = begin_study({"pretrain-morphology-seed0": "terminated"})
+    study.run()
+    assert study.begun() == ["pretrain-morphology-seed0", "scratch-seed0"]
+    assert study.done() == ["scratch-seed0"]
+    assert not study.folder.has_failed("pretrain-morphology-seed0")
     assert list(study.folder.claims.iterdir()) == []
-    if not all_of_the_machine:
-        assert study.folder.reason("scratch-seed0").startswith("killed by SIGTERM")
+    (study.folder.path / "behaviour.json").write_text("{}")
+    study.run()
+    assert study.done() == ALL
 
 
 def test_an_interrupt_stops_the_cells_and_gives_them_back(

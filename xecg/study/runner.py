@@ -54,7 +54,6 @@ class Runner:
         claims: Who works on what.
         command: Makes a cell, given its working folder.
         poll_s: Seconds between looks at processes and folder.
-        shutdown_s: Seconds within which a machine that shuts down ends all its processes.
     """
 
     def __init__(
@@ -67,11 +66,11 @@ class Runner:
         claims: Claims | None = None,
         command: Callable[[Path], list[str]] = worker_command,
         poll_s: float = 1.0,
-        shutdown_s: float = 5.0,
     ) -> None:
         self.folder, self.settings, self.jobs, self.wait = folder, settings, jobs, wait
         self.claims = claims or Claims(folder.claims)
-        self.command, self.poll_s, self.shutdown_s = command, poll_s, shutdown_s
+        self.command, self.poll_s = command, poll_s
+        self.stopped: set[str] = set()
         self._running: list[_Running] = []
         self._waits = False
 
@@ -96,8 +95,9 @@ class Runner:
                     running.claim.release()
 
     def is_blocked(self, cell: Cell) -> bool:
-        """Whether a cell needs one that failed."""
-        return any(self.folder.has_failed(name) for name in cell.needs)
+        """Whether a cell needs one that failed or was stopped."""
+        missing = [name for name in cell.needs if not self.folder.is_done(name)]
+        return any(self.folder.has_failed(name) or name in self.stopped for name in missing)
 
     def _show(self, bar: tqdm[None], cells: Sequence[Cell]) -> None:
         """Move the bar; into a file it is written only where it moves."""
@@ -121,7 +121,9 @@ class Runner:
         self._waits = not self._running
 
     def _is_open(self, cell: Cell) -> bool:
-        return not self.folder.is_done(cell.name) and not self.folder.has_failed(cell.name)
+        name = cell.name
+        over = self.folder.is_done(name) or self.folder.has_failed(name)
+        return not over and name not in self.stopped
 
     def _start(self, cells: Sequence[Cell]) -> None:
         """Start open cells, as many as there is room for."""
@@ -162,9 +164,11 @@ class Runner:
                 _tell(f"{running.cell.name} was taken over by another process")
             elif running.process.status is None:
                 continue
+            elif running.process.was_terminated:  # by somebody, or as the machine shuts down
+                running.process.close()
+                self.stopped.add(running.cell.name)
+                _tell(f"{running.cell.name} was stopped from outside; it goes on next time")
             else:
-                if running.process.was_terminated:  # if the machine shuts down, so is this process
-                    time.sleep(self.shutdown_s)  # in a moment, and the cell has not failed
                 running.process.close()
                 self._take_in(running)
             running.claim.release()

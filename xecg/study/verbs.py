@@ -32,8 +32,8 @@ def add_study_parser(
         "with several seeds, tests each on every test set and explains each. Every cell is a run "
         "of its own in FOLDER/cells, written whole. Killed at any time and started again it goes "
         "on where it was; started on several machines that share the folder, no cell is done "
-        "twice. The exit status is 1 if a cell failed. Tables and figures of what is done: "
-        "xecg study report FOLDER.",
+        "twice. The exit status is 1 if a cell failed or was stopped. Tables and figures of what "
+        "is done: xecg study report FOLDER.",
     )
     add = parser.add_argument
     add("--config", type=Path, required=True, help="config of the study, as configs/study.yaml")
@@ -54,7 +54,8 @@ def add_study_parser(
 
 
 def run_study(arguments: argparse.Namespace) -> int:
-    """Runs a parsed `xecg study ...`; the exit status is 1 if a cell failed, else 0.
+    """Runs a parsed `xecg study ...`; the exit status is 1 if a cell failed or was
+    stopped, else 0.
 
     Raises:
         XECGError: If it cannot be done; the message says why.
@@ -76,12 +77,13 @@ def run_study(arguments: argparse.Namespace) -> int:
     finished = [cell for cell in agent_cells(cells) if folder.is_done(cell.name)]
     handler = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        Runner(folder, settings, jobs=arguments.jobs, wait=not some).run(cells)
+        runner = Runner(folder, settings, jobs=arguments.jobs, wait=not some)
+        runner.run(cells)
     finally:
         signal.signal(signal.SIGTERM, handler)
     for cell in finished:
         report_finished(cell, folder)
-    return _told(folder, settings, cells)
+    return max(_told(folder, settings, cells), int(bool(runner.stopped)))
 
 
 def _status(folder: StudyFolder) -> str:
