@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xecg.files import write_table, write_whole
+from xecg.errors import XECGError
+from xecg.files import whole_file, write_table, write_whole
 
 
 def test_content_replaces_what_was_there(tmp_path: Path) -> None:
@@ -16,19 +17,46 @@ def test_content_replaces_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_failed_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_whole(path, "old")
-
-    def full(self: Path, data: bytes) -> int:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="no space"):
-        write_whole(path, "new")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "\ud800")
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("mode", "content"), [("w", "né\n"), ("wb", b"n\x00")])
+def test_a_file_is_there_when_it_is_complete(
+    tmp_path: Path, mode: str, content: str | bytes
+) -> None:
+    path = tmp_path / "f"
+    with whole_file(path, mode) as file:
+        file.write(content)
+        assert not path.exists()
+    assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interruption_leaves_what_was_there_before(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_text("before")
+
+    def fail() -> None:
+        with whole_file(path) as file:
+            file.write("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", [XECGError, OSError])  # the user is told; callers may add why
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=r"no.f: cannot be written"):
+        write_whole(tmp_path / "no" / "f", "")
 
 
 def test_table_has_a_row_per_entry(tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ class ConfigError(XECGError):
     """A setting that contradicts another one or is outside its range."""
 
 
+class UnwritableError(ConfigError, OSError):
+    """A file that cannot be written where it was asked for."""
+
+
 class NetworkError(XECGError):
     """A network that is built wrongly, or holds a layer that an explanation does not cover."""
 

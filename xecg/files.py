@@ -3,21 +3,55 @@
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from xecg.errors import UnwritableError
+
+
+@contextmanager
+def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file that takes the name ``path`` at the end, or is removed on an error.
+
+    Args:
+        path: The file; one of that name is replaced.
+        mode: ``"w"`` for text, ``"wb"`` for bytes.
+
+    Raises:
+        UnwritableError: The file cannot be opened.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
+    try:
+        file = temporary.open(mode, encoding=encoding, newline=newline)
+    except OSError as error:
+        raise UnwritableError(f"{path}: cannot be written ({error})") from error
+    try:
+        with file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that nobody ever finds half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode() if isinstance(content, str) else content
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    """Write a file at once.
+
+    Raises:
+        UnwritableError: The file cannot be opened.
+    """
+    with whole_file(path, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Write columns of equal length as CSV; floats with six significant digits."""
+    """Write columns of equal length as CSV; floats with six significant digits.
+
+    Raises:
+        UnwritableError: The file cannot be opened.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

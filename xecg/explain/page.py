@@ -1,7 +1,6 @@
 """One HTML page that holds everything it shows: pictures inline, no scripts, nothing fetched."""
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,6 +10,7 @@ from xecg.errors import DataError
 from xecg.explain.pictures import FUSED
 from xecg.explain.summary import wave_title
 from xecg.explain.wave_measures import WAVES
+from xecg.files import whole_file
 from xecg.html_page import inline_image, page_head
 
 _LEGEND = (
@@ -75,13 +75,8 @@ def write_page(
     path = Path(path)
     if path.exists() and not overwrite:
         raise DataError(f"{path} exists: choose another name or allow it to be overwritten.")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.writelines(_page(entries, title, note, failures or {}))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.writelines(_page(entries, title, note, failures or {}))
     return path
 
 

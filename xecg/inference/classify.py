@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from xecg.errors import ConfigError
 from xecg.explain.pictures import FUSED
+from xecg.files import whole_file
 from xecg.inference.classifier import Classifier, Floats, class_names, is_af
 from xecg.inference.problems import ERRORS, Problems
 from xecg.inference.record_list import list_records
 from xecg.inference.record_map import Progress, map_records
 from xecg.inference.record_windows import read_windows
-from xecg.inference.whole_file import whole_file
 
 Row = Sequence[str | int]
 

@@ -14,6 +14,7 @@ from xecg.errors import ConfigError
 from xecg.explain.deep_taylor import RuleSet
 from xecg.explain.page import PageEntry, write_page
 from xecg.explain.wave_measures import WAVES
+from xecg.files import whole_file
 from xecg.inference.classifier import Classifier
 from xecg.inference.classify import probability_columns
 from xecg.inference.explained_record import ExplainedRecord, Explainer
@@ -21,7 +22,6 @@ from xecg.inference.problems import Problems
 from xecg.inference.record_list import list_records
 from xecg.inference.record_map import map_records
 from xecg.inference.record_pictures import draw_record
-from xecg.inference.whole_file import whole_file
 
 SUMMARY, PAGE = "summary.csv", "index.html"
 
