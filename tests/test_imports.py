@@ -21,7 +21,7 @@ MAY_NOT = {
 ONLY_IN = {
     "zennit": {"xecg/explain/rules.py"},
     "wfdb": {"xecg/signal/wfdb_files.py", "xecg/data/fetch.py"},
-    "sleepecg": {"xecg/signal/heartbeats.py"},
+    "sleepecg": {"xecg/signal/pan_tompkins.py"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -45,29 +45,31 @@ def limit_band(
     sections = _sections(low_hz, high_hz, sampling_rate)
     if sections is None:
         return signal
-    return _forwards_and_backwards(
-        signal, *sections, padding=min(round(_PADDING_S * sampling_rate), len(signal) - 1)
-    )
+    padding = min(round(_PADDING_S * sampling_rate), len(signal) - 1)
+    before, after = signal[padding:0:-1], signal[-2 : -(padding + 2) : -1]
+    extended = forwards_and_backwards(np.concatenate([before, signal, after]), *sections)
+    return extended[padding : padding + len(signal)]
 
 
-def _forwards_and_backwards(
-    signal: NDArray[np.float64],
-    sections: NDArray[np.float64],
-    settled: NDArray[np.float64],
-    *,
-    padding: int,
+def forwards_and_backwards(
+    signal: NDArray[np.float64], sections: NDArray[np.float64], settled: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """`scipy.signal.sosfiltfilt` with mirrored ends, to the same bits.
+    """`scipy.signal.sosfiltfilt` without padding, to the same bits.
 
-    That solves for the settled state of the filter at every call, which for a short record takes
-    longer than to filter it.
+    That solves for the filter's settled state at every call, which for a short record takes longer
+    than to filter it.
+
+    Args:
+        signal: (time,).
+        sections: Second-order sections.
+        settled: Their state on a constant of 1, as `scipy.signal.sosfilt_zi` gives.
+
+    Returns:
+        (time,), a view with the time reversed twice.
     """
-    mirrored = np.concatenate(
-        [signal[padding:0:-1], signal, signal[-2 : -(padding + 2) : -1]], dtype=np.float64
-    )
-    forwards, _ = dsp.sosfilt(sections, mirrored, zi=settled * mirrored[0])
+    forwards, _ = dsp.sosfilt(sections, signal, zi=settled * signal[0])
     backwards, _ = dsp.sosfilt(sections, forwards[::-1], zi=settled * forwards[-1])
-    filtered: NDArray[np.float64] = backwards[::-1][padding : padding + len(signal)]
+    filtered: NDArray[np.float64] = backwards[::-1]
     return filtered
 
 

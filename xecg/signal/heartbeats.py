@@ -48,7 +48,7 @@ def detect_r_peaks(signal: NDArray[np.floating], sampling_rate: float) -> NDArra
     Raises:
         RecordError: `signal` is not one lead, or holds infinite values.
     """
-    from sleepecg.heartbeats import detect_heartbeats  # over a second to import
+    from xecg.signal.pan_tompkins import detect_heartbeats  # over a second to import
 
     if signal.ndim != 1 or np.isinf(signal).any():
         raise RecordError(
