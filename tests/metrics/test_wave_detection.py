@@ -12,6 +12,7 @@ from xecg.metrics.wave_detection import WaveDetection, wave_report
 from xecg.signal.waves import NOT_ANNOTATED, QRS, P
 
 RATE = 250.0  # one sample is 4 ms
+COUNTING = WaveCounting(RATE)
 TIME = 1000
 
 
@@ -104,7 +105,7 @@ def test_other_waves_are_no_p_waves():
 
 
 def test_errors_are_detection_minus_reference_in_ms():
-    metric = WaveDetection(RATE)
+    metric = WaveDetection(COUNTING)
     codes = codes_of((100, 125), (300, 325))
     metric.update(torch.tensor(probability_of((102, 124), (306, 328))), torch.tensor(codes))
     found = metric.compute()
@@ -115,7 +116,7 @@ def test_errors_are_detection_minus_reference_in_ms():
 
 
 def test_steps_count_only_annotated_samples():
-    metric = WaveDetection(RATE)
+    metric = WaveDetection(COUNTING)
     codes = codes_of((300, 400), region=(300, 900))
     metric.update(torch.tensor(probability_of((200, 380))), torch.tensor(codes))
     assert float(metric.compute()["step_f1"]) == pytest.approx(2 * 80 / (2 * 80 + 20))
@@ -136,7 +137,7 @@ def random_batch(n=40, seed=0, n_waves=8):
 
 def test_batches_in_any_order_sum_to_the_whole():
     probability, codes = (torch.tensor(values) for values in random_batch())
-    whole, parts = WaveDetection(RATE), WaveDetection(RATE)
+    whole, parts = WaveDetection(COUNTING), WaveDetection(COUNTING)
     whole.update(probability, codes)
     for rows in (torch.arange(30, 40), torch.arange(30)):
         parts.update(probability[rows].bfloat16(), codes[rows])
@@ -146,7 +147,7 @@ def test_batches_in_any_order_sum_to_the_whole():
 
 def test_processes_are_summed():
     probability, codes = (torch.tensor(values) for values in random_batch())
-    whole, mine, others = (WaveDetection(RATE) for _ in range(3))
+    whole, mine, others = (WaveDetection(COUNTING) for _ in range(3))
     whole.update(probability, codes)
     mine.update(probability[:9], codes[:9])
     others.update(probability[9:], codes[9:])
@@ -159,9 +160,9 @@ def test_processes_are_summed():
 
 def test_report_has_the_metrics_values_and_intervals_over_persons():
     probability, codes = random_batch()
-    metric = WaveDetection(RATE)
+    metric = WaveDetection(COUNTING)
     metric.update(torch.tensor(probability), torch.tensor(codes))
-    report = wave_report(probability, codes, np.arange(40) // 4, sampling_rate=RATE)
+    report = wave_report(probability, codes, np.arange(40) // 4, COUNTING)
     values = metric.compute()
     assert report.keys() == values.keys()
     for name, value in values.items():
@@ -175,7 +176,7 @@ def test_report_has_the_metrics_values_and_intervals_over_persons():
 @given(st.integers(0, 1000))
 def test_a_perfect_detection_scores_one(seed):
     _, codes = random_batch(2, seed)
-    report = wave_report((codes == P).astype(np.float32), codes, [0, 1], sampling_rate=RATE)
+    report = wave_report((codes == P).astype(np.float32), codes, [0, 1], COUNTING)
     assert all(report[name].value == 1 for name in report if "error" not in name)
     assert all(report[name].value == 0 for name in report if "error" in name)
 
@@ -191,7 +192,7 @@ def test_a_wider_tolerance_never_finds_less(seed):
 
 
 def test_without_waves_and_detections_measures_are_undefined():
-    metric = WaveDetection(RATE)
+    metric = WaveDetection(COUNTING)
     metric.update(torch.zeros(2, 100), torch.zeros(2, 100, dtype=torch.uint8))
     assert all(torch.isnan(value) for value in metric.compute().values())
 
@@ -207,21 +208,21 @@ def test_without_waves_and_detections_measures_are_undefined():
 )
 def test_impossible_input_is_refused(probability, codes, message):
     with pytest.raises(DataError, match=message):
-        WaveCounting(RATE).count(probability.astype(np.float32), codes.astype(np.uint8))
+        COUNTING.count(probability.astype(np.float32), codes.astype(np.uint8))
     with pytest.raises(DataError, match=r"groups \(3,\)"):
-        wave_report(*random_batch(2), [0, 1, 2], sampling_rate=RATE)
+        wave_report(*random_batch(2), [0, 1, 2], COUNTING)
 
 
 @pytest.mark.parametrize("options", [{"sampling_rate": 0}, {"tolerances_ms": ()}])
 def test_impossible_settings_are_refused(options):
     with pytest.raises(ConfigError, match="must be positive"):
-        WaveDetection(**{"sampling_rate": RATE, **options})
+        WaveCounting(**{"sampling_rate": RATE, **options})
 
 
 def test_four_thousand_windows_take_less_than_a_few_seconds():
     probability, codes = random_batch(1000, n_waves=12)
     probability, codes = (torch.tensor(values).repeat(4, 1) for values in (probability, codes))
-    metric, start = WaveDetection(RATE), time.perf_counter()
+    metric, start = WaveDetection(COUNTING), time.perf_counter()
     for one, other in zip(probability.split(64), codes.split(64), strict=True):
         metric.update(one, other)
     assert time.perf_counter() - start < 6

@@ -3,16 +3,14 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
 from xecg.errors import XECGError
 from xecg.inference.problems import Problems
 from xecg.inference.progress import ProgressBar
+from xecg.threads import one_thread_per_operation
 
 Result = TypeVar("Result")
 Progress = Callable[[int], None]
@@ -38,7 +36,7 @@ def map_records(
     """
     with (
         ProgressBar(title, len(records)) as bar,
-        _one_thread_per_operation() as n_threads,
+        one_thread_per_operation() as n_threads,
         ThreadPoolExecutor(n_threads) as pool,
     ):
         todo = iter(records.items())
@@ -57,17 +55,3 @@ def map_records(
                 bar.record()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_thread_per_operation() -> Iterator[int]:
-    """Yields how many threads torch would use in an operation, and meanwhile lets it use one.
-
-    The networks are so small that threads within an operation mostly wait for each other.
-    """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # in threads started from now on as well
-    try:
-        yield n_threads
-    finally:
-        torch.set_num_threads(n_threads)

@@ -8,7 +8,6 @@ from torchmetrics import Metric
 
 from xecg.bootstrap import Interval, check_rows, intervals
 from xecg.metrics.wave_counts import Counts, WaveCounting
-from xecg.signal.waves import P
 
 _CHUNK = 1024  # windows compared at once, for memory
 
@@ -20,36 +19,17 @@ class WaveDetection(Metric):
     ``xecg.metrics.wave_counts`` defines its measures.
 
     Args:
-        sampling_rate: Of probabilities and codes, in Hz.
-        threshold: Smallest probability within a wave.
-        merge_gap_ms: Detections less than this apart become one.
-        min_duration_ms: Shorter detections are dropped, after merging.
-        tolerances_ms: Largest distances of onset and offset to the reference.
-        wave: Reference code of the wave.
-
-    Raises:
-        ConfigError: The sampling rate or a tolerance is not positive.
+        counting: How waves are made of probabilities and compared with the reference.
     """
 
     full_state_update = False
     totals: Tensor
 
-    def __init__(
-        self,
-        sampling_rate: float,
-        *,
-        threshold: float = 0.5,
-        merge_gap_ms: float = 30.0,
-        min_duration_ms: float = 30.0,
-        tolerances_ms: tuple[float, ...] = (150.0, 40.0),
-        wave: int = P,
-    ) -> None:
+    def __init__(self, counting: WaveCounting) -> None:
         super().__init__()
-        self.counting = WaveCounting(
-            sampling_rate, threshold, merge_gap_ms, min_duration_ms, tolerances_ms, wave
-        )
+        self.counting = counting
         # Whole numbers: sums over processes are exact in any order, on every device.
-        zeros = torch.zeros(len(self.counting.keys), dtype=torch.int64)
+        zeros = torch.zeros(len(counting.keys), dtype=torch.int64)
         self.add_state("totals", zeros, dist_reduce_fx="sum")
 
     def update(self, probability: Tensor, codes: Tensor) -> None:
@@ -82,9 +62,8 @@ def wave_report(
     probability: NDArray[np.float32],
     codes: NDArray[np.uint8],
     groups: ArrayLike,
+    counting: WaveCounting,
     *,
-    sampling_rate: float,
-    threshold: float = 0.5,
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
@@ -94,8 +73,7 @@ def wave_report(
         probability: Of the wave at each sample, ``(windows, time)``, in [0, 1].
         codes: Reference wave of each sample, uint8 ``(windows, time)``, or ``NOT_ANNOTATED``.
         groups: Person (or record) of each window, ``(windows,)``.
-        sampling_rate: Of probabilities and codes, in Hz.
-        threshold: Smallest probability within a wave.
+        counting: How waves are made of probabilities and compared with the reference.
         n_resamples: Number of resamples.
         seed: Seed of the resampling.
 
@@ -105,7 +83,6 @@ def wave_report(
     Raises:
         DataError: The shapes differ, a value is no probability, or there is no window.
     """
-    counting = WaveCounting(sampling_rate, threshold)
     counts = _count_in_chunks(counting, probability, codes)
     check_rows(groups=np.asarray(groups), **counts)
     table = np.stack([counts[key] for key in counting.keys], axis=1).astype(float)

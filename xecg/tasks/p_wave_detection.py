@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
+from xecg.metrics.wave_counts import WaveCounting
 from xecg.metrics.wave_detection import WaveDetection, wave_report
 from xecg.networks.branch import Branch
 from xecg.networks.single_branch import PWaveNetwork
@@ -48,7 +49,7 @@ class PWaveDetection(Task):
         super().__init__(network, {"morphology": morphology_weights}, optimizer, lr_scheduler)
         self.sampling_rate = sampling_rate
         self.guidance = guidance
-        self.validation_metrics = WaveDetection(sampling_rate)
+        self.validation_metrics = WaveDetection(WaveCounting(sampling_rate))
         self.validation_loss = MeanMetric()
 
     def loss(self, batch: Any) -> Tensor:
@@ -88,9 +89,8 @@ class PWaveDetection(Task):
 
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
         """Sensitivity, PPV and F1 per wave, and errors of onset and offset."""
-        waves = wave_report(
-            collected["p_wave"], collected["target"], groups, sampling_rate=self.sampling_rate
-        )
+        counting = self.validation_metrics.counting
+        waves = wave_report(collected["p_wave"], collected["target"], groups, counting)
         return {"morphology": waves}
 
     @staticmethod

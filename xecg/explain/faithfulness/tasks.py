@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from threading import Event, Lock
 from typing import TypeVar
 
-import torch
 from tqdm import tqdm
+
+from xecg.threads import one_thread_per_operation
 
 Key = TypeVar("Key")
 Result = TypeVar("Result")
@@ -22,9 +23,6 @@ def run_tasks(
 ) -> dict[Key, Result]:
     """Results of all tasks. If one fails, or the user interrupts, the others stop soon.
 
-    Each thread runs one operation of torch at a time, by itself: networks as small as these gain
-    nothing from threads within an operation.
-
     Args:
         tasks: By any key; each tells ``done`` how far it is.
         title: What is being done, for the progress bar.
@@ -32,12 +30,10 @@ def run_tasks(
         unit: Of which there are ``total``.
     """
     lock, stop = Lock(), Event()
-    n_threads = torch.get_num_threads()
     with ExitStack() as stack:
         bar = tqdm(total=total, desc=title, unit=unit, mininterval=0.5, delay=_SHOW_AFTER_S)
         stack.enter_context(bar)
-        stack.callback(torch.set_num_threads, n_threads)
-        torch.set_num_threads(1)  # in threads started from now on as well
+        n_threads = stack.enter_context(one_thread_per_operation())
         pool = stack.enter_context(ThreadPoolExecutor(n_threads))
         stack.callback(pool.shutdown, cancel_futures=True)
         stack.callback(stop.set)
