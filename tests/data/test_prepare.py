@@ -19,9 +19,6 @@ from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError, StoreError
 from xecg.signal.preprocessing import Preprocessing
 
-REAL = os.environ.get("XECG_DATA")
-needs_real_data = pytest.mark.skipif(not REAL, reason="XECG_DATA names no folder of real databases")
-
 PREPARE = """
 import sys; from pathlib import Path
 from fake_database import FakeDatabase
@@ -228,9 +225,8 @@ def test_store_json_can_be_read_by_people(database, tmp_path):
     assert path.read_text().count("\n") > 10
 
 
-@needs_real_data
-def test_ludb_whole(tmp_path):
-    store = quietly(get_database("ludb", f"{REAL}/ludb"), tmp_path / "ludb", workers=2)
+def test_ludb_whole(real_database, tmp_path):
+    store = quietly(get_database("ludb", real_database("ludb")), tmp_path / "ludb", workers=2)
     index = store.index
     assert len(store) == 2400
     assert index.lead[:12].tolist() == [
@@ -242,9 +238,8 @@ def test_ludb_whole(tmp_path):
     assert 0.6 < index.annotated_share[index.wave_row >= 0].mean() < 0.8
 
 
-@needs_real_data
-def test_first_records_of_cinc2017(tmp_path):
-    database = get_database("cinc2017", f"{REAL}/cinc2017")
+def test_first_records_of_cinc2017(real_database, tmp_path):
+    database = get_database("cinc2017", real_database("cinc2017"))
     store = quietly(database, tmp_path / "store", workers=2, limit=50)
     windows = Counter(store.index.record.tolist())
     for record in database.records()[:50]:
@@ -254,13 +249,14 @@ def test_first_records_of_cinc2017(tmp_path):
         assert set(store.index.rhythm[chosen].tolist()) == {labelled.rhythms[0].label}
 
 
-@needs_real_data
-def test_cinc2017_twins_are_one_group(tmp_path):
-    class Twins(type(get_database("cinc2017", f"{REAL}/cinc2017"))):
+def test_cinc2017_twins_are_one_group(real_database, tmp_path):
+    folder = real_database("cinc2017")
+
+    class Twins(type(get_database("cinc2017", folder))):
         def records(self):
             return ["A00226", "A00227", "A01175", "A01176", "A02656", "A03123"]
 
-    store = quietly(Twins(f"{REAL}/cinc2017"), tmp_path / "store")
+    store = quietly(Twins(folder), tmp_path / "store")
     groups = dict(zip(store.index.record.tolist(), store.index.group.tolist(), strict=True))
     assert groups["A01176"] == groups["A00227"] == "A00227"
     assert groups["A03123"] == groups["A02656"] == "A02656"

@@ -1,6 +1,4 @@
 import csv
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -193,9 +191,8 @@ def test_what_does_not_fit_is_refused(changes, message):
         relevance_statistics(**arguments | changes)
 
 
-@pytest.mark.skipif("XECG_DATA" not in os.environ, reason="needs XECG_DATA with xfusemap")
-def test_the_published_maps_give_the_published_enrichments():
-    folder = Path(os.environ["XECG_DATA"]) / "xfusemap"
+def test_the_published_maps_give_the_published_enrichments(real_database):
+    folder = real_database("xfusemap")
     with np.load(folder / "relevance.npz") as published:
         records, maps, predicted = (published[k] for k in ("record", "relevance", "predicted"))
     with (folder / "labels.csv").open(encoding="utf-8") as file:
