@@ -39,15 +39,6 @@ SCHEDULES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks as small as these only wait for each other's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class Task(LightningModule):
     """A task whose batches and dropout depend on nothing but the step."""
 
