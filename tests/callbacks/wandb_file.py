@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,13 @@ from wandb.proto.wandb_internal_pb2 import Record
 IDENT_SIZE, BLOCK_SIZE = 7, 32768
 HEADER = struct.Struct("<IHB")  # checksum, length, type
 FULL, LAST = 1, 4
+WAIT_S = 60.0
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
     """What each call of ``run.log`` wrote; a medium is a dictionary."""
     history = []
-    for content in _contents(path.read_bytes()):
-        record = Record.FromString(content)
+    for record in _whole_run(path):
         if record.WhichOneof("record_type") == "history":
             row: dict[str, Any] = {}
             for item in record.history.item:
@@ -26,6 +27,17 @@ def read_history(path: Path) -> list[dict[str, Any]]:
                 row[name] = {**row.get(name, {}), within[0]: value} if within else value
             history.append(row)
     return history
+
+
+def _whole_run(path: Path) -> list[Record]:
+    """All records, the last of which W&B's process may still have to write."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        records = [Record.FromString(content) for content in _contents(path.read_bytes())]
+        if any(record.WhichOneof("record_type") == "exit" for record in records):
+            return records
+        time.sleep(0.1)
+    raise TimeoutError(f"{path} has no end after {WAIT_S:g} s")
 
 
 def _contents(data: bytes) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ from xecg.callbacks.relevance_measures import (
     memorable,
     relevance_scalars,
 )
+from xecg.callbacks.relevance_picture import RelevancePicture
 from xecg.errors import ConfigError
 from xecg.explain.deep_taylor import DeepTaylor, RuleSet
 from xecg.networks.xecgarch import XECGArch
@@ -35,8 +36,8 @@ class RelevanceLogger(Callback):
     ``enrichment_st_t`` and ``enrichment_other`` (share of relevance / share of time, 1 is chance),
     ``domain_specificity``, ``conservation``, ``gini``, ``map_correlation`` (of each map with the
     one before, if both explain the right class) and the counts ``n``, ``n_right`` and
-    ``n_windows``. With Weights & Biases there are also histograms, and now and then ``windows``, a
-    table with a row for each, and ``ecgs``, a picture of some.
+    ``n_windows``. With Weights & Biases there are also histograms, ``windows``, a table with a row
+    for each, and ``ecgs``, a picture of some.
 
     Every name of a number or histogram is there every time. A mean over no window is NaN (so is
     ``map_correlation`` at first): ``ModelCheckpoint`` takes it for the worst value,
@@ -46,12 +47,12 @@ class RelevanceLogger(Callback):
     a resumed run goes on as if it had never stopped.
 
     Args:
-        n_windows: Size of the probe.
+        n_windows: Size of the probe; the time that logging takes grows with it.
         rules: Rule set of deep Taylor decomposition.
         every_n_epochs: Log in the first epoch and every so many after it.
         n_pictures: ECGs in the picture, half of them in AF; 0 for no picture.
         show_every_n_epochs: Log table and picture in the first epoch, every so many after it and
-            at the end: they take longer than all the rest beside an epoch of a small network.
+            at the end.
         seed: Of the draw of the probe.
         name: First part of the names, to tell two of these callbacks apart.
 
@@ -61,11 +62,11 @@ class RelevanceLogger(Callback):
 
     def __init__(
         self,
-        n_windows: int = 128,
+        n_windows: int = 64,
         rules: RuleSet = "innvestigate",
         every_n_epochs: int = 1,
         n_pictures: int = 4,
-        show_every_n_epochs: int = 20,
+        show_every_n_epochs: int = 1,
         seed: int = 0,
         name: str = "relevance",
     ) -> None:
@@ -81,6 +82,7 @@ class RelevanceLogger(Callback):
         self._last_maps: dict[str, Tensor] = {}
         self._last_maps_of = ""
         self._to_be_shown: dict[str, BranchRelevance] = {}
+        self._picture: RelevancePicture | None = None
 
     @property
     def state_key(self) -> str:
@@ -150,6 +152,7 @@ class RelevanceLogger(Callback):
         dataset = cast(ValidationWindows, getattr(loader, "dataset", loader))
         sampling_rate = trainer.datamodule.sampling_rate  # type: ignore[attr-defined]
         self._probe = take_probe(dataset, self.n_windows, sampling_rate, self.seed)
+        self._picture = None
         maps_of = f"{self.rules} {self._probe.digest()}"
         if self._last_maps and self._last_maps_of != maps_of:
             rank_zero_warn(
@@ -176,8 +179,10 @@ class RelevanceLogger(Callback):
     def _show(self, trainer: Trainer, probe: Probe) -> None:
         shown = {"windows": wandb_media.table(probe, self._to_be_shown)}
         if self.n_pictures and wandb_media.drawable(self._to_be_shown):
-            rows = probe.of_both_classes(self.n_pictures)
-            shown["ecgs"] = wandb_media.picture(probe, self._to_be_shown, rows)
+            if self._picture is None:
+                rows = probe.of_both_classes(self.n_pictures)
+                self._picture = RelevancePicture(probe, rows, list(self._to_be_shown))
+            shown["ecgs"] = self._picture.image(self._to_be_shown)
         self._log_media(trainer, shown)
         self._to_be_shown = {}
 

@@ -1,18 +1,14 @@
-"""Histograms, a table and a picture of a probe's relevance for Weights & Biases."""
+"""Histograms and a table of a probe's relevance for Weights & Biases."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from xecg.callbacks.probe import Probe
 from xecg.callbacks.relevance_measures import BranchRelevance, enrichment_name, slug
-from xecg.explain.pictures import FUSED, ExplainedWindow, draw_page
 from xecg.explain.summary import CLASSES
 from xecg.explain.wave_measures import WAVES, FloatArray
-
-_DPI = 80.0  # 935 pixels across: read on a screen, drawn in a fraction of a second
-_AF_ABOVE = 0.5
 
 Branches = Mapping[str, BranchRelevance]
 
@@ -56,15 +52,6 @@ def drawable(branches: Branches) -> bool:
     return all(bool(branch.maps.isfinite().all()) for branch in branches.values())
 
 
-def picture(probe: Probe, branches: Branches, rows: Sequence[int]) -> Any:
-    """Some ECGs one below the other, coloured by the relevance that each branch gave them."""
-    from wandb import Image
-
-    labels = ", ".join(CLASSES[probe.classes[row]] for row in rows)
-    pixels = _draw(list(_windows(probe, branches, rows)))
-    return Image(pixels, caption=f"From above, labelled {labels}")
-
-
 def _columns(branch: BranchRelevance) -> dict[str, list[Any]]:
     statistics = branch.statistics
     numbers: dict[str, FloatArray] = {"p_af": branch.p_af}
@@ -76,32 +63,3 @@ def _columns(branch: BranchRelevance) -> dict[str, list[Any]]:
     }
     predicted = [CLASSES[code] for code in branch.predicted]
     return {"predicted": predicted} | {key: column.tolist() for key, column in numbers.items()}
-
-
-def _windows(probe: Probe, branches: Branches, rows: Sequence[int]) -> Iterator[ExplainedWindow]:
-    p_af = {name: branch.p_af for name, branch in branches.items()}
-    p_af[FUSED] = np.mean(list(p_af.values()), axis=0)
-    for row in rows:
-        yield ExplainedWindow(
-            record=str(probe.records[row]),
-            lead=str(probe.leads[row]),
-            start_s=float(probe.starts_s[row]),
-            signal=probe.signals[row, 0].numpy(),
-            unit="",  # scaled to [0, 1]
-            sampling_rate=probe.sampling_rate,
-            r_peaks=probe.r_peaks[row],
-            relevance={name: branch.maps[row].numpy() for name, branch in branches.items()},
-            p_af={name: float(p[row]) for name, p in p_af.items()},
-            predicted={name: CLASSES[int(p[row] > _AF_ABOVE)] for name, p in p_af.items()},
-        )
-
-
-def _draw(windows: Sequence[ExplainedWindow]) -> Any:
-    """RGB pixels ``(height, width, 3)``."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure = draw_page(windows)
-    figure.set_dpi(_DPI)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]

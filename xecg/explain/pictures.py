@@ -4,7 +4,7 @@ Low relevance is a thin slate line, high relevance a thick dark magenta one. The
 steadily, so that they also tell in print without colour and to a colour-blind reader.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +21,7 @@ from xecg.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
 FUSED = "fused"
@@ -104,15 +105,33 @@ def draw_page(windows: Sequence[ExplainedWindow]) -> "Figure":
     Raises:
         DataError: There is no window.
     """
+    figure, axes = draw_ground(windows)
+    draw_traces(axes, windows)
+    return figure
+
+
+def draw_ground(windows: Sequence[ExplainedWindow]) -> "tuple[Figure, Axes]":
+    """Draw all but the traces: what stays the same where the relevance alone changes.
+
+    Args:
+        windows: As for :func:`draw_page`.
+
+    Raises:
+        DataError: There is no window.
+    """
     if not windows:
         raise DataError("Expected at least one window to draw, found none.")
-    plots = [_WindowPlot(window) for window in windows]
-    top = sum(plot.height for plot in plots)
-    figure, axes = ecg_paper.new_canvas(max(plot.width for plot in plots), top)
-    for plot in plots:
-        plot.draw(axes, top)
-        top -= plot.height
-    return figure
+    placed = _placed(windows)
+    width, (_, height) = max(plot.width for plot, _ in placed), placed[0]
+    figure, axes = ecg_paper.new_canvas(width, height)
+    for plot, top in placed:
+        plot.draw_ground(axes, top)
+    return figure, axes
+
+
+def draw_traces(axes: "Axes", windows: Sequence[ExplainedWindow]) -> "list[LineCollection]":
+    """Draw the traces on the ground that the same windows have, and return them."""
+    return [trace for plot, top in _placed(windows) for trace in plot.draw_traces(axes, top)]
 
 
 def save_figure(
@@ -147,6 +166,13 @@ def save_figure(
     return path
 
 
+def _placed(windows: Sequence[ExplainedWindow]) -> "list[tuple[_WindowPlot, float]]":
+    """Windows one below the other, each with the height of its upper edge, in millimetres."""
+    plots = [_WindowPlot(window) for window in windows]
+    heights = [plot.height for plot in plots]
+    return [(plot, sum(heights[number:])) for number, plot in enumerate(plots)]
+
+
 class _WindowPlot:
     """Header, one strip of paper for each branch, and time axis of a window, in millimetres."""
 
@@ -164,13 +190,31 @@ class _WindowPlot:
         strips = len(window.relevance) * (_CAPTION_MM + self.strip)
         self.height = float(_HEADER_MM + strips + _TIME_AXIS_MM)
 
-    def draw(self, axes: "Axes", top: float) -> None:
+    def draw_ground(self, axes: "Axes", top: float) -> None:
         self._header(axes, top - _HEADER_MM + 2.5)
-        bottom = top - _HEADER_MM
-        for branch in self.window.relevance:
-            bottom -= _CAPTION_MM + self.strip
-            self._strip(axes, branch, bottom)
-        self._time_axis(axes, bottom)
+        for branch, bottom in self._strips(top):
+            self._paper(axes, branch, bottom)
+        self._time_axis(axes, top - self.height + _TIME_AXIS_MM)
+
+    def draw_traces(self, axes: "Axes", top: float) -> "Iterator[LineCollection]":
+        window = self.window
+        xs = self._across(np.arange(window.signal.size))
+        for branch, bottom in self._strips(top):
+            points = np.stack([xs, bottom + self.baseline + self.trace.heights_mm], axis=1)
+            shown = display_relevance(window.relevance[branch], window.sampling_rate)
+            yield draw_trace(axes, points, shown)
+
+    def _strips(self, top: float) -> Iterator[tuple[str, float]]:
+        """Each branch with the lower edge of its strip of paper."""
+        step = _CAPTION_MM + self.strip
+        for number, branch in enumerate(self.window.relevance, start=1):
+            yield branch, top - _HEADER_MM - number * step
+
+    def _across(self, samples: NDArray[np.integer]) -> NDArray[np.floating]:
+        across: NDArray[np.floating] = self.origin + samples * (
+            MM_PER_S / self.window.sampling_rate
+        )
+        return across
 
     def _header(self, axes: "Axes", y: float) -> None:
         window = self.window
@@ -187,17 +231,12 @@ class _WindowPlot:
         parts = [f"{verb} {window.predicted[name]}"] if name in window.predicted else []
         return [*parts, f"p(AF) {window.p_af[name]:.2f}"] if name in window.p_af else parts
 
-    def _strip(self, axes: "Axes", branch: str, bottom: float) -> None:
-        window = self.window
-        baseline = bottom + self.baseline
+    def _paper(self, axes: "Axes", branch: str, bottom: float) -> None:
         ecg_paper.draw_paper(axes, _MARGIN_MM, bottom, self.paper, self.strip)
         if self.trace.mm_per_mv is not None:
+            baseline = bottom + self.baseline
             ecg_paper.draw_calibration(axes, _MARGIN_MM + 3, baseline, self.trace.mm_per_mv)
-        mm_per_sample = MM_PER_S / window.sampling_rate
-        xs = self.origin + np.arange(window.signal.size) * mm_per_sample
-        points = np.stack([xs, baseline + self.trace.heights_mm], axis=1)
-        draw_trace(axes, points, display_relevance(window.relevance[branch], window.sampling_rate))
-        peaks = self.origin + np.asarray(window.r_peaks) * mm_per_sample
+        peaks = self._across(np.asarray(self.window.r_peaks))
         axes.plot(
             peaks,
             np.full(peaks.size, bottom + self.strip - 1.2),

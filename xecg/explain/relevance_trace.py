@@ -10,6 +10,7 @@ from xecg.explain.ecg_paper import POINTS_PER_MM, QUIET_INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
     from matplotlib.colors import Colormap
 
 COLOURS = ("#84929e", "#5679b5", "#7146ab", "#7d0048")  # slate, blue, violet, magenta
@@ -68,7 +69,9 @@ def coloured_runs(
     return pieces, levels[starts][order] / (_LEVELS - 1)
 
 
-def draw_trace(axes: "Axes", points: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+def draw_trace(
+    axes: "Axes", points: NDArray[np.float64], values: NDArray[np.float64]
+) -> "LineCollection":
     """Draw a line through ``points`` (in mm), darker and thicker where ``values`` are larger."""
     from matplotlib.collections import LineCollection
 
@@ -81,6 +84,7 @@ def draw_trace(axes: "Axes", points: NDArray[np.float64], values: NDArray[np.flo
         joinstyle="round",
     )
     axes.add_collection(lines, autolim=False)
+    return lines
 
 
 def draw_colour_bar(axes: "Axes", right: float, middle: float) -> None:
