@@ -6,7 +6,7 @@ import torch
 
 from xecg.errors import RecordError
 from xecg.inference.problems import Problems
-from xecg.inference.record_map import map_records
+from xecg.inference.record_map import map_groups, map_records
 
 RECORDS = {f"r{number}": Path(f"/{number}") for number in range(40)}
 
@@ -65,6 +65,30 @@ def test_a_mistake_in_the_program_is_not_taken_for_a_bad_record():
     with pytest.raises(ZeroDivisionError):
         list(map_records(work, RECORDS, Problems({}), title="work"))
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("_two_threads")
+def test_groups_give_the_results_of_their_records_in_order():
+    sizes = []
+
+    def work(group, progress):
+        sizes.append(len(group))
+        return {name: RecordError(f"no {name}") if name == "r7" else name for name in group}
+
+    problems = Problems({})
+    results = list(map_groups(work, RECORDS, problems, size=8, title="work"))
+    assert results == [name for name in RECORDS if name != "r7"]
+    assert problems.failures == {"r7": "no r7"}
+    assert sizes == [8] * 5
+
+
+@pytest.mark.usefixtures("_two_threads")
+def test_a_few_records_keep_all_threads_busy():
+    def work(group, progress):
+        return dict.fromkeys(group, len(group))
+
+    few = dict(list(RECORDS.items())[:9])
+    assert list(map_groups(work, few, Problems({}), size=32, title="work")) == [2] * 8 + [1]
 
 
 def test_no_records_are_no_trouble():

@@ -17,7 +17,7 @@ from xecg.signal.preprocessing import Preprocessing
 CLASSES = ("non-AF", "AF")
 Floats = NDArray[np.float32]
 
-_BATCH = 32  # windows: larger batches leave the processor's cache
+BATCH = 32  # windows: larger batches leave the processor's cache
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Classifier:
         """
         parts = []
         with torch.inference_mode():
-            for batch in torch.split(torch.from_numpy(windows).unsqueeze(1), _BATCH):
+            for batch in torch.split(torch.from_numpy(windows).unsqueeze(1), BATCH):
                 parts.append(_p_af(self.network(batch)))
                 done(len(batch))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

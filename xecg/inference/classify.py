@@ -1,7 +1,7 @@
 """Probabilities of AF for every window of many records, as a table."""
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,16 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.errors import ConfigError
+from xecg.errors import ConfigError, XECGError
 from xecg.explain.pictures import FUSED
 from xecg.files import whole_file
-from xecg.inference.classifier import Classifier, Floats, class_names, is_af
+from xecg.inference.classifier import BATCH, Classifier, Floats, class_names, is_af
 from xecg.inference.problems import ERRORS, Problems
 from xecg.inference.record_list import list_records
-from xecg.inference.record_map import Progress, map_records
-from xecg.inference.record_windows import read_windows
+from xecg.inference.record_map import Progress, map_groups
+from xecg.inference.record_windows import RecordWindows, read_windows
 
 Row = Sequence[str | int]
+
+_GROUP = 32  # records that a thread takes at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,7 @@ def classify(
     classifier = Classifier.load(weights)
     records, failures = list_records(paths)
     problems = Problems(failures)
-    work = partial(_classify_record, classifier=classifier, lead=lead)
+    work = partial(_classify_group, classifier=classifier, lead=lead)
     header = record_header if per_record else window_header
     rows: Callable[[ClassifiedRecord], Iterable[Row]] = (
         (lambda result: [record_row(result)]) if per_record else window_rows
@@ -76,7 +78,7 @@ def classify(
     with whole_file(out) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header(classifier.branches))
-        for result in map_records(work, records, problems, title="classify"):
+        for result in map_groups(work, records, problems, size=_GROUP, title="classify"):
             if result.left_out:
                 problems.warn(result.record, result.left_out)
             writer.writerows(rows(result))
@@ -123,12 +125,42 @@ def probability_columns(branches: Iterable[str]) -> list[str]:
     return ["p_af", *(f"p_af_{branch}" for branch in branches)]
 
 
-def _classify_record(
-    record: str, path: Path, progress: Progress, *, classifier: Classifier, lead: str | None
-) -> ClassifiedRecord:
-    windows = read_windows(path, classifier.preprocessing, lead=lead, record=record)
-    p_af = classifier.p_af(windows.signals, progress)
-    return ClassifiedRecord(record, windows.start_s, p_af, windows.left_out)
+def _classify_group(
+    group: Mapping[str, Path], progress: Progress, *, classifier: Classifier, lead: str | None
+) -> dict[str, ClassifiedRecord | XECGError]:
+    """Short records are classified together, since a network is slow on a few windows."""
+    outcomes: dict[str, ClassifiedRecord | XECGError] = {}
+    waiting: list[RecordWindows] = []
+    for record, path in group.items():
+        try:
+            windows = read_windows(path, classifier.preprocessing, lead=lead, record=record)
+        except XECGError as error:
+            outcomes[record] = error
+            continue
+        waiting.append(windows)
+        if sum(map(len, waiting)) >= BATCH:
+            outcomes |= _classify_together(waiting, classifier, progress)
+            waiting = []
+    outcomes |= _classify_together(waiting, classifier, progress)
+    return {record: outcomes[record] for record in group}
+
+
+def _classify_together(
+    records: Sequence[RecordWindows], classifier: Classifier, progress: Progress
+) -> dict[str, ClassifiedRecord]:
+    if not records:
+        return {}
+    p_af = classifier.p_af(np.concatenate([windows.signals for windows in records]), progress)
+    ends = np.cumsum([len(windows) for windows in records])
+    return {
+        windows.record: ClassifiedRecord(
+            windows.record,
+            windows.start_s,
+            {name: p[end - len(windows) : end] for name, p in p_af.items()},
+            windows.left_out,
+        )
+        for windows, end in zip(records, ends, strict=True)
+    }
 
 
 def _text(number: float) -> str:
