@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from xecg.errors import ConfigError
 from xecg.files import write_table
 
 INDEX_COLUMNS = ("record", "lead", "start_s")
@@ -24,6 +26,19 @@ class PredictionWriter(BasePredictionWriter):
 
     def __init__(self) -> None:
         super().__init__(write_interval="epoch")
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that one process sees all windows.
+
+        Raises:
+            ConfigError: There are several.
+        """
+        super().setup(trainer, pl_module, stage)
+        if stage == TrainerFn.PREDICTING and trainer.world_size > 1:
+            raise ConfigError(
+                "predictions are written by one process, which needs all windows; found "
+                f"{trainer.world_size}. Set --trainer.devices 1"
+            )
 
     def write_on_epoch_end(
         self,
