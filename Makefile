@@ -27,7 +27,7 @@ typecheck: .venv/installed-dev  ## check the types
 	$(BIN)/mypy
 
 bench: .venv/installed-dev  ## measure speed next to the plain alternative
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks/report.py
 
 weights: .venv/installed  ## how the released weights are made again
 	@sed -n '/^## How they are made/,/^## /p' xecg/weights/README.md | sed '$$d'

@@ -1,0 +1,70 @@
+"""Fits of ``xecg fit`` whose epochs are timed."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from side_by_side import clock
+
+from xecg.lightning_cli import XECGCLI
+
+ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / "configs" / "finetune_frozen0.yaml"
+WINDOWS = 960  # an epoch
+
+
+@dataclass
+class Epochs(Callback):
+    """Seconds of training and of validation in every epoch.
+
+    Args:
+        between: Done after each epoch, outside the measured time.
+    """
+
+    between: Callable[[Trainer, LightningModule], None] | None = None
+    training: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+
+    @property
+    def whole(self) -> list[float]:
+        return [sum(parts) for parts in zip(self.training, self.validation, strict=True)]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        del trainer, pl_module
+        self.start = clock()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        del trainer, pl_module
+        self.middle = clock()
+        self.training.append(self.middle - self.start)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validation.append(clock() - self.middle)
+        if self.between is not None:
+            self.between(trainer, pl_module)
+
+
+class _TimedFit(XECGCLI):
+    """``xecg fit`` without the test at its end."""
+
+    epochs: Epochs
+
+    def before_fit(self) -> None:
+        self.trainer.callbacks.append(self.epochs)
+
+    def after_fit(self) -> None:
+        pass
+
+
+def timed_fit(*flags: str, n_epochs: int, between: Any = None, windows: int = WINDOWS) -> Epochs:
+    """Fine-tune on the embedded synthetic ECGs by the command line's own way."""
+    epochs = Epochs(between)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["fit", "--config", str(CONFIG), "--run_folder", f"{folder}/run"]
+        arguments += ["--trainer.max_epochs", str(n_epochs), "--trainer.enable_progress_bar"]
+        arguments += ["false", "--data.windows_per_epoch", str(windows), *flags]
+        type("TimedFit", (_TimedFit,), {"epochs": epochs})(arguments)
+    return epochs

@@ -1,0 +1,103 @@
+"""Records and stores of any size, made for measuring."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from xecg.data.databases.base import Database, LabelledRecording, RhythmSpan
+from xecg.data.prepare import prepare
+from xecg.data.recipe import Recipe
+from xecg.data.store import Store
+from xecg.data.store_info import StoreInfo
+from xecg.data.store_writer import StoreWriter
+from xecg.data.windowing import LabelledWindows, concatenate, labelled_windows
+from xecg.signal.preprocessing import Preprocessing
+from xecg.signal.recording import Recording
+from xecg.signal.wfdb_files import write_recording
+
+RATE = 300.0
+DURATION_S = 30.0
+
+
+def made_recording(name: str, duration_s: float = DURATION_S, rate: float = RATE) -> Recording:
+    """Beats at random intervals in noise, a function of the name's digits."""
+    rng = np.random.default_rng(int("".join(filter(str.isdigit, name))))
+    time = np.arange(round(duration_s * rate)) / rate
+    beats = np.cumsum(rng.uniform(0.5, 1.2, int(2.5 * duration_s)))
+    samples = np.interp(time, np.add.outer(beats, [-0.03, 0, 0.03]).ravel(), [0, 1, 0] * len(beats))
+    samples += rng.normal(0, 0.03, len(time))
+    return Recording(name, samples[np.newaxis].astype(np.float32), rate, ("I",), ("mV",))
+
+
+class MadeDatabase(Database):
+    """Records that are drawn when they are read; of each there is an empty file."""
+
+    name = "made"
+    title = "Made ECGs"
+    version = "1"
+    licence = "CC0"
+    citation = "Nobody."
+    markers = ("*.made",)
+
+    def records(self) -> list[str]:
+        return sorted(path.stem for path in self.folder.glob("*.made"))
+
+    def read(self, record: str) -> LabelledRecording:
+        return made_labelled(record)
+
+
+def made_labelled(record: str) -> LabelledRecording:
+    return LabelledRecording(made_recording(record), rhythms=made_rhythm(record))
+
+
+def made_rhythm(record: str) -> tuple[RhythmSpan]:
+    af = int(record[-1]) % 2
+    return (RhythmSpan(0.0, DURATION_S, "AFIB" if af else "N", af),)
+
+
+def made_database(folder: Path, n_records: int) -> MadeDatabase:
+    folder.mkdir(parents=True)
+    for number in range(n_records):
+        (folder / f"m{number:06}.made").touch()
+    return MadeDatabase(folder)
+
+
+def wfdb_records(folder: Path, n_records: int, duration_s: float) -> list[Path]:
+    """Records on disk, by their paths without suffix."""
+    names = [f"m{number:06}" for number in range(n_records)]
+    for name in names:
+        write_recording(made_recording(name, duration_s), folder)
+    return [folder / name for name in names]
+
+
+def made_store(folder: Path, n_windows: int) -> Store:
+    """A store of that many windows; signals come again, records and digests do not."""
+    few = made_database(folder.with_name(f"{folder.name}-records"), 100)
+    info = prepare(few, folder.with_name(f"{folder.name}-few"), progress=False, workers=1).info
+    windows = _windows(few.records(), info.recipe)
+    n_copies = -(-n_windows // len(windows.signals))
+    with StoreWriter(folder, info.preprocessing.window_samples) as writer:
+        for copy in range(n_copies):
+            writer.append(_renamed(windows, copy))
+        writer.write_index()
+        whole = replace(info, n_windows=writer.n_windows, n_records=100 * n_copies)
+    StoreInfo.write(whole, folder)
+    return Store.open(folder)
+
+
+def _windows(records: Sequence[str], recipe: Recipe) -> LabelledWindows:
+    cut = [
+        labelled_windows(made_labelled(record), Preprocessing(), recipe.leads, recipe.stride_s)
+        for record in records
+    ]
+    return concatenate(cut)
+
+
+def _renamed(windows: LabelledWindows, copy: int) -> LabelledWindows:
+    names = np.char.add(windows.index.record, f"-{copy}")
+    digests = np.random.default_rng(copy).integers(2**63, size=len(names), dtype=np.uint64)
+    return replace(
+        windows, index=replace(windows.index, record=names, group=names), digests=digests
+    )
