@@ -79,7 +79,7 @@ def concatenate(parts: Sequence[LabelledWindows]) -> LabelledWindows:
     first_wave_row = np.cumsum([0, *(len(part.waves) for part in parts)])
     index = indices.concatenate(
         [
-            part.index.shifted_waves(int(first))
+            part.index.shifted_waves(int(first)) if first else part.index
             for part, first in zip(parts, first_wave_row[:-1], strict=True)
         ]
     )
