@@ -4,10 +4,11 @@ import copy
 from typing import NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from xecg.errors import NetworkError
 from xecg.explain.chain import WEIGHTED, Chain, Layer
+from xecg.networks.layers import scale_and_shift
 
 
 def merge_batch_norms(chain: Chain) -> Chain:
@@ -32,23 +33,12 @@ def _merge(layer: Layer, norm: Layer) -> Layer:
     assert isinstance(batch_norm, nn.BatchNorm1d)
     if not isinstance(merged, WEIGHTED) or len(merged.weight) != batch_norm.num_features:
         return _refuse_merge(norm, f"{layer.path} ({type(merged).__name__})")
-    scale, shift = _scale_and_shift(batch_norm)
+    scale, shift = scale_and_shift(batch_norm)
     bias = shift if merged.bias is None else merged.bias * scale + shift
     weight = torch.einsum("o...,o->o...", merged.weight, scale)
     merged.weight = nn.Parameter(weight, requires_grad=False)
     merged.bias = nn.Parameter(bias, requires_grad=False)
     return layer._replace(module=merged)
-
-
-def _scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    """What the normalisation does to each channel in eval mode: ``x * scale + shift``."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = (norm.running_var + norm.eps).rsqrt()
-    if norm.affine:
-        scale = scale * norm.weight
-    shift = -norm.running_mean * scale
-    return scale, shift + norm.bias if norm.affine else shift
 
 
 def _refuse_merge(norm: Layer, before: str) -> NoReturn:
