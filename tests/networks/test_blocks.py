@@ -85,3 +85,11 @@ def test_the_input_is_left_as_it_is():
     with torch.inference_mode():
         block(x)
     assert torch.equal(x, before)
+
+
+def test_layers_of_another_kind_are_run_as_they_are():
+    torch.manual_seed(0)
+    block, x = a_block(), torch.rand(2, 3, 40)
+    block.conv = Conv1d(3, 5, 5, stride=2, padding=2, bias=True)
+    with torch.no_grad():
+        assert torch.equal(block(x), by_its_layers(block, x))

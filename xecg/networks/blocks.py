@@ -73,7 +73,9 @@ class ConvBlock(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Features ``(batch, out_channels, ceil(time / stride))``."""
         conv, norm = self.conv, self.norm
-        if not (type(conv) is Conv1d and type(norm) is BatchNorm1d) or self._layers_matter(x):
+        if not isinstance(conv, Conv1d) or not isinstance(norm, BatchNorm1d):  # others' layers
+            return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
+        if conv.bias is not None or self._layers_matter(x):
             return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
         scale, shift = scale_and_shift(norm)
         return conv.convolved(x, conv.weight * scale[:, None, None], shift).relu_()
