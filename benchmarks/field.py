@@ -6,7 +6,7 @@
 The same windows of 10 s of CinC 2017, AF against the rest (noisy records left out), for `xecg fit`,
 deepecgkit (its trainer and command line, its smallest convolutional network) and torch_ecg (a CRNN
 in a plain loop), where they are installed. Without XECG_DATA the embedded synthetic ECGs are used.
-Each F1 is of one training of four minutes, whatever it did by then; that is 16 minutes, speed is 5.
+Each F1 is of one training of three minutes, whatever it did by then; that is 12 minutes, speed is 3.
 """
 
 import os
@@ -25,7 +25,7 @@ from xecg.data.prepare import prepare
 
 PACKAGES = {"deepecgkit": DeepECGKit, "torch_ecg": TorchECG}
 WINDOWS = 960
-SECONDS = 240
+SECONDS = 180
 
 
 def measure() -> list[Row]:
