@@ -52,7 +52,7 @@ def test_the_last_stage_computes_what_the_fresh_network_computes(
     (fresh,) = fresh_networks(trained, 1, seed=5)
     *_, (_, chain) = cascade(trained, fresh, "morphology")
     with torch.no_grad():
-        assert torch.equal(chain(x), fresh.eval()(x)["morphology"])
+        assert torch.equal(chain(x), fresh.eval().chain("morphology")(x))
 
 
 def test_the_trained_network_and_torchs_random_state_stay_as_they_are(trained: XECGArch) -> None:
