@@ -6,7 +6,7 @@
 The same windows of 10 s of CinC 2017, AF against the rest (noisy records left out), for `xecg fit`,
 deepecgkit (its trainer and command line, its smallest convolutional network) and torch_ecg (a CRNN
 in a plain loop), where they are installed. Without XECG_DATA the embedded synthetic ECGs are used.
-Each F1 is of one training of three minutes, whatever it did by then; that is 12 minutes, speed is 3.
+Each F1 is of one training of three minutes; all of them take 12 minutes, speed takes 3.
 """
 
 import os

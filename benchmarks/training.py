@@ -13,6 +13,7 @@ import copy
 import csv
 import tempfile
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -23,6 +24,7 @@ from side_by_side import REPEATS, Row, alternate, clock, medians, run_alone
 from torch import Tensor, nn
 
 from xecg.lightning_cli import run
+from xecg.networks.blocks import ConvBlock
 from xecg.precision import default_precision
 
 BATCH = 64
@@ -131,9 +133,14 @@ def tested(*flags: str) -> dict[str, float]:
     return {key: float(row[key]) for key in ("value", "low", "high")}
 
 
+@contextmanager
 def plain_layers():
-    """Networks that are built meanwhile are of PyTorch's own layers."""
-    return patch.multiple("xecg.networks.blocks", Conv1d=nn.Conv1d, BatchNorm1d=nn.BatchNorm1d)
+    """Networks that are built meanwhile are of PyTorch's own layers, each run by itself."""
+    with (
+        patch.multiple("xecg.networks.blocks", Conv1d=nn.Conv1d, BatchNorm1d=nn.BatchNorm1d),
+        patch.object(ConvBlock, "forward", nn.Sequential.forward),
+    ):
+        yield
 
 
 def _rates(seconds: dict[str, float]) -> dict[str, str]:
