@@ -59,6 +59,7 @@ def test_frozen_blocks_are_folded_and_stay_as_they_are():
     before = {name: value.clone() for name, value in block.state_dict().items()}
     (weight,) = convolutions(block, x)
     assert weight is not block.conv.weight
+    assert block(x).grad_fn is None  # nothing is stored for a backward pass
     assert all(torch.equal(value, before[name]) for name, value in block.state_dict().items())
 
 
