@@ -86,7 +86,8 @@ def test_mistakes_are_told(
 
 
 RUN = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in a shell's background ignore it
 sys.path.insert(0, sys.argv[1])
 from study_folders import fake_command
 from xecg.cli import main

@@ -22,7 +22,8 @@ def test_every_cell_sees_the_same_resamples(ladder):
     resamples = Resamples.draw(ladder, 50, seed=0)
     row = np.random.default_rng(0).random(ladder.af.size)
     means = resamples.means(np.tile(row, (len(ladder.cells), 1)))
-    np.testing.assert_array_equal(means, means[:, :1] + np.zeros(len(ladder.cells)))
+    # To the last bit but one: some processors multiply the last columns of a matrix differently.
+    np.testing.assert_allclose(means, means[:, :1] + np.zeros(len(ladder.cells)), rtol=1e-14)
 
 
 def test_the_interval_is_that_of_the_cluster_bootstrap(ladder):
