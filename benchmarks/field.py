@@ -87,10 +87,7 @@ def _f1_row(how: str, own: Interval, name: str, theirs: Interval) -> Row:
         value=own.value,
         goal=theirs.value,
         better="at least",
-        measured={
-            who: f"{f1.value:.3f} [{f1.low:.3f}, {f1.high:.3f}]"
-            for who, f1 in {"xecg": own, name: theirs}.items()
-        },
+        measured={"xecg": str(own), name: str(theirs)},
         repeats=1,
     )
 

@@ -3,7 +3,6 @@
 Each trains on the same windows of the same records, and says P(AF) of the same test windows.
 """
 
-import csv
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fitting import timed_fit
+from fitting import fused_f1, timed_fit
 from torch import Tensor, nn
 
 from xecg.bootstrap import Interval
@@ -85,11 +84,7 @@ class XECG:
             arguments += [f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"]
             arguments += ["--early_stopping.patience", MANY, "--trainer.callbacks", "[]"]
             run(arguments)
-            with (Path(folder) / "run" / "test_metrics.csv").open(newline="") as file:
-                rows = list(csv.DictReader(file))
-        (row,) = [row for row in rows if (row["part"], row["metric"]) == ("fused", "f1")]
-        counts = {key: int(row[key]) for key in ("n", "n_groups")}
-        return Interval(**{key: float(row[key]) for key in ("value", "low", "high")}, **counts)
+            return fused_f1(Path(folder) / "run")
 
 
 class DeepECGKit:
@@ -98,10 +93,7 @@ class DeepECGKit:
     MODEL = "simple-cnn"
 
     def __init__(self, windows: Windows) -> None:
-        from deepecgkit.models.factory import build_model
-
-        self.windows = windows
-        self.network = build_model(self.MODEL, input_channels=1, output_size=2).eval()
+        self.windows, self.network = windows, self._new().eval()
 
     def train(self, n: int) -> float:
         from deepecgkit.training import ECGTrainer

@@ -1,5 +1,6 @@
 """Fits of ``xecg fit`` whose epochs are timed."""
 
+import csv
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +10,9 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from side_by_side import clock
 
+from xecg.bootstrap import Interval
 from xecg.lightning_cli import XECGCLI
+from xecg.runs import REPORT
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "finetune_frozen0.yaml"
@@ -68,3 +71,12 @@ def timed_fit(*flags: str, n_epochs: int, between: Any = None, windows: int = WI
         arguments += ["false", "--data.windows_per_epoch", str(windows), *flags]
         type("TimedFit", (_TimedFit,), {"epochs": epochs})(arguments)
     return epochs
+
+
+def fused_f1(run: Path) -> Interval:
+    """F1 of the fused prediction in the folder of a run with one test set."""
+    with (run / REPORT).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    (row,) = [row for row in rows if (row["part"], row["metric"]) == ("fused", "f1")]
+    counts = {key: int(row[key]) for key in ("n", "n_groups")}
+    return Interval(**{key: float(row[key]) for key in ("value", "low", "high")}, **counts)

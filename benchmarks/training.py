@@ -10,7 +10,6 @@ in float32. About 4 minutes on two idle cores; the ECGs are prepared in ./stores
 """
 
 import copy
-import csv
 import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -19,10 +18,11 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from fitting import CONFIG, WINDOWS, timed_fit
+from fitting import CONFIG, WINDOWS, fused_f1, timed_fit
 from side_by_side import REPEATS, Row, alternate, clock, medians, run_alone
 from torch import Tensor, nn
 
+from xecg.bootstrap import Interval
 from xecg.lightning_cli import run
 from xecg.networks.blocks import ConvBlock
 from xecg.precision import default_precision
@@ -111,26 +111,20 @@ def same_result() -> Row:
     return Row(
         what="test F1 (fused) with the settings it chooses, distance to",
         against="float32 as is; the goal is half of that one's 95 % interval",
-        value=abs(chosen["value"] - other["value"]),
-        goal=(other["high"] - other["low"]) / 2,
+        value=abs(chosen.value - other.value),
+        goal=(other.high - other.low) / 2,
         better="at most",
-        measured={
-            name: f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
-            for name, one in {"chosen": chosen, "float32 as is": other}.items()
-        },
+        measured={"chosen": str(chosen), "float32 as is": str(other)},
         repeats=1,
     )
 
 
-def tested(*flags: str) -> dict[str, float]:
+def tested(*flags: str) -> Interval:
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["fit", "--config", str(CONFIG), "--run_folder", f"{folder}/run"]
         arguments += ["--trainer.callbacks", "[]", "--trainer.enable_progress_bar", "false"]
         run([*arguments, *flags])
-        with (Path(folder) / "run" / "test_metrics.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    (row,) = [row for row in rows if (row["part"], row["metric"]) == ("fused", "f1")]
-    return {key: float(row[key]) for key in ("value", "low", "high")}
+        return fused_f1(Path(folder) / "run")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def test_every_cell_sees_the_same_resamples(ladder):
     resamples = Resamples.draw(ladder, 50, seed=0)
     row = np.random.default_rng(0).random(ladder.af.size)
     means = resamples.means(np.tile(row, (len(ladder.cells), 1)))
-    # To the last bit but one: some processors multiply the last columns of a matrix differently.
+    # Up to rounding: some processors add up the last columns of a matrix product in another order.
     np.testing.assert_allclose(means, means[:, :1] + np.zeros(len(ladder.cells)), rtol=1e-14)
 
 
