@@ -13,8 +13,8 @@ import numpy as np
 from made_data import wfdb_records
 from side_by_side import Row, alternate, medians, run_alone
 
-from xecg.inference.classifier import Classifier
 from xecg.inference.classify import classify
+from xecg.inference.model import Classifier
 
 N_RECORDS = 1000
 WEIGHTS = "xecgarch"

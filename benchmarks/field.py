@@ -18,10 +18,10 @@ from typing import Any
 from field_packages import XECG, DeepECGKit, TorchECG, Windows
 from side_by_side import Row, alternate, medians, run_alone
 
-from xecg.bootstrap import Interval
 from xecg.data.databases import get_database
 from xecg.data.embedded import embedded_store
 from xecg.data.prepare import prepare
+from xecg.metrics.bootstrap import Interval
 
 PACKAGES = {"deepecgkit": DeepECGKit, "torch_ecg": TorchECG}
 WINDOWS = 960

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from fitting import fused_f1, timed_fit
 from torch import Tensor, nn
 
-from xecg.bootstrap import Interval
 from xecg.data import AFData
 from xecg.data.datasets import WindowDataset
-from xecg.inference.classifier import BATCH, Classifier
+from xecg.inference.model import BATCH, Classifier
 from xecg.lightning_cli import run
+from xecg.metrics.bootstrap import Interval
 from xecg.metrics.classification import classification_report
 
 ROOT = Path(__file__).parents[1]

@@ -7,15 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from xecg.data.databases.base import Database, LabelledRecording, RhythmSpan
-from xecg.data.prepare import prepare
-from xecg.data.recipe import Recipe
-from xecg.data.store import Store
-from xecg.data.store_info import StoreInfo
-from xecg.data.store_writer import StoreWriter
+from xecg.data.prepare import StoreWriter, prepare
+from xecg.data.store import Recipe, Store, StoreInfo
 from xecg.data.windowing import LabelledWindows, concatenate, labelled_windows
 from xecg.signal.preprocessing import Preprocessing
 from xecg.signal.recording import Recording
-from xecg.signal.wfdb_files import write_recording
+from xecg.signal.wfdb import write_recording
 
 RATE = 300.0
 DURATION_S = 30.0

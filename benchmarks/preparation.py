@@ -17,7 +17,7 @@ from side_by_side import Row, alternate, medians, run_alone
 from xecg.data.databases import get_database
 from xecg.data.databases.base import Database, LabelledRecording
 from xecg.data.prepare import prepare
-from xecg.signal.wfdb_files import read_recording
+from xecg.signal.wfdb import read_recording
 
 N_RECORDS = 2000
 

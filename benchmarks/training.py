@@ -22,9 +22,9 @@ from fitting import CONFIG, WINDOWS, fused_f1, timed_fit
 from side_by_side import REPEATS, Row, alternate, clock, medians, run_alone
 from torch import Tensor, nn
 
-from xecg.bootstrap import Interval
 from xecg.lightning_cli import run
-from xecg.networks.blocks import ConvBlock
+from xecg.metrics.bootstrap import Interval
+from xecg.networks.branch import ConvBlock
 from xecg.precision import default_precision
 
 BATCH = 64
@@ -131,7 +131,7 @@ def tested(*flags: str) -> Interval:
 def plain_layers():
     """Networks that are built meanwhile are of PyTorch's own layers, each run by itself."""
     with (
-        patch.multiple("xecg.networks.blocks", Conv1d=nn.Conv1d, BatchNorm1d=nn.BatchNorm1d),
+        patch.multiple("xecg.networks.branch", Conv1d=nn.Conv1d, BatchNorm1d=nn.BatchNorm1d),
         patch.object(ConvBlock, "forward", nn.Sequential.forward),
     ):
         yield

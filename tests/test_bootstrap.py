@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xecg import bootstrap
-from xecg.bootstrap import Interval, group_weights, interval, intervals, mean_interval
 from xecg.errors import ConfigError, DataError
+from xecg.metrics import bootstrap
+from xecg.metrics.bootstrap import Interval, group_weights, interval, intervals, mean_interval
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(0, 2**32 - 1))

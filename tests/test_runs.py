@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from xecg.bootstrap import Interval
 from xecg.errors import ConfigError
+from xecg.metrics.bootstrap import Interval
 from xecg.runs import format_report, new_run_folder, write_report
 
 REPORTS = {

@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from xecg.callbacks.layer_freezing import LayerFreezing
+from xecg.callbacks.freezing import LayerFreezing
 from xecg.callbacks.predictions import PredictionWriter
 from xecg.callbacks.run_checkpoint import RunCheckpoint
 from xecg.data.datamodules import WindowDataModule

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from xecg.bootstrap import Interval
 from xecg.errors import ConfigError
 from xecg.files import write_table
+from xecg.metrics.bootstrap import Interval
 
 RUNS = Path("runs")
 REPORT = "test_metrics.csv"

@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from xecg.callbacks import LayerFreezing, RelevanceLogger
 from xecg.callbacks.feature_reuse import PooledFeatures
-from xecg.callbacks.freezing_schedule import Stage
+from xecg.callbacks.freezing import Stage
 from xecg.data import AFData
 from xecg.tasks import AFClassifier
 

@@ -18,8 +18,7 @@ from lightning.pytorch.cli import LightningCLI
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from xecg.callbacks.freezing_schedule import Progression, Stage, Stages
-from xecg.callbacks.layer_freezing import LayerFreezing
+from xecg.callbacks.freezing import LayerFreezing, Progression, Stage, Stages
 from xecg.errors import ConfigError
 from xecg.networks.xecgarch import XECGArch
 
@@ -277,7 +276,7 @@ def test_a_branch_that_is_not_named_keeps_its_depth():
     ],
 )
 def test_every_form_is_read_from_a_config(config):
-    callback = {"class_path": "xecg.callbacks.layer_freezing.LayerFreezing", "init_args": config}
+    callback = {"class_path": "xecg.callbacks.freezing.LayerFreezing", "init_args": config}
     trainer = {"accelerator": "cpu", "logger": False, "callbacks": [callback]}
     cli = LightningCLI(Task, run=False, args={"trainer": trainer}, seed_everything_default=False)
     freezing = next(one for one in cli.trainer.callbacks if isinstance(one, LayerFreezing))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from small_task import RATE, Heartbeats
 
-from xecg.callbacks.probe import take_probe
+from xecg.callbacks.relevance import take_probe
 from xecg.errors import ConfigError
 
 

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from small_task import QUIET, RATE, Data, able_task, fit, new_task
 
 from xecg.callbacks import RelevanceLogger
-from xecg.callbacks.probe import take_probe
+from xecg.callbacks.relevance import take_probe
 from xecg.errors import ConfigError
 from xecg.explain import DeepTaylor, domain_specificity, relevance_statistics
 from xecg.tasks import PWaveDetection

@@ -15,7 +15,7 @@ from test_relevance_logging import NAMES, Losses, rows_with
 from wandb_file import read_history
 
 from xecg.callbacks import RelevanceLogger
-from xecg.explain.summary import CLASSES
+from xecg.explain.relevance import CLASSES
 
 EPOCHS, STEPS = 4, 4  # steps an epoch
 HISTOGRAMS = {f"{name}_histogram" for name in NAMES if "enrichment" in name}

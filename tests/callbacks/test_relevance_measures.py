@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_task import RATE, TIME, Heartbeats
 
-from xecg.callbacks.probe import take_probe
-from xecg.callbacks.relevance_measures import (
+from xecg.callbacks.relevance import (
     enrichment_name,
     measure_branch,
     memorable,
     relevance_scalars,
     slug,
+    take_probe,
 )
 from xecg.explain import relevance_statistics, summarize
 

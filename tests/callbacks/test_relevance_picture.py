@@ -6,9 +6,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from small_task import RATE, Data
 
-from xecg.callbacks.probe import take_probe
-from xecg.callbacks.relevance_measures import measure_branch
-from xecg.callbacks.relevance_picture import RelevancePicture
+from xecg.callbacks.relevance import RelevancePicture, measure_branch, take_probe
 from xecg.explain.pictures import draw_page
 
 ROWS = [0, 4]

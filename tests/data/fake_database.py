@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xecg.data.databases.base import Database, LabelledRecording, RhythmSpan
-from xecg.data.index import DTYPES
+from xecg.data.store import DTYPES
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
 from xecg.signal.waves import NOT_ANNOTATED, QRS

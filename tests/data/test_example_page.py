@@ -6,9 +6,9 @@ from fake_database import describe, index_columns, many
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xecg.data.example_page import N_EXAMPLES, choose_examples, draw_examples, runs
-from xecg.data.index import index_of
 from xecg.data.prepare import prepare
+from xecg.data.show import N_EXAMPLES, choose_examples, draw_examples, runs
+from xecg.data.store import index_of
 from xecg.errors import StoreError
 
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from xecg.data.exclusive import only_one, whole_or_nothing
+from xecg.data.prepare import only_one, whole_or_nothing
 from xecg.errors import StoreError
 
 

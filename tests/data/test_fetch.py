@@ -19,8 +19,7 @@ import pytest
 
 from xecg.data import download as download_module
 from xecg.data.databases import get_database
-from xecg.data.download import download, sha256_of
-from xecg.data.fetch import ELSEWHERE, SELECTIONS, fetch
+from xecg.data.download import ELSEWHERE, SELECTIONS, download, fetch, sha256_of
 from xecg.errors import DataError
 
 
@@ -159,7 +158,7 @@ def test_a_killed_process_is_continued_by_the_next(server, tmp_path):
     server.publish()
     server.seconds_per_chunk = 0.05
     arguments = f"'mitdb', {str(tmp_path)!r}, base_url={server.url!r}"
-    call = f"from xecg.data.fetch import fetch; fetch({arguments})"
+    call = f"from xecg.data.download import fetch; fetch({arguments})"
     process = subprocess.Popen([sys.executable, "-c", call], stderr=subprocess.DEVNULL)
     part = tmp_path / "100.dat.part"
     deadline = time.monotonic() + 30

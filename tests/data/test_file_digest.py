@@ -1,6 +1,6 @@
 import os
 
-from xecg.data.file_digest import file_digest
+from xecg.data.store import file_digest
 
 
 def folder(tmp_path):

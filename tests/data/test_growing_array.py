@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xecg.data.growing_array import GrowingArray
+from xecg.data.prepare import GrowingArray
 from xecg.errors import StoreError
 
 

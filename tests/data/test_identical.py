@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xecg.data.identical import digest, merge_groups
+from xecg.data.windowing import digest, merge_groups
 
 WINDOWS = st.lists(st.tuples(st.sampled_from("abcdefg"), st.integers(0, 9)), min_size=1)
 

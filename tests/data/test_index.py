@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fake_database import index_columns as columns
 
-from xecg.data.index import DTYPES, concatenate, index_of
+from xecg.data.store import DTYPES, concatenate, index_of
 from xecg.errors import StoreError
 
 

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from xecg.data.parallel import ordered_map
+from xecg.data.prepare import ordered_map
 from xecg.errors import DataError
 
 

@@ -138,7 +138,7 @@ def test_a_mistake_in_the_code_is_not_counted_as_a_bad_record(tmp_path, workers,
     def mistaken(*_):
         raise AttributeError("nonsense")
 
-    monkeypatch.setattr("xecg.data.building.labelled_windows", mistaken)  # a fork inherits it
+    monkeypatch.setattr("xecg.data.prepare.labelled_windows", mistaken)  # a fork inherits it
     with pytest.raises(AttributeError, match="nonsense") as caught:
         quietly(describe(tmp_path / "fake", **many(2)), tmp_path / "store", workers=workers)
     assert caught.value.__notes__ == ["while record r000 of fake was cut into windows"]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xecg.data.ragged import Ragged
+from xecg.data.store import Ragged
 from xecg.errors import StoreError
 
 ROWS = st.lists(st.lists(st.integers(0, 2500), max_size=6), max_size=8)

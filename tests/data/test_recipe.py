@@ -4,7 +4,7 @@ import json
 import pytest
 from fake_database import FakeDatabase, describe
 
-from xecg.data.recipe import FORMAT, Recipe
+from xecg.data.store import FORMAT, Recipe
 from xecg.errors import ConfigError, StoreError
 from xecg.signal.preprocessing import Preprocessing
 

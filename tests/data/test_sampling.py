@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xecg.data.sampling import MixtureSampler
+from xecg.data.datasets import MixtureSampler
 from xecg.errors import ConfigError
 
 

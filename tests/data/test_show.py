@@ -1,10 +1,10 @@
 import pytest
 from fake_database import describe, many
 
-from xecg.data.counts import count_classes
 from xecg.data.prepare import prepare
 from xecg.data.show import describe as describe_store
 from xecg.data.splits import Split, split_rows
+from xecg.data.store import count_classes
 
 
 @pytest.fixture(scope="module")

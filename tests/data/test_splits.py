@@ -7,8 +7,8 @@ from fake_database import index_columns as columns
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xecg.data.index import index_of
 from xecg.data.splits import PARTS, Split, assert_disjoint, split_rows
+from xecg.data.store import index_of
 from xecg.errors import ConfigError, StoreError
 
 

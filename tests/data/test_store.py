@@ -9,8 +9,7 @@ import pytest
 from fake_database import describe, many
 
 from xecg.data.prepare import prepare
-from xecg.data.recipe import FORMAT
-from xecg.data.store import Store
+from xecg.data.store import FORMAT, Store
 from xecg.errors import StoreError
 
 

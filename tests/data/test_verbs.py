@@ -108,7 +108,7 @@ def test_prepare_names_what_is_missing():
 
 def test_fetch_hands_on_name_and_folder(monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr("xecg.data.fetch.fetch", lambda *given: calls.append(given) or given[1])
+    monkeypatch.setattr("xecg.data.download.fetch", lambda *given: calls.append(given) or given[1])
     data("fetch", "ludb")
     data("fetch", "mitdb", "--out", "elsewhere")
     assert calls == [("ludb", Path("data/ludb")), ("mitdb", Path("elsewhere"))]

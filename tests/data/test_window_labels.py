@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xecg.data.databases.base import RhythmSpan
-from xecg.data.window_labels import heartbeats, only_sinus, rhythm_between
+from xecg.data.windowing import heartbeats, only_sinus, rhythm_between
 
 
 def spans(*parts):

@@ -3,8 +3,7 @@ import torch
 from torch import nn
 
 from xecg.errors import NetworkError
-from xecg.explain.batch_norm import merge_batch_norms
-from xecg.explain.chain import copy_chains
+from xecg.explain.deep_taylor import copy_chains, merge_batch_norms
 
 X = torch.rand(2, 1, 32)
 

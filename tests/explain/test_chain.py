@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from xecg.errors import NetworkError
-from xecg.explain.chain import copy_chains
+from xecg.explain.deep_taylor import copy_chains
 
 X = torch.rand(2, 1, 32)
 

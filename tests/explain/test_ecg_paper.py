@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xecg.explain.ecg_paper import amplitude, draw_calibration, draw_paper, new_canvas
+from xecg.explain.pictures import amplitude, draw_calibration, draw_paper, new_canvas
 
 SIGNAL = np.array([0.0, 0.0, 0.0, 1.5, -0.5])
 

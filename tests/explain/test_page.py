@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from xecg.errors import DataError
-from xecg.explain.ecg_paper import new_canvas
 from xecg.explain.page import PageEntry, WindowResult, write_page
-from xecg.explain.pictures import save_figure
-from xecg.explain.wave_measures import WAVES
+from xecg.explain.pictures import new_canvas, save_figure
+from xecg.explain.relevance import WAVES
 
 
 class Reader(HTMLParser):

@@ -6,8 +6,13 @@ import pytest
 from matplotlib.collections import LineCollection
 
 from xecg.errors import DataError
-from xecg.explain.pictures import ExplainedWindow, draw_page, draw_window, save_figure
-from xecg.explain.relevance_trace import relevance_colours
+from xecg.explain.pictures import (
+    ExplainedWindow,
+    draw_page,
+    draw_window,
+    relevance_colours,
+    save_figure,
+)
 
 RATE, TIME = 250.0, 2500
 PEAKS = np.arange(150, TIME, 210)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from xecg.explain.relevance_trace import coloured_runs, display_relevance, relevance_colours
+from xecg.explain.pictures import coloured_runs, display_relevance, relevance_colours
 
 VALUES = arrays(np.float64, 60, elements=st.floats(0, 1))
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 from zennit.rules import AlphaBeta, Pass, ZBox
 
-from xecg.explain import rules
+from xecg.explain import deep_taylor as rules
 
 from .random_chains import SEEDS, convolutions, law, windows
 

@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
 
-from xecg.bootstrap import mean_interval
 from xecg.errors import DataError
-from xecg.explain.summary import summarize, summary_table, wave_title
-from xecg.explain.wave_measures import WAVES
-from xecg.explain.wave_relevance import relevance_statistics
+from xecg.explain.relevance import WAVES, relevance_statistics, summarize, summary_table, wave_title
+from xecg.metrics.bootstrap import mean_interval
 
 N, TIME, RATE = 40, 2500, 250.0
 PEAKS = np.arange(150, TIME, 220)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from xecg.errors import ConfigError
-from xecg.explain.wave_measures import (
+from xecg.explain.relevance import (
     conservation,
     domain_specificity,
     gini,

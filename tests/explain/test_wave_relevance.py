@@ -6,12 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xecg.errors import DataError
-from xecg.explain.summary import summarize
-from xecg.explain.wave_measures import WAVES
-from xecg.explain.wave_relevance import relevance_statistics
+from xecg.explain.relevance import WAVES, relevance_statistics, summarize
 from xecg.signal.heartbeats import detect_r_peaks
 from xecg.signal.waves import NOT_ANNOTATED, OTHER, QRS, P, T, codes_around_r_peaks
-from xecg.signal.wfdb_files import read_recording
+from xecg.signal.wfdb import read_recording
 
 RATE = 250.0
 TIME = 2500

@@ -12,7 +12,7 @@ from xecg.networks.xecgarch import XECGArch
 from xecg.signal.preprocessing import Preprocessing
 from xecg.signal.recording import Recording
 from xecg.signal.synthetic import synthesize
-from xecg.signal.wfdb_files import write_recording
+from xecg.signal.wfdb import write_recording
 
 WriteRecord = Callable[..., Path]
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from xecg.errors import WeightsError
-from xecg.inference.classifier import Classifier, class_names
+from xecg.inference.model import Classifier, class_names
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.networks.xecgarch import XECGArch
 from xecg.signal.preprocessing import Preprocessing

@@ -7,7 +7,7 @@ import torch
 from xecg.cli import main
 from xecg.networks.xecgarch import fuse
 from xecg.signal.preprocessing import Preprocessing
-from xecg.signal.wfdb_files import read_recording
+from xecg.signal.wfdb import read_recording
 
 HEADER = ["record", "start_s", "p_af", "p_af_morphology", "p_af_rhythm", "predicted"]
 

@@ -7,9 +7,8 @@ import torch
 
 from xecg.cli import main
 from xecg.explain.deep_taylor import DeepTaylor
-from xecg.explain.wave_measures import WAVES
-from xecg.explain.wave_relevance import relevance_statistics
-from xecg.inference.record_pictures import spread
+from xecg.explain.relevance import WAVES, relevance_statistics
+from xecg.inference.explain import spread
 from xecg.signal.synthetic import synthesize
 
 KEYS = {

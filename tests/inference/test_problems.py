@@ -1,6 +1,6 @@
 import csv
 
-from xecg.inference.problems import Problems
+from xecg.inference.records import Problems
 
 
 def test_everything_told_is_written_down_but_only_failures_count(tmp_path, capsys):

@@ -1,7 +1,7 @@
 import pytest
 
-from xecg.inference import progress
-from xecg.inference.progress import ProgressBar
+from xecg.inference import records as progress
+from xecg.inference.records import ProgressBar
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from pathlib import Path, PurePosixPath
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xecg.inference.record_list import list_records
+from xecg.inference.records import list_records
 
 
 def touch(path):

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from xecg.errors import RecordError
-from xecg.inference.problems import Problems
-from xecg.inference.record_map import map_groups, map_records
+from xecg.inference.records import Problems, map_groups, map_records
 
 RECORDS = {f"r{number}": Path(f"/{number}") for number in range(40)}
 

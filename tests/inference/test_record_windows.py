@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from xecg.errors import RecordError
-from xecg.inference.record_windows import read_windows
+from xecg.inference.records import read_windows
 from xecg.signal.preprocessing import Preprocessing
 from xecg.signal.synthetic import synthesize
-from xecg.signal.wfdb_files import read_recording
+from xecg.signal.wfdb import read_recording
 
 PREPROCESSING = Preprocessing()
 

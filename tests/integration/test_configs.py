@@ -10,8 +10,7 @@ from xecg.data.databases import get_database
 from xecg.data.prepare import prepare
 from xecg.study.beginning import begin
 from xecg.study.fit_arguments import fit_arguments
-from xecg.study.plan import plan
-from xecg.study.settings import read_settings
+from xecg.study.plan import plan, read_settings
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "configs").glob("study*.yaml"))

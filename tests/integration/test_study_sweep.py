@@ -8,8 +8,7 @@ import yaml
 from wandb_stand_in import ENTITY, SWEEP, WandbStandIn, run_with, serving
 
 from xecg.data.store import Store
-from xecg.study.plan import choose, plan
-from xecg.study.settings import read_settings
+from xecg.study.plan import choose, plan, read_settings
 
 ROOT = Path(__file__).parents[2]
 CELL = {"frozen_layers": "scratch", "seed": 1}

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xecg.bootstrap import group_weights
 from xecg.errors import DataError
+from xecg.metrics.bootstrap import group_weights
 from xecg.metrics.classification import af_metrics, classification_report
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xecg.metrics.matching import match
+from xecg.metrics.p_waves import match
 
 spans = st.lists(st.integers(0, 60), max_size=10, unique=True).map(
     lambda edges: np.array(sorted(edges)[: len(edges) // 2 * 2], dtype=np.int64).reshape(-1, 2)

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xecg.errors import ConfigError, DataError
-from xecg.metrics.wave_counts import WaveCounting
-from xecg.metrics.wave_detection import WaveDetection, wave_report
+from xecg.metrics.p_waves import WaveCounting, WaveDetection, wave_report
 from xecg.signal.waves import NOT_ANNOTATED, QRS, P
 
 RATE = 250.0  # one sample is 4 ms

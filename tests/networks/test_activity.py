@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xecg.networks.activity import mean_activity
+from xecg.networks.penalties import mean_activity
 
 
 @given(active=st.integers(1, 50), size=st.floats(0.1, 100.0))

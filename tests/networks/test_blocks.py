@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from xecg.networks.blocks import BlockSpec, ConvBlock
-from xecg.networks.layers import Conv1d
+from xecg.networks.branch import BlockSpec, Conv1d, ConvBlock
 
 
 def a_block(ins: int = 3, outs: int = 5, spec: BlockSpec = BlockSpec(5, stride=2)) -> ConvBlock:  # noqa: B008

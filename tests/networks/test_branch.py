@@ -4,8 +4,15 @@ import pytest
 import torch
 
 from xecg.errors import NetworkError
-from xecg.networks.blocks import BlockSpec, ConvBlock
-from xecg.networks.branch import BRANCHES, MORPHOLOGY, N_BLOCKS, Branch, build_branch
+from xecg.networks.branch import (
+    BRANCHES,
+    MORPHOLOGY,
+    N_BLOCKS,
+    BlockSpec,
+    Branch,
+    ConvBlock,
+    build_branch,
+)
 
 SAMPLING_RATE = 250.0
 WINDOW = 2500

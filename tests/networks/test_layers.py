@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from xecg.networks.layers import BatchNorm1d, Conv1d
+from xecg.networks.branch import BatchNorm1d, Conv1d
 
 
 def results(layer, x):

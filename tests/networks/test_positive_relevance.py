@@ -5,7 +5,7 @@ import torch
 
 from xecg.explain import DeepTaylor
 from xecg.networks.branch import build_branch
-from xecg.networks.positive_relevance import positive_relevance
+from xecg.networks.penalties import positive_relevance
 from xecg.networks.xecgarch import XECGArch
 
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xecg.networks.single_branch import PWaveNetwork, RRNetwork
+from xecg.networks.pretraining import PWaveNetwork, RRNetwork
 
 milliseconds = st.floats(1.0, 1000.0)
 

@@ -7,7 +7,7 @@ import torch
 
 from xecg.errors import WeightsError
 from xecg.networks.branch import build_branch
-from xecg.networks.single_branch import PWaveNetwork
+from xecg.networks.pretraining import PWaveNetwork
 from xecg.networks.weights import (
     RELEASED,
     WeightsInfo,

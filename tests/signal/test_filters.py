@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal as dsp
 
-from xecg.signal.filters import limit_band, resample, resampled_length, resampling_ratio
+from xecg.signal.preprocessing import limit_band, resample, resampled_length, resampling_ratio
 
 RATES = st.sampled_from([100.0, 128.0, 200.0, 250.0, 257.5, 300.0, 333.3, 360.0, 500.0, 1000.0])
 

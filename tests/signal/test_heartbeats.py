@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from xecg.errors import RecordError
 from xecg.signal.heartbeats import MIN_BEATS, detect_r_peaks, rr_measures
-from xecg.signal.wfdb_files import read_annotations, read_recording
+from xecg.signal.wfdb import read_annotations, read_recording
 
 RR_MS = st.lists(st.integers(300, 2000), min_size=MIN_BEATS - 1, max_size=40)
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from xecg.signal.missing import bridge_missing
+from xecg.signal.preprocessing import bridge_missing
 
 SIGNALS = arrays(np.float32, st.integers(1, 60), elements=st.floats(-5, 5, width=32))
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sleepecg import detect_heartbeats as detect_heartbeats_of_sleepecg
 
-from xecg.signal import pan_tompkins
-from xecg.signal.pan_tompkins import detect_heartbeats
+from xecg.signal import heartbeats as pan_tompkins
+from xecg.signal.heartbeats import detect_heartbeats
 
 RATES = st.sampled_from([100.0, 250.0, 257.5, 300.0, 360.0, 1000.0])
 

@@ -6,9 +6,7 @@ from hypothesis import strategies as st
 from xecg.errors import ConfigError
 from xecg.signal.heartbeats import detect_r_peaks, rr_measures
 from xecg.signal.synthetic import LEADS, RHYTHMS, Noise, synthesize
-from xecg.signal.synthetic.dipole import fibrillatory_waves, sum_gaussians
-from xecg.signal.synthetic.person import draw_person
-from xecg.signal.synthetic.placement import Gaussians
+from xecg.signal.synthetic.heart import Gaussians, draw_person, fibrillatory_waves, sum_gaussians
 from xecg.signal.waves import OTHER, QRS, P, T
 
 SEEDS = st.integers(0, 2**40)

@@ -7,7 +7,7 @@ import pytest
 from xecg.errors import ConfigError, DataError
 from xecg.signal.synthetic import Noise, synthesize, write_synthetic_database
 from xecg.signal.waves import P, wave_codes
-from xecg.signal.wfdb_files import find_records, read_annotations, read_recording
+from xecg.signal.wfdb import find_records, read_annotations, read_recording
 
 NOTES = {"N": "(N", "A": "(AFIB", "O": "(N"}
 RHYTHMS = {"N": "N", "A": "AF", "O": "O"}

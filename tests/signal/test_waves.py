@@ -14,7 +14,7 @@ from xecg.signal.waves import (
     resample_codes,
     wave_codes,
 )
-from xecg.signal.wfdb_files import Annotations, read_annotations, read_recording
+from xecg.signal.wfdb import Annotations, read_annotations, read_recording
 
 PEAKS = st.lists(st.integers(-100, 1100), max_size=20)
 

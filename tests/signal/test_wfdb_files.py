@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
-from xecg.signal.wfdb_files import (
+from xecg.signal.wfdb import (
     Annotations,
     find_records,
     read_annotations,

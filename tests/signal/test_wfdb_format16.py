@@ -10,8 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
-from xecg.signal.wfdb_files import _read_with_wfdb, read_recording, write_recording
-from xecg.signal.wfdb_format16 import read_format16
+from xecg.signal.wfdb import _read_with_wfdb, read_format16, read_recording, write_recording
 
 RECORD = "r1 2 250 3 05:05:15 1/05/2000"
 SIGNAL = "r1.dat 16 1000(5)/mV 16 0 -127 0 0 ECG"

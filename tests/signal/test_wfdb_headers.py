@@ -1,7 +1,7 @@
 import pytest
 
 from xecg.errors import RecordError
-from xecg.signal.wfdb_headers import find_records, highest_rate, named_files, record_stem
+from xecg.signal.wfdb import find_records, highest_rate, named_files, record_stem
 
 
 def write(folder, name, text):

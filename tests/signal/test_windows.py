@@ -4,9 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xecg.errors import ConfigError, RecordError
-from xecg.signal.preprocessing import Preprocessing
-from xecg.signal.wfdb_files import find_records, read_recording
-from xecg.signal.windows import cut_windows, window_starts
+from xecg.signal.preprocessing import Preprocessing, cut_windows, window_starts
+from xecg.signal.wfdb import find_records, read_recording
 
 
 def noise(duration_s, rate, seed=0):

@@ -10,7 +10,7 @@ import yaml
 from study_folders import Study
 
 from xecg.study.beginning import begin
-from xecg.study.settings import read_settings
+from xecg.study.plan import read_settings
 
 WriteConfig = Callable[..., Path]
 

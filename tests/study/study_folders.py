@@ -6,9 +6,8 @@ from pathlib import Path
 
 from xecg.study.claims import Claims
 from xecg.study.folder import StudyFolder
-from xecg.study.plan import Cell, plan
+from xecg.study.plan import Cell, StudySettings, plan
 from xecg.study.runner import Runner
-from xecg.study.settings import StudySettings
 
 FAKE_WORKER = Path(__file__).parent / "fake_worker.py"
 

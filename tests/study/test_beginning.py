@@ -10,8 +10,7 @@ import pytest
 from xecg.errors import ConfigError, StudyError
 from xecg.study.beginning import begin
 from xecg.study.fit_arguments import fit_arguments
-from xecg.study.plan import plan
-from xecg.study.settings import read_settings
+from xecg.study.plan import plan, read_settings
 
 WriteConfig = Callable[..., Path]
 

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xecg.errors import ConfigError
-from xecg.study.plan import Cell, choose, plan
-from xecg.study.settings import Explanations, Fit, StudySettings
+from xecg.study.plan import Cell, Explanations, Fit, StudySettings, choose, plan
 
 FIT = Fit((Path("fit.yaml"),))
 HOW = st.sampled_from([FIT, "released"])

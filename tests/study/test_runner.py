@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from study_folders import Study
 from xecg.study.folder import StudyFolder
-from xecg.study.settings import read_settings
+from xecg.study.plan import read_settings
 folder = StudyFolder(Path(sys.argv[1]))
 Study(folder, read_settings(folder.settings)).run(jobs=2)
 """

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from xecg.errors import ConfigError
-from xecg.study.settings import Explanations, Fit, fits_of, read_settings
+from xecg.study.plan import Explanations, Fit, fits_of, read_settings
 
 
 def test_a_config_is_read(write_config: Callable[..., Path]) -> None:

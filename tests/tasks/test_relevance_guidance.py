@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from xecg.errors import ConfigError
-from xecg.networks.single_branch import PWaveNetwork
-from xecg.tasks.relevance_guidance import RelevanceGuidance
+from xecg.networks.penalties import RelevanceGuidance
+from xecg.networks.pretraining import PWaveNetwork
 
 
 def outside(waves: torch.Tensor, margin_s: float = 0.0, windows: int = 16) -> torch.Tensor:

@@ -4,12 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xecg.callbacks.layer_freezing import LayerFreezing
-    from xecg.callbacks.relevance_logging import RelevanceLogger
+    from xecg.callbacks.freezing import LayerFreezing
+    from xecg.callbacks.relevance import RelevanceLogger
 
 __all__ = ["LayerFreezing", "RelevanceLogger"]
 
-_MODULES = {"LayerFreezing": "layer_freezing", "RelevanceLogger": "relevance_logging"}
+_MODULES = {"LayerFreezing": "freezing", "RelevanceLogger": "relevance"}
 
 
 def __getattr__(name: str) -> Any:

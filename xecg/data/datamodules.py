@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from xecg.data.augmentation import Augmentation
-from xecg.data.batch_augmentation import BatchAugmentation
+from xecg.data.augmentation import Augmentation, BatchAugmentation
 from xecg.data.datasets import (
     Batch,
+    MixtureSampler,
     Part,
     WindowDataset,
     af_target,
@@ -26,7 +26,6 @@ from xecg.data.datasets import (
     rr_target,
 )
 from xecg.data.embedded import EMBEDDED, embedded_store
-from xecg.data.sampling import MixtureSampler
 from xecg.data.splits import Part as PartName
 from xecg.data.splits import Split, assert_disjoint, split_rows
 from xecg.data.store import Store

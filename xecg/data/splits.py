@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.data.index import Index
+from xecg.data.store import Index
 from xecg.errors import ConfigError, StoreError
 
 Part = Literal["train", "validation", "test"]

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from xecg.data.exclusive import only_one, whole_or_nothing
+from xecg.data.prepare import only_one, whole_or_nothing
 from xecg.errors import DataError
 from xecg.signal.synthetic import write_synthetic_database
 

@@ -67,7 +67,7 @@ def _add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
-    from xecg.data.fetch import fetch
+    from xecg.data.download import fetch
 
     root = fetch(arguments.name, arguments.out or DATA / arguments.name)
     print(f"{root}: complete; next: xecg data prepare {arguments.name} --root {root}")
@@ -86,8 +86,7 @@ def _add_show_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from xecg.data.example_page import draw_examples
-    from xecg.data.show import describe
+    from xecg.data.show import describe, draw_examples
     from xecg.data.splits import Split
     from xecg.data.store import Store
 

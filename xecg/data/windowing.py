@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,19 +10,123 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from xecg.data import index as indices
-from xecg.data.databases.base import LabelledRecording
-from xecg.data.identical import digest
-from xecg.data.index import Index
-from xecg.data.ragged import Ragged
-from xecg.data.recipe import Leads
-from xecg.data.window_labels import heartbeats, only_sinus, rhythm_between
-from xecg.signal.heartbeats import rr_measures
-from xecg.signal.preprocessing import Preprocessing
+from xecg.data.databases.base import LEFT_OUT, LabelledRecording, RhythmSpan
+from xecg.data.databases.labels import UNLABELLED
+from xecg.data.store import DTYPES, Index, Leads, Ragged, index_of
+from xecg.data.store import concatenate as concatenate_indices
+from xecg.signal.heartbeats import detect_r_peaks, rr_measures
+from xecg.signal.preprocessing import Preprocessing, Windows, cut_windows
 from xecg.signal.recording import Recording
 from xecg.signal.waves import NOT_ANNOTATED, resample_codes
-from xecg.signal.windows import Windows, cut_windows
+
+
+def digest(samples: NDArray[np.float32]) -> np.uint64:
+    """A 64-bit digest of samples: equal samples, equal digest.
+
+    Two different signals out of a million share one with a probability of 3e-8; their groups
+    would then be split together, which does no harm.
+
+    Args:
+        samples: `(time,)`.
+    """
+    hashed = hashlib.blake2b(np.ascontiguousarray(samples).data, digest_size=8)
+    return np.uint64(int.from_bytes(hashed.digest(), "little"))
+
+
+def merge_groups(groups: NDArray[np.str_], digests: NDArray[np.uint64]) -> NDArray[np.str_]:
+    """Gives groups that share a signal, directly or by way of others, one name.
+
+    Args:
+        groups: `(windows,)` the group of each window.
+        digests: `(windows,)` the digest of each window's samples.
+
+    Returns:
+        `(windows,)` the groups; joined ones bear the name that comes first in order.
+    """
+    names, group_of = np.unique(groups, return_inverse=True)
+    signals, signal_of = np.unique(digests, return_inverse=True)
+    n_nodes = len(names) + len(signals)
+    edges = (np.ones(len(groups), dtype=np.int8), (group_of, len(names) + signal_of))
+    _, component = connected_components(coo_array(edges, shape=(n_nodes, n_nodes)), directed=False)
+    component_of_name = component[: len(names)]
+    _, first_name, joined = np.unique(component_of_name, return_index=True, return_inverse=True)
+    return names[first_name[joined]][group_of]
+
+
+SINUS_RHYTHMS = frozenset({"N", "SBR"})
+"""Sinus rhythm and sinus bradycardia, as the WFDB annotations that come with beats call them."""
+
+SINUS_BEATS = frozenset("NLRB")
+"""Beats that the sinus node started: normal, or conducted with a bundle branch block.
+
+An atrial (`e`) or nodal (`j`) escape beat is in the AAMI class of normal beats, but its RR
+interval is not one of the sinus node: heart rate variability (Task Force 1996) leaves it out.
+"""
+
+
+def rhythm_between(
+    spans: Sequence[RhythmSpan], start_s: float, stop_s: float, tolerance_s: float
+) -> tuple[str, int]:
+    """The rhythm of a window and whether it is AF.
+
+    Args:
+        spans: The spans of the record, in order of time.
+        start_s: Where the window begins.
+        stop_s: Where it ends.
+        tolerance_s: Overlaps and gaps up to this length do not count.
+
+    Returns:
+        The label and AF (1), not AF (0) or left out (-1). One span over the whole window gives
+        its own. Several give their labels joined by `+` in order of time, and their AF if they
+        agree on it, else -1. A stretch that no span covers counts as one that is unlabelled.
+    """
+    overlaps = [
+        (span, min(span.stop_s, stop_s) - max(span.start_s, start_s))
+        for span in spans
+        if span.start_s < stop_s and span.stop_s > start_s
+    ]
+    touched = [span for span, overlap in overlaps if overlap > tolerance_s]
+    labels = [span.label for span in touched]
+    kinds = {span.af for span in touched}
+    if sum(overlap for _, overlap in overlaps) < stop_s - start_s - tolerance_s:
+        labels.append(UNLABELLED)
+        kinds.add(LEFT_OUT)
+    return "+".join(dict.fromkeys(labels)), kinds.pop() if len(kinds) == 1 else LEFT_OUT
+
+
+def heartbeats(
+    labelled: LabelledRecording, signal: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
+    """The heartbeats of a lead: the reference where there is one, else detected.
+
+    Args:
+        labelled: The record with its labels.
+        signal: `(time,)` the lead, at the recording's rate.
+
+    Returns:
+        `(beats,)` the R peaks in seconds, rising, and `(beats,)` their WFDB symbols; the symbols
+        of detected beats are empty.
+    """
+    rate = labelled.recording.sampling_rate
+    if labelled.r_peaks is None or labelled.beat_symbols is None:
+        r_peaks_s = detect_r_peaks(signal, rate) / rate
+        return r_peaks_s, np.zeros(len(r_peaks_s), dtype="U1")
+    order = np.argsort(labelled.r_peaks, kind="stable")
+    return labelled.r_peaks[order] / rate, np.asarray(labelled.beat_symbols, dtype=np.str_)[order]
+
+
+def only_sinus(rhythm: str, symbols: NDArray[np.str_]) -> bool:
+    """Whether a window is known to hold sinus beats in sinus rhythm and nothing else.
+
+    Args:
+        rhythm: Label of the window.
+        symbols: `(beats,)` WFDB symbols of its beats.
+    """
+    in_sinus_rhythm = all(label in SINUS_RHYTHMS for label in rhythm.split("+"))
+    return in_sinus_rhythm and len(symbols) > 0 and SINUS_BEATS.issuperset(symbols.tolist())
 
 
 @dataclass(frozen=True)
@@ -77,7 +182,7 @@ def concatenate(parts: Sequence[LabelledWindows]) -> LabelledWindows:
     if len(parts) == 1:
         return parts[0]
     first_wave_row = np.cumsum([0, *(len(part.waves) for part in parts)])
-    index = indices.concatenate(
+    index = concatenate_indices(
         [
             part.index.shifted_waves(int(first)) if first else part.index
             for part, first in zip(parts, first_wave_row[:-1], strict=True)
@@ -117,7 +222,7 @@ def _windows_of(
     return LabelledWindows(
         signals=cut.signals,
         waves=waves,
-        index=indices.index_of(columns),
+        index=index_of(columns),
         r_peaks=r_peaks,
         digests=_digests(signal, recording.sampling_rate, preprocessing, cut.starts),
         left_out=Counter(cut.left_out),
@@ -148,7 +253,7 @@ def _beats_and_rhythms(
     names = ("start_s", "rhythm", "af", "n_beats", "rmssd_ms", "sdnn_ms", "normal_beats")
     values = list(zip(*rows, strict=True)) or [()] * len(names)
     columns: dict[str, NDArray[Any]] = {
-        name: np.array(column, dtype=indices.DTYPES[name])
+        name: np.array(column, dtype=DTYPES[name])
         for name, column in zip(names, values, strict=True)
     }
     columns["reference_beats"] = np.full(len(rows), labelled.r_peaks is not None)

@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xecg.explain.deep_taylor import DeepTaylor
     from xecg.explain.pictures import ExplainedWindow, draw_page, draw_window, save_figure
-    from xecg.explain.summary import SummaryRow, summarize, summary_table
-    from xecg.explain.wave_measures import domain_specificity
-    from xecg.explain.wave_relevance import RelevanceStatistics, relevance_statistics
+    from xecg.explain.relevance import (
+        RelevanceStatistics,
+        SummaryRow,
+        domain_specificity,
+        relevance_statistics,
+        summarize,
+        summary_table,
+    )
 
 __all__ = [
     "DeepTaylor",
@@ -27,9 +32,14 @@ __all__ = [
 _MODULES = {
     "deep_taylor": ("DeepTaylor",),
     "pictures": ("ExplainedWindow", "draw_page", "draw_window", "save_figure"),
-    "summary": ("SummaryRow", "summarize", "summary_table"),
-    "wave_measures": ("domain_specificity",),
-    "wave_relevance": ("RelevanceStatistics", "relevance_statistics"),
+    "relevance": (
+        "RelevanceStatistics",
+        "SummaryRow",
+        "domain_specificity",
+        "relevance_statistics",
+        "summarize",
+        "summary_table",
+    ),
 }
 
 

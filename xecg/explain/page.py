@@ -8,8 +8,7 @@ from pathlib import Path
 
 from xecg.errors import DataError
 from xecg.explain.pictures import FUSED
-from xecg.explain.summary import wave_title
-from xecg.explain.wave_measures import WAVES
+from xecg.explain.relevance import WAVES, wave_title
 from xecg.files import whole_file
 from xecg.html_page import inline_image, page_head
 

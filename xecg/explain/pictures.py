@@ -6,6 +6,7 @@ steadily, so that they also tell in print without colour and to a colour-blind r
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +15,200 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xecg.errors import DataError
-from xecg.explain import ecg_paper
-from xecg.explain.ecg_paper import INK, MM_PER_S, QUIET_INK, SQUARE_MM
-from xecg.explain.relevance_trace import display_relevance, draw_colour_bar, draw_trace
 from xecg.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import LineCollection
+    from matplotlib.colors import Colormap
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+COLOURS = ("#84929e", "#5679b5", "#7146ab", "#7d0048")  # slate, blue, violet, magenta
+
+_THIN_MM, _THICK_MM = 0.3, 0.9
+_LEVELS = 32
+_SMOOTHING_S = 0.02  # 0.5 mm on paper: what is finer cannot be seen
+
+
+@cache
+def relevance_colours() -> "Colormap":
+    """The colours of relevance from none to the largest."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("relevance", COLOURS)
+
+
+def display_relevance(relevance: NDArray[np.floating], sampling_rate: float) -> NDArray[np.float64]:
+    """Prepare relevance for the eye: its mean over 20 ms, from 0 to 1.
+
+    1 is the 99th percentile, so that a single outlying beat does not pale the others, but at
+    least half the largest value; what is above it is 1 as well.
+
+    Args:
+        relevance: ``(time,)``.
+        sampling_rate: In Hz.
+
+    Returns:
+        Numbers from 0 to 1, ``(time,)``; a map that is all zero stays zero.
+    """
+    width = max(1, round(_SMOOTHING_S * sampling_rate))
+    positive = np.clip(relevance, 0, None).astype(np.float64)
+    smooth = np.convolve(positive, np.ones(width) / width, mode="same")
+    high = max(np.percentile(smooth, 99), smooth.max() / 2)
+    return np.minimum(smooth / high, 1.0) if high > 0 else smooth
+
+
+def coloured_runs(
+    points: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """Cut a line into pieces of one colour each: fewer and smoother than one for each sample.
+
+    Args:
+        points: ``(time, 2)``.
+        values: Relevance at the points, 0 to 1, ``(time,)``.
+
+    Returns:
+        The pieces, each reaching the first point of the next one, and the value of each; the
+        largest come last, so that they are drawn on top.
+    """
+    levels = np.rint(values[:-1] * (_LEVELS - 1)).astype(np.int64)
+    starts = np.flatnonzero(np.r_[True, levels[1:] != levels[:-1]])
+    stops = np.r_[starts[1:], levels.size]
+    order = np.argsort(levels[starts], kind="stable")
+    pieces = [points[starts[piece] : stops[piece] + 1] for piece in order]
+    return pieces, levels[starts][order] / (_LEVELS - 1)
+
+
+def draw_trace(
+    axes: "Axes", points: NDArray[np.float64], values: NDArray[np.float64]
+) -> "LineCollection":
+    """Draw a line through ``points`` (in mm), darker and thicker where ``values`` are larger."""
+    from matplotlib.collections import LineCollection
+
+    pieces, levels = coloured_runs(points, values)
+    lines = LineCollection(
+        pieces,
+        colors=relevance_colours()(levels),
+        linewidths=(_THIN_MM + (_THICK_MM - _THIN_MM) * levels) * POINTS_PER_MM,
+        capstyle="round",
+        joinstyle="round",
+    )
+    axes.add_collection(lines, autolim=False)
+    return lines
+
+
+def draw_colour_bar(axes: "Axes", right: float, middle: float) -> None:
+    """Draw the colour bar as a line that thickens like the trace, with its legend; in mm."""
+    length = 40.0
+    xs = np.linspace(right - length, right, 200)
+    draw_trace(axes, np.stack([xs, np.full_like(xs, middle)], axis=1), np.linspace(0, 1, xs.size))
+    legend = {"low": (0.0, "left"), "relevance": (0.5, "center"), "high": (1.0, "right")}
+    for text, (place, side) in legend.items():
+        x = right - length * (1 - place)
+        axes.text(x, middle + 1.2, text, size=7, color=QUIET_INK, ha=side, va="bottom")
+
+
+MM_PER_S = 25.0
+MM_PER_MV = 10.0
+MM_PER_INCH = 25.4
+POINTS_PER_MM = 72 / MM_PER_INCH
+SQUARE_MM = 5  # between bold lines
+
+LEAD_IN_MM = 15.0  # paper before the trace, for the calibration pulse
+LEAD_OUT_MM = 5.0
+
+INK = "#2b2f36"
+QUIET_INK = "#6b7280"
+_FINE, _BOLD, _EDGE = "#fae4e0", "#f0b9b0", "#d9968b"
+
+_TALLEST_MM = 60.0  # of a trace; beyond it the gain is halved, as on an ECG recorder
+_SCALED_MM = 20.0  # of a trace that has no millivolts
+_MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3}
+
+
+@dataclass(frozen=True)
+class Amplitude:
+    """How a signal is set on paper.
+
+    Args:
+        heights_mm: The signal in millimetres above its baseline (its median), ``(time,)``.
+        mm_per_mv: The gain; None where the signal is scaled and has no millivolts.
+    """
+
+    heights_mm: NDArray[np.float64]
+    mm_per_mv: float | None
+
+    @property
+    def text(self) -> str:
+        """What stands beside the paper speed."""
+        return (
+            "amplitude scaled, not in mV" if self.mm_per_mv is None else f"{self.mm_per_mv:g} mm/mV"
+        )
+
+
+def amplitude(signal: NDArray[np.floating], unit: str) -> Amplitude:
+    """Choose the gain: 10 mm/mV, halved until the trace fits; 20 mm in all where it is scaled.
+
+    Args:
+        signal: ``(time,)`` in ``unit``.
+        unit: ``"mV"``, ``"uV"`` or ``"V"``; anything else is taken as scaled.
+
+    Returns:
+        The signal in millimetres and its gain.
+    """
+    values = np.array(signal, dtype=np.float64)
+    mv_per_unit = _MV_PER_UNIT.get(unit.strip().lower())
+    extent = float(np.ptp(values))
+    values -= np.median(values)  # as an ECG recorder, which passes no constant
+    if mv_per_unit is None:
+        return Amplitude(values * (_SCALED_MM / extent if extent else 0.0), None)
+    gain = MM_PER_MV
+    while extent * mv_per_unit * gain > _TALLEST_MM and gain > MM_PER_MV / 64:
+        gain /= 2
+    return Amplitude(values * mv_per_unit * gain, gain)
+
+
+def new_canvas(width_mm: float, height_mm: float) -> "tuple[Figure, Axes]":
+    """Make a figure of this size with one axes over all of it, in millimetres from bottom left."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_mm / MM_PER_INCH, height_mm / MM_PER_INCH), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width_mm), ylim=(0, height_mm))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def draw_paper(axes: "Axes", left: float, bottom: float, width: float, height: float) -> None:
+    """Draw the grid of a strip of paper; all in millimetres."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.patches import Rectangle
+
+    for step, colour, line_mm in ((1, _FINE, 0.1), (SQUARE_MM, _BOLD, 0.15)):
+        xs = np.arange(0, width + 1e-6, step) + left
+        ys = np.arange(0, height + 1e-6, step) + bottom
+        lines = [[(x, bottom), (x, bottom + height)] for x in xs]
+        lines += [[(left, y), (left + width, y)] for y in ys]
+        axes.add_collection(
+            LineCollection(lines, colors=colour, linewidths=line_mm * POINTS_PER_MM), autolim=False
+        )
+    axes.add_patch(
+        Rectangle((left, bottom), width, height, fill=False, edgecolor=_EDGE, linewidth=0.6)
+    )
+
+
+def draw_calibration(axes: "Axes", left: float, baseline: float, mm_per_mv: float) -> None:
+    """Draw the calibration pulse: 1 mV for 0.2 s from the baseline."""
+    xs = np.array([0, 2, 2, 7, 7, 9]) + left
+    ys = np.array([0, 0, 1, 1, 0, 0]) * mm_per_mv + baseline
+    axes.plot(xs, ys, color=INK, linewidth=1.0, solid_joinstyle="miter")
+    axes.text(left + 4.5, baseline - 1.2, "1 mV", size=6, color=QUIET_INK, ha="center", va="top")
+
 
 FUSED = "fused"
 
@@ -123,7 +309,7 @@ def draw_ground(windows: Sequence[ExplainedWindow]) -> "tuple[Figure, Axes]":
         raise DataError("Expected at least one window to draw, found none.")
     placed = _placed(windows)
     width, (_, height) = max(plot.width for plot, _ in placed), placed[0]
-    figure, axes = ecg_paper.new_canvas(width, height)
+    figure, axes = new_canvas(width, height)
     for plot, top in placed:
         plot.draw_ground(axes, top)
     return figure, axes
@@ -178,13 +364,13 @@ class _WindowPlot:
 
     def __init__(self, window: ExplainedWindow) -> None:
         self.window = window
-        self.trace = ecg_paper.amplitude(window.signal, window.unit)
+        self.trace = amplitude(window.signal, window.unit)
         lowest, highest = self.trace.heights_mm.min(), self.trace.heights_mm.max()
         # Bold lines run through the baseline and the upper edge.
         self.baseline = SQUARE_MM * np.ceil((_CLEARANCE_MM - lowest) / SQUARE_MM)
         self.strip = SQUARE_MM * np.ceil((self.baseline + highest + _CLEARANCE_MM) / SQUARE_MM)
-        self.paper = ecg_paper.LEAD_IN_MM + MM_PER_S * window.duration_s + ecg_paper.LEAD_OUT_MM
-        self.origin = _MARGIN_MM + ecg_paper.LEAD_IN_MM
+        self.paper = LEAD_IN_MM + MM_PER_S * window.duration_s + LEAD_OUT_MM
+        self.origin = _MARGIN_MM + LEAD_IN_MM
         self.right = _MARGIN_MM + self.paper
         self.width = self.right + _MARGIN_MM
         strips = len(window.relevance) * (_CAPTION_MM + self.strip)
@@ -232,10 +418,10 @@ class _WindowPlot:
         return [*parts, f"p(AF) {window.p_af[name]:.2f}"] if name in window.p_af else parts
 
     def _paper(self, axes: "Axes", branch: str, bottom: float) -> None:
-        ecg_paper.draw_paper(axes, _MARGIN_MM, bottom, self.paper, self.strip)
+        draw_paper(axes, _MARGIN_MM, bottom, self.paper, self.strip)
         if self.trace.mm_per_mv is not None:
             baseline = bottom + self.baseline
-            ecg_paper.draw_calibration(axes, _MARGIN_MM + 3, baseline, self.trace.mm_per_mv)
+            draw_calibration(axes, _MARGIN_MM + 3, baseline, self.trace.mm_per_mv)
         peaks = self._across(np.asarray(self.window.r_peaks))
         axes.plot(
             peaks,

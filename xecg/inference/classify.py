@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 from xecg.errors import ConfigError, XECGError
 from xecg.explain.pictures import FUSED
 from xecg.files import whole_file
-from xecg.inference.classifier import BATCH, Classifier, Floats, class_names, is_af
-from xecg.inference.problems import ERRORS, Problems
-from xecg.inference.record_list import list_records
-from xecg.inference.record_map import Progress, map_groups
-from xecg.inference.record_windows import RecordWindows, read_windows
+from xecg.inference.model import BATCH, Classifier, Floats, class_names, is_af
+from xecg.inference.records import (
+    ERRORS,
+    Problems,
+    Progress,
+    RecordWindows,
+    list_records,
+    map_groups,
+    read_windows,
+)
 
 Row = Sequence[str | int]
 

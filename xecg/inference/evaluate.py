@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.data.index import Index
 from xecg.data.splits import Split, split_rows
-from xecg.data.store import Store
+from xecg.data.store import Index, Store
 from xecg.errors import ConfigError, StoreError, WeightsError
 from xecg.explain.faithfulness.evaluation import Faithfulness, evaluate_maps
 from xecg.explain.faithfulness.figures import draw_curves, draw_randomisation
@@ -19,7 +18,7 @@ from xecg.explain.faithfulness.settings import EvaluationSettings
 from xecg.explain.faithfulness.tables import columns_of
 from xecg.explain.pictures import save_figure
 from xecg.files import write_table, write_whole
-from xecg.inference.classifier import Classifier
+from xecg.inference.model import Classifier
 
 REPORT = "faithfulness.md"
 

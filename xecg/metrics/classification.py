@@ -16,8 +16,8 @@ from torchmetrics.classification import (
     BinarySpecificity,
 )
 
-from xecg.bootstrap import Interval, check_rows, divide, intervals
 from xecg.errors import DataError
+from xecg.metrics.bootstrap import Interval, check_rows, divide, intervals
 
 CALIBRATION_BINS = 15
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities import dim_zero_cat
 
-from xecg.bootstrap import Interval, check_rows, divide, intervals
+from xecg.metrics.bootstrap import Interval, check_rows, divide, intervals
 
 FloatArray = NDArray[np.float64]
 

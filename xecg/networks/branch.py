@@ -1,13 +1,154 @@
 """A branch: eight blocks in a row, and the two that xECGArch is made of."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xecg.errors import NetworkError
-from xecg.networks.blocks import BlockSpec, ConvBlock
+
+
+class Conv1d(nn.Conv1d):
+    """``torch.nn.Conv1d``, channels last on CPUs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, in_channels, time)`` to ``(batch, out_channels, steps)``."""
+        return self.convolved(x, self.weight, self.bias)
+
+    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """As :meth:`forward`, by a weight and a bias of the shapes of this layer's own."""
+        # oneDNN on AVX2 gets the weight's gradient of strided kernels of one sample wrong.
+        sparse = self.kernel_size == (1,) and self.stride != (1,)
+        if x.device.type != "cpu" or x.ndim != 3 or isinstance(self.padding, str) or sparse:
+            return self._conv_forward(x, weight, bias)  # type: ignore[no-any-return]
+        image = F.conv2d(
+            _channels_last(x).unsqueeze(2),
+            weight.unsqueeze(2),
+            bias,
+            (1, *self.stride),
+            (0, *self.padding),
+            (1, *self.dilation),
+            self.groups,
+        )
+        return image.squeeze(2)
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """``torch.nn.BatchNorm1d`` that leaves the layout as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of the shape of its input, ``(batch, channels, time)``."""
+        return super().forward(x.unsqueeze(2)).squeeze(2)
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
+        if input.ndim != 4:
+            raise ValueError(f"expected (batch, channels, time); found {input.ndim - 1} dimensions")
+
+
+def scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """What a normalisation does in eval mode, ``x * scale + shift``, ``(channels,)`` each.
+
+    It must keep running statistics.
+    """
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = (norm.running_var + norm.eps).rsqrt()
+    if norm.affine:
+        scale = scale * norm.weight
+    shift = -norm.running_mean * scale
+    return scale, shift + norm.bias if norm.affine else shift
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """The same values, channels last; of one channel only the strides have to say so."""
+    if x.shape[1] == 1:
+        return x.reshape(x.shape[0], x.shape[2], 1).transpose(1, 2)
+    return x.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """Shape of one block.
+
+    Args:
+        kernel_size: Width of the convolution in samples of its input; odd.
+        stride: Step of the convolution in samples of its input.
+        dilation: Distance of neighbouring taps in samples of its input.
+        width: Channels, as a multiple of the branch's width.
+    """
+
+    kernel_size: int
+    stride: int = 1
+    dilation: int = 1
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise NetworkError(
+                f"kernel_size must be odd and positive, so that a step's centre is a sample; "
+                f"found {self.kernel_size}"
+            )
+        if self.stride < 1 or self.dilation < 1 or self.width <= 0:
+            raise NetworkError(f"stride, dilation and width must be positive; found {self}")
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, batch normalisation, ReLU, dropout; no residual, which would break DTD.
+
+    Maps ``(batch, in_channels, time)`` to ``(batch, out_channels, ceil(time / stride))``. The
+    convolution has no bias: the batch normalisation behind it has one.
+
+    In eval mode, and where no gradient is asked for, normalisation is part of the convolution's
+    weights and ReLU overwrites its input: the same values up to rounding, in two passes over them
+    instead of four. Frozen blocks are such while the others are trained.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, spec: BlockSpec, dropout: float = 0.0
+    ) -> None:
+        padding = spec.dilation * (spec.kernel_size - 1) // 2
+        conv = Conv1d(
+            in_channels,
+            out_channels,
+            spec.kernel_size,
+            stride=spec.stride,
+            padding=padding,
+            dilation=spec.dilation,
+            bias=False,
+        )
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        super().__init__(
+            OrderedDict(
+                conv=conv,
+                norm=BatchNorm1d(out_channels),
+                relu=nn.ReLU(),
+                dropout=nn.Dropout(dropout),
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features ``(batch, out_channels, ceil(time / stride))``."""
+        conv, norm = self.conv, self.norm
+        if not isinstance(conv, Conv1d) or not isinstance(norm, BatchNorm1d):  # others' layers
+            return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
+        if conv.bias is not None or self._layers_matter(x):
+            return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
+        scale, shift = scale_and_shift(norm)
+        return conv.convolved(x, conv.weight * scale[:, None, None], shift).relu_()
+
+    def _layers_matter(self, x: Tensor) -> bool:
+        """Whether somebody trains, differentiates or watches the layers one by one."""
+        for layer in self.children():
+            if layer.training or layer._forward_hooks or layer._forward_pre_hooks:
+                return True
+        tensors = [x, *self.parameters()]
+        return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
 
 N_BLOCKS = 8
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from xecg.errors import WeightsError
 from xecg.files import write_whole
-from xecg.networks.blocks import BlockSpec
-from xecg.networks.branch import Branch
+from xecg.networks.branch import BlockSpec, Branch
 from xecg.networks.xecgarch import XECGArch
 
 FORMAT = "xecg-weights-1"

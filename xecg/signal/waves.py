@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xecg.errors import RecordError
-from xecg.signal.wfdb_files import Annotations
+from xecg.signal.wfdb import Annotations
 
 OTHER, P, QRS, T = 0, 1, 2, 3
 NOT_ANNOTATED = 255

@@ -11,7 +11,7 @@ from typing import Any
 from xecg.errors import ConfigError, StudyError
 from xecg.files import write_whole
 from xecg.study.folder import StudyFolder
-from xecg.study.settings import Fit, StudySettings, fits_of, read_settings, settings_as_yaml
+from xecg.study.plan import Fit, StudySettings, fits_of, read_settings, settings_as_yaml
 
 _HEAD = "# The settings of this study. It goes on with: xecg study --config <this file>\n"
 

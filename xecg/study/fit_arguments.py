@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xecg.study.folder import StudyFolder
-from xecg.study.plan import Cell, pretraining_cell
-from xecg.study.settings import Fit, StudySettings
+from xecg.study.plan import Cell, Fit, StudySettings, pretraining_cell
 
 WEIGHTS = "weights.safetensors"
 

@@ -28,9 +28,8 @@ from xecg.study.claims import Claim, Claims
 from xecg.study.environment import cell_environment
 from xecg.study.fit_arguments import fit_arguments
 from xecg.study.folder import StudyFolder
-from xecg.study.plan import Cell
+from xecg.study.plan import Cell, StudySettings
 from xecg.study.results import accuracy_of
-from xecg.study.settings import StudySettings
 from xecg.study.times import duration
 from xecg.study.worker import TASK
 

@@ -15,9 +15,8 @@ from xecg.errors import ConfigError, StudyError
 from xecg.study.agent_run import agent_cells, report_finished
 from xecg.study.beginning import begin
 from xecg.study.folder import StudyFolder
-from xecg.study.plan import Cell, choose, plan
+from xecg.study.plan import Cell, StudySettings, choose, plan, read_settings
 from xecg.study.runner import Runner
-from xecg.study.settings import StudySettings, read_settings
 from xecg.study.status import look_at, status_text
 
 

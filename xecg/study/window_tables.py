@@ -18,13 +18,12 @@ from xecg.data.datamodules import WindowDataModule
 from xecg.data.datasets import WindowDataset
 from xecg.errors import ConfigError
 from xecg.explain.deep_taylor import DeepTaylor
-from xecg.explain.wave_measures import WAVES
-from xecg.explain.wave_relevance import relevance_statistics
+from xecg.explain.relevance import WAVES, relevance_statistics
 from xecg.files import write_table
 from xecg.networks.weights import load_xecgarch
 from xecg.networks.xecgarch import XECGArch, fuse
 from xecg.study.fit_arguments import WEIGHTS
-from xecg.study.settings import Explanations
+from xecg.study.plan import Explanations
 
 WINDOWS = "windows"
 

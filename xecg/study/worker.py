@@ -15,7 +15,7 @@ from pathlib import Path
 
 from xecg.errors import XECGError
 from xecg.study.attempts import attempts, checkpoint_to_go_on_from, next_attempt
-from xecg.study.settings import Explanations
+from xecg.study.plan import Explanations
 
 TASK = "task.json"
 

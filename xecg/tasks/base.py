@@ -11,8 +11,8 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xecg.bootstrap import Interval
 from xecg.errors import WeightsError
+from xecg.metrics.bootstrap import Interval
 from xecg.metrics.collected import Collected
 from xecg.networks.weights import describe_branches, load_branch
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from xecg.signal.recording import Recording
-from xecg.signal.wfdb_files import Annotations, write_annotations, write_recording
+from xecg.signal.wfdb import Annotations, write_annotations, write_recording
 
 RATE = 250.0
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from xecg.data.databases.label_table import Row, check_labels, read_labels
+from xecg.data.databases.labels import Row, check_labels, read_labels
 from xecg.errors import DataError
 
 

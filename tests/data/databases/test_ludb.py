@@ -6,7 +6,7 @@ import pytest
 from xecg.data.databases import get_database, ludb
 from xecg.errors import RecordError
 from xecg.signal.waves import NOT_ANNOTATED, QRS, P, T
-from xecg.signal.wfdb_files import read_annotations
+from xecg.signal.wfdb import read_annotations
 
 from .files import marks, write_record
 

@@ -6,7 +6,7 @@ import pytest
 from xecg.data.databases import get_database
 from xecg.data.databases.qtdb import person_of, unmarked_stretches
 from xecg.signal.waves import NOT_ANNOTATED, QRS, P, T
-from xecg.signal.wfdb_files import read_annotations
+from xecg.signal.wfdb import read_annotations
 
 from .files import marks, write_record
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xecg.data.databases.wfdb_labels import beats, p_waves_are_marked, rhythm_spans
+from xecg.data.databases.labels import beats, p_waves_are_marked, rhythm_spans
 
 from .files import marks
 

@@ -18,8 +18,7 @@ from xecg.explain.faithfulness.report import (
     report_of,
 )
 from xecg.explain.faithfulness.settings import EvaluationSettings
-from xecg.networks.blocks import BlockSpec
-from xecg.networks.branch import N_BLOCKS, Branch
+from xecg.networks.branch import N_BLOCKS, BlockSpec, Branch
 from xecg.networks.xecgarch import XECGArch
 
 GROUPS = np.array([f"p{number // 2}" for number in range(12)])

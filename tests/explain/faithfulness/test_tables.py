@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from xecg.bootstrap import mean_interval
 from xecg.explain.faithfulness.perturbation import PerturbationCurves
 from xecg.explain.faithfulness.tables import (
     area_rows,
@@ -11,6 +10,7 @@ from xecg.explain.faithfulness.tables import (
     mean_rows,
     similarity_rows,
 )
+from xecg.metrics.bootstrap import mean_interval
 
 GROUPS = np.array(["a", "a", "b", "c", "d", "d"])
 CLASSES = np.array([0, 1, 0, 0, 1, 0])

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xecg.bootstrap import mean_interval
+from xecg.metrics.bootstrap import mean_interval
 from xecg.study.report.ladder import Ladder
 from xecg.study.report.resamples import Resamples
 

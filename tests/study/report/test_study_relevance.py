@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
 
-from xecg.explain.summary import summarize
-from xecg.explain.wave_measures import WAVES
-from xecg.explain.wave_relevance import RelevanceStatistics
+from xecg.explain.relevance import WAVES, RelevanceStatistics, summarize
 from xecg.study.report.relevance import ENRICHMENT, SPECIFICITY, relevance
 from xecg.study.report.resamples import Resamples
 

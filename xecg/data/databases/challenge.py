@@ -6,10 +6,10 @@ from collections.abc import Set
 from typing import ClassVar
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording
-from xecg.data.databases.wfdb_labels import whole_record
+from xecg.data.databases.labels import whole_record
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
-from xecg.signal.wfdb_files import read_recording
+from xecg.signal.wfdb import read_recording
 
 # SNOMED CT codes of the rhythms that are told apart here.
 ATRIAL_FIBRILLATION = "164889003"

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording
-from xecg.data.databases.label_table import check_labels, read_labels
-from xecg.data.databases.wfdb_labels import whole_record
+from xecg.data.databases.labels import check_labels, read_labels, whole_record
 from xecg.errors import RecordError
-from xecg.signal.wfdb_files import read_recording
+from xecg.signal.wfdb import read_recording
 
 # A: AF; N: normal sinus rhythm; O: another rhythm; ~: too noisy to be classified.
 LABELS = {"A": AF, "N": NOT_AF, "O": NOT_AF, "~": LEFT_OUT}

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording
-from xecg.data.databases.wfdb_labels import p_waves_are_marked, whole_record
+from xecg.data.databases.labels import p_waves_are_marked, whole_record
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
 from xecg.signal.waves import wave_codes
-from xecg.signal.wfdb_files import read_annotations, read_recording
+from xecg.signal.wfdb import read_annotations, read_recording
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from xecg.data.databases.base import Database, LabelledRecording
-from xecg.data.databases.wfdb_labels import beats, rhythm_spans
-from xecg.signal.wfdb_files import read_annotations, read_recording
+from xecg.data.databases.labels import beats, rhythm_spans
+from xecg.signal.wfdb import read_annotations, read_recording
 
 
 def person_of(record: str) -> str:

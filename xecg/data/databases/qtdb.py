@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xecg.data.databases.base import AF, LEFT_OUT, Database, LabelledRecording, RhythmSpan
-from xecg.data.databases.mitdb import person_of as mitdb_person_of
-from xecg.data.databases.wfdb_labels import (
+from xecg.data.databases.labels import (
     BEAT_SYMBOLS,
     UNLABELLED,
     beats,
@@ -18,9 +17,10 @@ from xecg.data.databases.wfdb_labels import (
     rhythm_spans,
     whole_record,
 )
+from xecg.data.databases.mitdb import person_of as mitdb_person_of
 from xecg.signal.recording import Recording
 from xecg.signal.waves import NOT_ANNOTATED, wave_codes
-from xecg.signal.wfdb_files import Annotations, read_annotations, read_recording
+from xecg.signal.wfdb import Annotations, read_annotations, read_recording
 
 # The header names the record that an excerpt was cut from. MIT-BIH Arrhythmia records have the
 # numbers 100-124 and 200-234; 3xx are from the ST change, 8xx from the supraventricular database.

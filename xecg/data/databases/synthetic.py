@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from xecg.data.databases.base import Database, LabelledRecording
-from xecg.data.databases.label_table import read_labels
-from xecg.data.databases.wfdb_labels import beats, rhythm_spans
+from xecg.data.databases.labels import beats, read_labels, rhythm_spans
 from xecg.errors import RecordError
 from xecg.signal.waves import wave_codes
-from xecg.signal.wfdb_files import read_annotations, read_recording
+from xecg.signal.wfdb import read_annotations, read_recording
 
 TABLE = "records.csv"
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from xecg.explain.ecg_paper import INK, QUIET_INK
 from xecg.explain.faithfulness.attributions import METHODS
 from xecg.explain.faithfulness.filling import FILLINGS
 from xecg.explain.faithfulness.randomisation import STAGES
 from xecg.explain.faithfulness.tables import ALL, Row
+from xecg.explain.pictures import INK, QUIET_INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from xecg.explain.faithfulness.evaluation import Faithfulness
 from xecg.explain.faithfulness.filling import FILLINGS
 from xecg.explain.faithfulness.perturbation import MEASURES
 from xecg.explain.faithfulness.tables import ALL, Row
-from xecg.explain.summary import CLASSES
+from xecg.explain.relevance import CLASSES
 from xecg.markdown import markdown_table
 
 _SHOWN_STAGES = ("head", "block5", "block1")

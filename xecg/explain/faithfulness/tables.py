@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.bootstrap import FloatArray, divide, intervals
 from xecg.explain.faithfulness.perturbation import MEASURES, ORDERS, PerturbationCurves
-from xecg.explain.summary import CLASSES
+from xecg.explain.relevance import CLASSES
+from xecg.metrics.bootstrap import FloatArray, divide, intervals
 
 Row = dict[str, Any]
 

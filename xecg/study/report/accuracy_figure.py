@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from xecg.explain.ecg_paper import INK, QUIET_INK
-from xecg.explain.pictures import FUSED
+from xecg.explain.pictures import FUSED, INK, QUIET_INK
 from xecg.study.report.analysis import Analysis
 from xecg.study.report.depth_axis import (
     Look,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from xecg.explain.summary import BRANCHES
+from xecg.explain.relevance import BRANCHES
 from xecg.study.report.ladder import Ladder
 from xecg.study.report.measures import DepthMean, Measure, depth_means
 from xecg.study.report.performance import performance

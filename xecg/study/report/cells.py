@@ -9,8 +9,7 @@ import yaml
 
 from xecg.errors import DataError
 from xecg.study.folder import StudyFolder
-from xecg.study.plan import plan
-from xecg.study.settings import read_settings
+from xecg.study.plan import plan, read_settings
 
 CELLS, CELL_FILE, WINDOWS = "cells", "cell.yaml", "windows"
 PRETRAIN, FINETUNE = "pretrain", "finetune"

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.bootstrap import FloatArray, divide
+from xecg.metrics.bootstrap import FloatArray, divide
 
 Labels = NDArray[np.integer]
 

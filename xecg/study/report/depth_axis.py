@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xecg.explain.ecg_paper import INK, QUIET_INK
+from xecg.explain.pictures import INK, QUIET_INK
 from xecg.study.report.cells import SCRATCH
 from xecg.study.report.ladder import Ladder
 from xecg.study.report.measures import DepthMean

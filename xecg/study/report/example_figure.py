@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xecg.explain import ecg_paper
-from xecg.explain.ecg_paper import INK, MM_PER_S, QUIET_INK, SQUARE_MM
-from xecg.explain.relevance_trace import display_relevance, draw_colour_bar, draw_trace
-from xecg.explain.summary import wave_title
+from xecg.explain import pictures as ecg_paper
+from xecg.explain.pictures import (
+    INK,
+    MM_PER_S,
+    QUIET_INK,
+    SQUARE_MM,
+    display_relevance,
+    draw_colour_bar,
+    draw_trace,
+)
+from xecg.explain.relevance import wave_title
 from xecg.study.report.cells import depth_title
 from xecg.study.report.examples import Example, View
 

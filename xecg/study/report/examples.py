@@ -9,8 +9,7 @@ from torch import Tensor
 
 from xecg.errors import DataError
 from xecg.explain.deep_taylor import DeepTaylor, Explanation, RuleSet
-from xecg.explain.summary import CLASSES
-from xecg.explain.wave_relevance import relevance_statistics
+from xecg.explain.relevance import CLASSES, relevance_statistics
 from xecg.networks.weights import load_xecgarch
 from xecg.study.fit_arguments import WEIGHTS
 from xecg.study.report.cells import WINDOWS

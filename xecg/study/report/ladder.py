@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from xecg.errors import DataError
 from xecg.explain.pictures import FUSED
-from xecg.explain.wave_measures import FloatArray
+from xecg.metrics.bootstrap import FloatArray
 from xecg.study.report.cells import FINETUNE, SCRATCH, WINDOWS, Cell
 from xecg.study.report.window_table import WindowTable, read_window_table
 

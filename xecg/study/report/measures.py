@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.bootstrap import FloatArray, divide, percentile_interval
+from xecg.metrics.bootstrap import FloatArray, divide, percentile_interval
 from xecg.study.report.ladder import Ladder
 from xecg.study.report.settings import CONFIDENCE
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from xecg.bootstrap import FloatArray, divide
+from xecg.metrics.bootstrap import FloatArray, divide
 from xecg.study.report.concordance import auroc
 from xecg.study.report.ladder import Ladder
 from xecg.study.report.measures import Measure

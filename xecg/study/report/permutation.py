@@ -7,7 +7,7 @@ from math import factorial, prod
 
 import numpy as np
 
-from xecg.bootstrap import FloatArray, divide
+from xecg.metrics.bootstrap import FloatArray, divide
 from xecg.study.report.rank_correlation import spearman
 
 _MOST_EXACT = 50_000

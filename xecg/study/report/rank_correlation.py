@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xecg.bootstrap import FloatArray, divide
+from xecg.metrics.bootstrap import FloatArray, divide
 
 
 def average_ranks(values: ArrayLike) -> FloatArray:

@@ -1,7 +1,7 @@
 """What others found, drawn as reference lines."""
 
 from xecg.explain.pictures import FUSED
-from xecg.explain.wave_measures import domain_specificity
+from xecg.explain.relevance import domain_specificity
 
 ORIGINAL = "original xECGArch"
 ORIGINAL_TEST_SET = "xfusemap"

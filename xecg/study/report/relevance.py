@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from xecg.explain.summary import BRANCHES, CLASSES
-from xecg.explain.wave_measures import WAVES, domain_specificity
+from xecg.explain.relevance import BRANCHES, CLASSES, WAVES, domain_specificity
 from xecg.study.report.ladder import Ladder
 from xecg.study.report.measures import Measure
 from xecg.study.report.resamples import Resamples
@@ -17,7 +16,7 @@ def relevance(ladder: Ladder, resamples: Resamples) -> Iterator[Measure]:
     """Mean enrichments and what :func:`domain_specificity` makes of them, by branch and class.
 
     Means are over the windows that the branch predicts rightly and that have a value, which those
-    with fewer than four beats have not, as in :mod:`xecg.explain.summary`.
+    with fewer than four beats have not, as in :mod:`xecg.explain.relevance`.
 
     Args:
         ladder: The cells.

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from xecg.explain.ecg_paper import INK, QUIET_INK
-from xecg.explain.summary import CLASSES, wave_title
+from xecg.explain.pictures import INK, QUIET_INK
+from xecg.explain.relevance import CLASSES, wave_title
 from xecg.study.report.analysis import Analysis
 from xecg.study.report.depth_axis import (
     Look,

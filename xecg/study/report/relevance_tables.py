@@ -1,7 +1,6 @@
 """Tables of enrichment and domain specificity by depth."""
 
-from xecg.explain.summary import CLASSES, wave_title
-from xecg.explain.wave_measures import WAVES
+from xecg.explain.relevance import CLASSES, WAVES, wave_title
 from xecg.study.report.analysis import Analysed, Analysis
 from xecg.study.report.cells import depth_title
 from xecg.study.report.measures import DepthMean

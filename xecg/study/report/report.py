@@ -12,6 +12,7 @@ from xecg.explain.deep_taylor import RuleSet
 from xecg.explain.pictures import save_figure
 from xecg.files import write_whole
 from xecg.study.folder import StudyFolder
+from xecg.study.plan import read_settings
 from xecg.study.report.accuracy_tables import accuracy_tables, range_tables
 from xecg.study.report.analysis import Analysis, analyse
 from xecg.study.report.cells import FINETUNE, missing_cells, read_cells
@@ -27,7 +28,6 @@ from xecg.study.report.sections import closing_sections, test_set_section
 from xecg.study.report.settings import ReportSettings
 from xecg.study.report.tables import Result, join
 from xecg.study.report.trend_tables import tradeoff_tables, trend_tables
-from xecg.study.settings import read_settings
 
 PAGE = "report.html"
 

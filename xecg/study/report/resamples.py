@@ -1,6 +1,6 @@
 """Numbers of cells under resampled persons or records: one draw serves all cells and measures.
 
-The cluster bootstrap of :mod:`xecg.bootstrap`, paired: in each resample the same groups are drawn
+The cluster bootstrap of :mod:`xecg.metrics.bootstrap`, paired: each resample draws the same groups
 for every cell, so that what the cells have in common (hard records) drops out of differences and
 correlations between them.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.bootstrap import FloatArray, divide, group_weights
+from xecg.metrics.bootstrap import FloatArray, divide, group_weights
 from xecg.study.report.ladder import Ladder
 
 

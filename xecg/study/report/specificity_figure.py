@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xecg.explain.ecg_paper import INK, QUIET_INK
-from xecg.explain.summary import CLASSES
+from xecg.explain.pictures import INK, QUIET_INK
+from xecg.explain.relevance import CLASSES
 from xecg.study.report.accuracy_figure import look_of
 from xecg.study.report.analysis import TRADED_CLASS, Analysis
 from xecg.study.report.cells import SCRATCH

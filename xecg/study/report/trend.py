@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xecg.bootstrap import FloatArray, percentile_interval
+from xecg.metrics.bootstrap import FloatArray, percentile_interval
 from xecg.study.report.ladder import Ladder
 from xecg.study.report.measures import Measure, means_over_seeds
 from xecg.study.report.permutation import PermutationTest, permutation_test

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xecg.explain.wave_measures import WAVES
+from xecg.explain.relevance import WAVES
 from xecg.study.report.analysis import TRADED_CLASS, Analysed, Analysis
 from xecg.study.report.performance import METRICS
 from xecg.study.report.relevance import ENRICHMENT, SPECIFICITY

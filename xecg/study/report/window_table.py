@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from xecg.errors import DataError
 from xecg.explain.pictures import FUSED
-from xecg.explain.wave_measures import WAVES, FloatArray
+from xecg.explain.relevance import WAVES
+from xecg.metrics.bootstrap import FloatArray
 
 _P_AF = "p_af"
 _PLACE = ("row", "record", "group", "start_s", "af")

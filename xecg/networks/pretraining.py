@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from xecg.networks.branch import build_branch
-from xecg.networks.heads import PooledHead, StepHead
+from xecg.networks.xecgarch import PooledHead, StepHead
 
 
 class PWaveNetwork(nn.Module):

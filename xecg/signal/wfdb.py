@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,15 +16,200 @@ from numpy.typing import NDArray
 
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
-from xecg.signal.wfdb_format16 import read_format16
-from xecg.signal.wfdb_headers import (
-    beside,
-    find_records,
-    highest_rate,
-    named_files,
-    record_stem,
-    samples_per_frame,
+
+_SUFFIXES = (".hea", ".dat", ".mat")
+_DEFAULT_RATE_HZ = 250.0  # WFDB's, for headers that give none
+
+
+def record_stem(path: Path | str) -> Path:
+    """Path of a record without the suffix of its header or signal file."""
+    path = Path(path)
+    return path.with_suffix("") if path.suffix in _SUFFIXES else path
+
+
+def beside(stem: Path, extension: str) -> Path:
+    """The file of a record that has this extension."""
+    return stem.with_name(f"{stem.name}.{extension}")
+
+
+def find_records(path: Path | str) -> list[Path]:
+    """All records in a folder and the folders below it.
+
+    The segments of a record of several segments are part of it and not listed.
+
+    Args:
+        path: A folder; or a single record, with or without suffix.
+
+    Returns:
+        Paths without suffix, sorted.
+
+    Raises:
+        RecordError: There is no record.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        header = beside(record_stem(path), "hea")
+        if not header.is_file():
+            raise RecordError(
+                f"{path}: expected a folder of WFDB records or one record, but there is neither "
+                f"such a folder nor a header {header}."
+            )
+        return [record_stem(path)]
+    headers = sorted(path.rglob("*.hea"))
+    segments = {segment for header in headers for segment in _segments(header)}
+    records = [record_stem(header) for header in headers if header not in segments]
+    if not records:
+        raise RecordError(f"{path}: no WFDB header (*.hea) in this folder or below it.")
+    return records
+
+
+def named_files(header: Path) -> dict[Path, int | None]:
+    """Signal files (or headers of segments) that a header names, with their sizes in bytes.
+
+    The size of a file that does not exist is None.
+    """
+    segments = _segments(header)
+    lines = [] if segments else _lines(header)[1:]
+    files = segments or [header.parent / line[0] for line in lines]
+    return {file: file.stat().st_size if file.is_file() else None for file in files}
+
+
+def highest_rate(header: Path) -> float:
+    """Sampling rate (Hz) of the leads with most samples per frame."""
+    record_line = _lines(header)[0]
+    # 250/360(0): rate, then rate and start of a counter that has nothing to do with the samples
+    rate = float(re.split(r"[/(]", record_line[2])[0]) if len(record_line) > 2 else None
+    return (rate or _DEFAULT_RATE_HZ) * samples_per_frame(header)
+
+
+def samples_per_frame(header: Path) -> int:
+    """Of the leads that have most."""
+    lines = _lines(header)[1:]
+    segments = [segment for segment in _segments(header) if segment.is_file()]
+    if segments:
+        lines = _lines(segments[0])[1:]
+    # 212x4: format, samples per frame
+    per_frame = [re.match(r"\d+x(\d+)", line[1]) for line in lines if len(line) > 1]
+    return max((int(match[1]) for match in per_frame if match), default=1)
+
+
+def _lines(header: Path) -> list[list[str]]:
+    """Fields of the lines that are not comments; at least one line."""
+    try:
+        text = header.read_text(encoding="ascii", errors="ignore")
+    except OSError:  # a dangling link among others; whoever reads the record is told
+        text = ""
+    lines = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
+    return [line for line in lines if line] or [[""]]
+
+
+def _segments(header: Path) -> list[Path]:
+    """Headers of the segments of a record; none for a record of one piece."""
+    record_line, *lines = _lines(header)
+    if "/" not in record_line[0]:
+        return []
+    # "~" stands for a gap
+    return [header.parent / f"{line[0]}.hea" for line in lines if line[0] != "~"]
+
+
+_MISSING = -32768
+_BYTES = 2
+
+# name, signals, sampling rate, samples, and perhaps a time and a date
+_RECORD_LINE = re.compile(
+    r"[-\w]+[ \t]+(?P<n_signals>\d+)[ \t]+(?P<rate>\d+(?:\.\d{1,6})?)[ \t]+(?P<n_samples>\d+)"
+    r"(?:[ \t]+\d{1,2}:\d{1,2}:\d{1,2}(?:\.\d{1,6})?(?:[ \t]+\d{1,2}/\d{1,2}/\d{4})?)?",
+    re.ASCII,
 )
+# file, format, gain, resolution, zero, first value, checksum, block size, name
+_SIGNAL_LINE = re.compile(
+    r"(?P<file>[-\w]+\.\w+)[ \t]+16(?:\+(?P<offset>\d+))?"
+    r"[ \t]+(?P<gain>\d+(?:\.\d+)?)(?:\((?P<baseline>-?\d+)\))?(?:/(?P<unit>[\w^%-]+))?"
+    r"[ \t]+\d+[ \t]+(?P<zero>-?\d+)[ \t]+-?\d+[ \t]+-?\d+[ \t]+\d+[ \t]+(?P<name>\S[^\t]*)",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Format16:
+    """What such a record holds.
+
+    Args:
+        samples: float32 (leads, time) in physical units, NaN where missing.
+        sampling_rate: In Hz.
+        names: Of the leads.
+        units: Of the leads; None where the header gives none.
+        comments: Of the header.
+    """
+
+    samples: NDArray[np.float32]
+    sampling_rate: float
+    names: tuple[str, ...]
+    units: tuple[str | None, ...]
+    comments: tuple[str, ...]
+
+
+def read_format16(header: Path) -> Format16 | None:
+    """Read a record of this kind, to the same bits as wfdb.
+
+    Args:
+        header: Path of its header.
+
+    Returns:
+        None for a record of any other kind, or of which samples are missing.
+
+    Raises:
+        OSError: The header cannot be read.
+    """
+    text = header.read_text(encoding="ascii", errors="ignore")
+    lines = [line for line in map(str.strip, text.splitlines()) if line]
+    comments = tuple(line.strip(" \t#") for line in lines if line.startswith("#"))
+    record_line, *signal_lines = [line for line in lines if not line.startswith("#")] or [""]
+    record = _RECORD_LINE.fullmatch(record_line)
+    signals = [_SIGNAL_LINE.fullmatch(line) for line in signal_lines]
+    found = [signal for signal in signals if signal is not None]
+    if record is None or not found or len(found) < len(signals):
+        return None
+    if len(found) != int(record["n_signals"]) or any(float(one["gain"]) == 0 for one in found):
+        return None
+    digital = _digital(header.parent, found, int(record["n_samples"]))
+    if digital is None:
+        return None
+    return Format16(
+        samples=_physical(digital, found),
+        sampling_rate=float(record["rate"]),
+        names=tuple(signal["name"] for signal in found),
+        units=tuple(signal["unit"] for signal in found),
+        comments=comments,
+    )
+
+
+def _digital(
+    folder: Path, signals: list[re.Match[str]], n_samples: int
+) -> NDArray[np.int16] | None:
+    """Stored values (time, leads); None if they are not all in one file."""
+    if len({(signal["file"], signal["offset"]) for signal in signals}) > 1 or n_samples == 0:
+        return None
+    file, offset, n_values = signals[0]["file"], int(signals[0]["offset"] or 0), len(signals)
+    n_values *= n_samples
+    try:
+        with (folder / file).open("rb") as stored:
+            stored.seek(offset)
+            content = stored.read(_BYTES * n_values)
+    except OSError:
+        return None
+    if len(content) < _BYTES * n_values:
+        return None
+    return np.frombuffer(content, dtype="<i2").reshape(n_samples, len(signals))
+
+
+def _physical(digital: NDArray[np.int16], signals: list[re.Match[str]]) -> NDArray[np.float32]:
+    baselines = [int(signal["baseline"] or signal["zero"]) for signal in signals]
+    gains = [float(signal["gain"]) for signal in signals]
+    physical = (digital.astype(np.float64) - baselines) / gains
+    physical[digital == _MISSING] = np.nan
+    return np.ascontiguousarray(physical.T, dtype=np.float32)
+
 
 __all__ = [
     "Annotations",

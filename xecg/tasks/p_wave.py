@@ -11,13 +11,12 @@ from torch import Tensor
 from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
-from xecg.metrics.wave_counts import WaveCounting
-from xecg.metrics.wave_detection import WaveDetection, wave_report
+from xecg.metrics.p_waves import WaveCounting, WaveDetection, wave_report
 from xecg.networks.branch import Branch
-from xecg.networks.single_branch import PWaveNetwork
+from xecg.networks.penalties import RelevanceGuidance
+from xecg.networks.pretraining import PWaveNetwork
 from xecg.signal.waves import NOT_ANNOTATED
 from xecg.tasks.base import Report, Task
-from xecg.tasks.relevance_guidance import RelevanceGuidance
 
 
 class PWaveDetection(Task):

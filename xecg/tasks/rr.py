@@ -14,9 +14,9 @@ from torchmetrics import MeanMetric
 
 from xecg.errors import ConfigError
 from xecg.metrics.regression import regression_report, rr_metrics
-from xecg.networks.activity import mean_activity
 from xecg.networks.branch import Branch
-from xecg.networks.single_branch import RRNetwork
+from xecg.networks.penalties import mean_activity
+from xecg.networks.pretraining import RRNetwork
 from xecg.tasks.base import Report, Task, metrics_by_name
 
 
@@ -31,7 +31,7 @@ class RRVariability(Task):
         channels: Width of the branch.
         dropout: Share of features that each block drops in training.
         activity_weight: Of the features' mean activity in the loss; see
-            :func:`xecg.networks.activity.mean_activity`.
+            :func:`xecg.networks.penalties.mean_activity`.
         optimizer: Made of all parameters; AdamW (Loshchilov and Hutter 2019) by default.
         lr_scheduler: Stepped once an epoch.
     """

@@ -13,8 +13,8 @@ from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from xecg.metrics.classification import af_metrics, classification_report
-from xecg.networks.activity import mean_activity
 from xecg.networks.branch import BRANCHES, Branch
+from xecg.networks.penalties import mean_activity
 from xecg.networks.xecgarch import N_CLASSES, XECGArch, fuse
 from xecg.tasks.base import Report, Task, metrics_by_name
 
@@ -36,7 +36,7 @@ class AFClassifier(Task):
         dropout: Share of features that each block drops in training.
         label_smoothing: Share of the target probability that goes to the other class.
         activity_weight: Of the mean activity of each branch's features in the loss; the rarer they
-            are active, the sharper the maps. See :func:`xecg.networks.activity.mean_activity`.
+            are active, the sharper the maps. See :func:`xecg.networks.penalties.mean_activity`.
         optimizer: Made of all parameters; AdamW (Loshchilov and Hutter 2019) by default.
         lr_scheduler: Stepped once an epoch.
 
