@@ -35,3 +35,17 @@ class NetworkError(XECGError):
 
 class StudyError(XECGError):
     """The folder of a study that cannot be used, or a cell of it that failed."""
+
+
+class ExecutorError(XECGError):
+    """Work that cannot be done where it was to be done."""
+
+
+class WorkerDiedError(ExecutorError):
+    """An item that kills every process that works on it."""
+
+
+class UnknownNameError(ConfigError, KeyError):
+    """A name that is not registered."""
+
+    __str__ = Exception.__str__  # KeyError quotes its message

@@ -2,11 +2,11 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 from xecg.errors import UnwritableError
 
@@ -22,7 +22,7 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     Raises:
         UnwritableError: The file cannot be opened.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
     try:
         file = temporary.open(mode, encoding=encoding, newline=newline)

@@ -1,0 +1,66 @@
+"""Things that have a name and may come from the user's own package."""
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar, cast
+
+from xecg.errors import ConfigError, UnknownNameError
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Databases, branches, attribution methods, statistics: by name, from any package.
+
+    A name is looked up among what was registered, then among the entry points of the group
+    ``xecg.<kind>``, then as a class path (``my_package.module.Thing``).
+
+    Args:
+        kind: What is registered, in the plural: ``databases``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._registered: dict[str, T] = {}
+
+    def register(self, name: str, thing: T) -> T:
+        """Gives ``thing`` a name, and returns it.
+
+        Raises:
+            ConfigError: If something else has that name already.
+        """
+        if self._registered.setdefault(name, thing) is not thing:
+            raise ConfigError(f"{self.kind}: {name!r} is registered already; choose another name")
+        return thing
+
+    def __getitem__(self, name: str) -> T:
+        if name in self._registered:
+            return self._registered[name]
+        for entry in self._entry_points(name=name):
+            return cast(T, entry.load())
+        module, _, attribute = name.rpartition(".")
+        if module:
+            return self._imported(name, module, attribute)
+        raise UnknownNameError(
+            f"{self.kind}: expected one of {', '.join(self)}, or a class path such as "
+            f"my_package.module.Thing; found {name!r}"
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        yield from dict.fromkeys([*self._registered, *(e.name for e in self._entry_points())])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def _entry_points(self, **chosen: Any) -> Any:
+        return entry_points(group=f"xecg.{self.kind}", **chosen)
+
+    def _imported(self, name: str, module: str, attribute: str) -> T:
+        try:
+            return cast(T, getattr(import_module(module), attribute))
+        except (ImportError, AttributeError) as error:
+            raise UnknownNameError(
+                f"{self.kind}: {name} cannot be imported ({error}); is its package installed, or "
+                "its folder on PYTHONPATH?"
+            ) from error
