@@ -4,10 +4,11 @@ import csv
 from pathlib import Path
 
 import pytest
+from jsonargparse import Namespace
 
 from xecg.errors import ConfigError
 from xecg.metrics.bootstrap import Interval
-from xecg.runs import format_report, new_run_folder, write_report
+from xecg.runs import _claim, _name, format_report, write_report
 
 REPORTS = {
     "mitdb": {
@@ -17,25 +18,39 @@ REPORTS = {
 }
 
 
-def test_runs_of_one_second_get_folders_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    folders = [new_run_folder("finetune") for _ in range(5)]
-    assert len(set(folders)) == 5
-    assert all(folder.is_dir() and folder.parent == Path("runs/finetune") for folder in folders)
+def test_a_folder_is_made_for_a_run_alone(tmp_path: Path) -> None:
+    claim = _claim(tmp_path / "a" / "b", resumed=False)
+    with pytest.raises(ConfigError, match="a/b"):
+        _claim(tmp_path / "a" / "b", resumed=False)
+    claim.unlink()
+    _claim(tmp_path / "a" / "b", resumed=False)
 
 
-def test_a_named_folder_is_made_or_taken_empty(tmp_path: Path) -> None:
-    asked = tmp_path / "a" / "b"
-    assert new_run_folder("finetune", str(asked)) == asked
-    assert new_run_folder("finetune", str(asked)) == asked
+def test_two_runs_do_not_share_an_empty_folder(tmp_path: Path) -> None:
+    claim = tmp_path / ".running"
+    claim.touch()
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        _claim(tmp_path, resumed=False)
 
 
-def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_is_refused_unless_its_run_is_resumed(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="is not empty"):
-        new_run_folder("finetune", str(tmp_path))
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        _claim(tmp_path, resumed=False)
+    _claim(tmp_path, resumed=True)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ("configs/finetune_frozen3.yaml", "finetune_frozen3"),
+        ("runs/finetune_frozen3/20261126-101500/config.yaml", "finetune_frozen3_test"),
+        ("runs/p_wave/config.yaml", "p_wave_test"),
+    ],
+)
+def test_a_run_is_named_after_its_config(config: str, name: str) -> None:
+    assert _name(Namespace(config=[config]), "test") == name
 
 
 def test_report_is_written_with_intervals_and_counts(tmp_path: Path) -> None:
@@ -60,5 +75,5 @@ def test_table_has_a_column_per_part_and_says_how_many() -> None:
     lines = format_report(REPORTS).splitlines()
     assert lines[0] == "Test set mitdb: 100 windows, 7 persons or records, 95 % intervals"
     assert lines[1].split() == ["metric", "morphology", "fused"]
-    assert "0.900 [0.850, 0.950]" in lines[3]
-    assert lines[4].startswith("auroc")
+    assert "0.900 [0.850, 0.950]" in lines[2]
+    assert lines[3].split()[0] == "auroc"

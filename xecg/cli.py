@@ -1,32 +1,61 @@
-"""The command ``xecg``: verbs on runs through Lightning, verbs on files without importing it."""
+"""The command ``xecg``: verbs on runs through Lightning, verbs on files through typed functions.
+
+The help text of a verb on files is the docstring of its function, and its flags are the
+parameters: the first is positional, lists take several words, booleans take none.
+"""
 
 import argparse
+import difflib
+import inspect
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any, get_args, get_origin, get_type_hints
 
 from xecg.errors import XECGError
 
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the command line.
+
+    Args:
+        function: Where its function is: ``module:name``; imported when the verb is used.
+        purpose: What it does, in a line.
+    """
+
+    function: str
+    purpose: str
+
+
+PARSING: dict[str, Any] = {"allow_abbrev": False, "exit_on_error": False}  # of every parser
 RUN_VERBS = {
     "fit": "train, then test the best checkpoint",
     "validate": "evaluate a checkpoint on the validation split",
     "test": "evaluate a checkpoint on the test sets",
     "predict": "write a checkpoint's predictions for the test sets",
 }
-EVALUATE, REPORT = "explain evaluate", "study report"  # verbs of two words
+VERBS = {
+    "data list": Verb("xecg.data.verbs:list_databases", "the databases that can be prepared"),
+    "data fetch": Verb("xecg.data.verbs:fetch", "download a database from PhysioNet"),
+    "data prepare": Verb("xecg.data.verbs:prepare", "cut a database into windows for training"),
+    "data show": Verb("xecg.data.verbs:show", "count and draw what a store holds"),
+    "classify": Verb("xecg.inference.classify:classify", "P(AF) of each window of ECGs, a table"),
+    "explain": Verb("xecg.inference.explain:explain", "where each branch looks in ECGs"),
+    "explain evaluate": Verb("xecg.inference.evaluate:evaluate", "whether such maps are faithful"),
+    "study": Verb("xecg.study.run:run_study", "the ladder of frozen depths"),
+    "study report": Verb("xecg.study.report:write_report", "tables, figures, a page of a study"),
+}
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status (0 done, 1 an error that was explained)."""
+    """Runs one command; returns its exit status: 0 done, 1 an error, 2 a wrong command line."""
     arguments = list(sys.argv[1:] if args is None else args)
     try:
-        if arguments and arguments[0] in RUN_VERBS:
-            from xecg.lightning_cli import run  # Lightning and torch take seconds to import
-
-            return run(None if args is None else arguments)
-        if (verb := " ".join(arguments[:2])) in (EVALUATE, REPORT):
-            arguments[:2] = [verb]
-        parsed = _parser().parse_args(arguments)
-        return int(parsed.run(parsed))
+        return _run(arguments)
     except (XECGError, ValueError) as error:
         explained = _explanation(error)
         if explained is None:
@@ -38,6 +67,133 @@ def main(args: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments == ["--version"]:
+        print(f"xecg {version('xecg-lightning')}")
+        return 0
+    if arguments[0] in RUN_VERBS:
+        from xecg.runs import run  # Lightning and torch take seconds to import
+
+        return run(arguments[0], arguments[1:])
+    for words in (2, 1):
+        if (name := " ".join(arguments[:words])) in VERBS:
+            if name in _BRIDGED:
+                return _bridge(name, arguments[words:])
+            return run_verb(name, VERBS[name], arguments[words:])
+    return _unknown_verb(arguments)
+
+
+_BRIDGED = {
+    "classify": ("xecg.inference.verbs", "add_classify_parser"),
+    "explain": ("xecg.inference.verbs", "add_explain_parser"),
+    "explain evaluate": ("xecg.inference.evaluate_verb", "add_evaluate_parser"),
+    "study": ("xecg.study.verbs", "add_study_parser"),
+    "study report": ("xecg.study.report.verb", "add_report_parser"),
+}  # until their functions have landed
+
+
+def _bridge(name: str, arguments: list[str]) -> int:
+    module, add = _BRIDGED[name]
+    parser = argparse.ArgumentParser(prog="xecg")
+    verbs = parser.add_subparsers(required=True)
+    adder = getattr(import_module(module), add)
+    adder(verbs, name) if add in ("add_evaluate_parser", "add_report_parser") else adder(verbs)
+    parsed = parser.parse_args([name, *arguments])
+    return int(parsed.run(parsed))
+
+
+def run_verb(name: str, verb: Verb, arguments: Sequence[str]) -> int:
+    """Runs a verb on files; its function returns the exit status, or null for 0."""
+    module, _, attribute = verb.function.partition(":")
+    function = getattr(import_module(module), attribute)
+    if not logging.getLogger().handlers:
+        logging.basicConfig(format="%(message)s", stream=sys.stderr)
+        logging.getLogger("xecg").setLevel(logging.INFO)
+    if not arguments and not inspect.signature(function).parameters:
+        return function() or 0
+    parser = function_parser(f"xecg {name}", function)
+    given = parse(parser, [_with_underscores(argument) for argument in arguments])
+    return 2 if given is None else function(**vars(parser.instantiate(given))) or 0
+
+
+def function_parser(prog: str, function: Callable[..., Any]) -> Any:
+    """The parser of a function's parameters."""
+    from docstring_parser import parse as parse_docstring
+    from jsonargparse import ArgumentParser
+
+    docstring = parse_docstring(function.__doc__ or "")
+    helps = {param.arg_name: param.description for param in docstring.params}
+    about = [docstring.short_description, docstring.long_description]
+    parser = ArgumentParser(
+        prog=prog,
+        description="\n\n".join(filter(None, about)),
+        **PARSING,
+    )
+    types = get_type_hints(function)
+    for number, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
+        positional = number == 0 and name != "config"
+        options = _options(types[name], parameter.default, positional)
+        parser.add_argument(name if positional else f"--{name}", help=helps.get(name), **options)
+    return parser
+
+
+def parse(parser: Any, arguments: Sequence[str], flags: Sequence[str] = ()) -> Any:
+    """The parsed arguments; null if they are wrong, which two lines on standard error say.
+
+    Args:
+        parser: A parser of jsonargparse.
+        arguments: The words behind the verb.
+        flags: Flags that the parser takes without listing them.
+    """
+    try:
+        return parser.parse_args(list(arguments))
+    except argparse.ArgumentError as error:
+        print(f"{parser.prog}: {_short(str(error))}", file=sys.stderr)
+    known = [option for action in parser._actions for option in action.option_strings]
+    if nearest := _nearest(arguments, [*known, *flags]):
+        print(f"Did you mean {nearest}?", file=sys.stderr)
+    print(f"All flags: {parser.prog} --help", file=sys.stderr)
+    return None
+
+
+def _short(message: str) -> str:
+    """The first line of a message, and what was wrong with each type that was tried."""
+    first, *others = [line.strip() for line in message.splitlines() if line.strip()]
+    reasons = [line for line in others if line.startswith(("- ", "Given value:"))]
+    return " ".join([first, *(reasons or others)[:4]])[:600]
+
+
+def _nearest(arguments: Sequence[str], known: Sequence[str]) -> str | None:
+    """The real flag that a misspelt one is most like."""
+    given = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    for flag in given:
+        if flag not in known and (found := difflib.get_close_matches(flag, known, 1, 0.75)):
+            return found[0]
+    return None
+
+
+def _options(annotation: Any, default: Any, positional: bool) -> dict[str, Any]:
+    """How a parameter is added to a parser."""
+    if annotation is bool:
+        return {"action": "store_true"}
+    required = default is inspect.Parameter.empty
+    options: dict[str, Any] = {} if required else {"default": default}
+    if required and not positional:
+        options["required"] = True
+    lists = [kind for kind in (annotation, *get_args(annotation)) if get_origin(kind) is list]
+    if lists:
+        return options | {"nargs": "+", "type": get_args(lists[0])[0]}
+    return options | {"type": annotation}
+
+
+def _with_underscores(argument: str) -> str:
+    flag, equals, value = argument.partition("=")
+    return f"--{flag[2:].replace('-', '_')}{equals}{value}" if flag.startswith("--") else argument
+
+
 def _explanation(error: BaseException | None) -> XECGError | None:
     """The error that xecg raised; the parser of configs wraps what a constructor raises."""
     while error is not None and not isinstance(error, XECGError):
@@ -45,27 +201,31 @@ def _explanation(error: BaseException | None) -> XECGError | None:
     return error
 
 
-def _parser() -> argparse.ArgumentParser:
-    from xecg.data.verbs import add_data_parser
-    from xecg.inference.evaluate_verb import add_evaluate_parser
-    from xecg.inference.verbs import add_classify_parser, add_explain_parser
-    from xecg.study.report.verb import add_report_parser
-    from xecg.study.verbs import add_study_parser
-
-    parser = argparse.ArgumentParser(
-        prog="xecg",
-        description="Interpretable ECG deep learning: train, explain, use the two-branch network.",
+def _unknown_verb(arguments: Sequence[str]) -> int:
+    known = [*RUN_VERBS, *VERBS]
+    asked = " ".join(arguments[:2])
+    found = difflib.get_close_matches(asked, known, 1) or difflib.get_close_matches(
+        arguments[0], known, 1
     )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for name, purpose in RUN_VERBS.items():
-        verbs.add_parser(name, help=f"{purpose} (xecg {name} --help)")
-    add_data_parser(verbs)
-    add_classify_parser(verbs)
-    add_explain_parser(verbs)
-    add_evaluate_parser(verbs, EVALUATE)
-    add_study_parser(verbs)
-    add_report_parser(verbs, REPORT)
-    return parser
+    hint = f"; did you mean xecg {found[0]}?" if found else ""
+    print(f"xecg: there is no verb {arguments[0]!r}{hint} xecg --help lists them", file=sys.stderr)
+    return 2
+
+
+def _overview() -> str:
+    verbs = RUN_VERBS | {name: verb.purpose for name, verb in VERBS.items()}
+    lines = [f"  {name:<17} {purpose}" for name, purpose in verbs.items()]
+    return "\n".join(
+        [
+            "usage: xecg VERB ...",
+            "",
+            "Interpretable ECG deep learning: train, explain, use the two-branch network.",
+            "",
+            *lines,
+            "",
+            "xecg VERB --help says more of one; xecg --version prints the version.",
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -1,71 +1,472 @@
-"""The folder of a run: its name, what is written into it, the table that is printed last."""
+"""``xecg fit | validate | test | predict``: LightningCLI with a folder per run."""
 
-from collections.abc import Mapping
+import os
+import re
+import shutil
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from datetime import datetime
+from importlib import import_module
+from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from xecg.errors import ConfigError
-from xecg.files import write_table
+import pandas as pd
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from xecg.callbacks.freezing import LayerFreezing
+from xecg.callbacks.predictions import PredictionWriter
+from xecg.cli import PARSING, parse
+from xecg.data.datamodules import WindowDataModule
+from xecg.errors import ConfigError, XECGError
+from xecg.files import write_whole
 from xecg.metrics.bootstrap import Interval
+from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
+from xecg.tasks.base import Task
 
 RUNS = Path("runs")
 REPORT = "test_metrics.csv"
 COLUMNS = ("test_set", "part", "metric", "value", "low", "high", "n", "n_groups")
 Reports = Mapping[str, Mapping[str, Mapping[str, Interval]]]  # test set -> part -> metric
+_MONITOR = "validation/loss"
+_TABLE = {"save_dir": ".", "name": "", "version": "", "flush_logs_every_n_steps": 1}
+_LOGGERS: list[dict[str, Any]] = [
+    {"class_path": "CSVLogger", "init_args": _TABLE},  # at once, so that a kill loses nothing
+    {"class_path": "WandbLogger", "init_args": {"project": "xecg", "offline": True}},
+]
+_EXPECTED_WARNINGS = (
+    "Experiment logs directory",  # the run's folder is made before the logger looks at it
+    ".*does not have many workers",  # none is fastest for memory-mapped stores
+    "Using `DistributedSampler` with",  # the report takes each window once
+    ".*treespec, LeafSpec",  # Lightning's, about PyTorch
+    "Checkpoint directory .* exists and is not empty",  # of a run that is resumed
+    "The dirpath has changed",  # of a test in a folder of its own
+    ".*(skip_none|instantiate_classes)",  # Lightning's use of jsonargparse
+    "The number of training batches",  # a short epoch is nothing to warn of
+)
+_STOPPED = 128 + signal.SIGTERM
+_FOLDER_OF_RANK_ZERO = "XECG_RUN_FOLDER"
 
 
-def new_run_folder(name: str, asked: str | None = None) -> Path:
-    """Make the folder of a new run.
+class _SaveConfig(SaveConfigCallback):
+    """Writes the config as the user gave it, defaults included, into the folder of the run."""
+
+    def __init__(
+        self, parser: LightningArgumentParser, config: Namespace, folder: Path, given: Namespace
+    ) -> None:
+        super().__init__(parser, config, save_to_log_dir=False)
+        self.folder, self.given = folder, given
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Writes ``config.yaml`` and hands the settings to the loggers."""
+        del pl_module, stage
+        text = self.parser.dump(self.given, skip_none=False)
+        write_whole(self.folder / "config.yaml", text)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(self.given.as_dict())
+
+
+class RunCLI(LightningCLI):
+    """Parses the flags of a run; makes its task, its data module and its Trainer.
 
     Args:
-        name: Of the config; the folder is ``runs/<name>/<date>-<time>``.
-        asked: The folder that the user named instead.
+        verb: ``fit``, ``validate``, ``test`` or ``predict``.
+        arguments: Flags of the run.
 
     Raises:
-        ConfigError: If the named folder holds something already.
+        ConfigError: If settings contradict each other, or the run's folder is in use.
+        SystemExit: If a flag is wrong, after saying so.
     """
-    if asked is not None:
-        folder = Path(asked)
-        if folder.is_dir() and any(folder.iterdir()):
-            raise ConfigError(f"run_folder {folder} is not empty; name another, or move it away")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
-        folder = RUNS / name / f"{stamp}{suffix}"
+
+    model: Task
+    datamodule: WindowDataModule
+
+    def __init__(self, verb: str, arguments: Sequence[str]) -> None:
+        self.verb = verb
+        super().__init__(
+            Task,
+            WindowDataModule,
+            save_config_callback=_SaveConfig,
+            trainer_defaults={
+                "logger": _LOGGERS,
+                "callbacks": [PredictionWriter()],
+                "num_sanity_val_steps": 0,
+                "enable_model_summary": False,
+                "log_every_n_steps": 10,
+            },
+            seed_everything_default=0,
+            parser_kwargs={"prog": f"xecg {verb}"} | PARSING,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=list(arguments),
+            run=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the run's folder, and callbacks of every run, each a key that one flag changes."""
+        add_run_arguments(parser)
+        parser.add_lightning_class_args(LayerFreezing, "freezing")
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
+        best = {"monitor": _MONITOR, "filename": "best", "enable_version_counter": False}
+        last = {"filename": "last", "every_n_epochs": 1, "enable_version_counter": False}
+        stopping = {"monitor": _MONITOR, "patience": 10, "strict": False}
+        keys = {"checkpoint": best, "last_checkpoint": last, "early_stopping": stopping}
+        parser.set_defaults({f"{k}.{n}": v for k, d in keys.items() for n, v in d.items()})
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses the flags; a wrong one ends the program."""
+        self.config = parse(parser, args, _flags_of_classes(args))
+        if self.config is None:
+            raise SystemExit(2)
+
+    def before_instantiate_classes(self) -> None:
+        """Gives everything that is written its place in the run's folder."""
+        config = self.config
+        _check(config, self.verb)
+        folder = _resumed(config) if self.verb == "fit" else None
+        self.resumed = folder is not None
+        self.run_folder = folder or _run_folder(config, self.verb)
+        given = deepcopy(config)
+        given.run_folder = given.ckpt_path = None  # of this run, not of the next by this config
+        self.save_config_kwargs |= {"folder": self.run_folder, "given": given}
+        config.trainer.default_root_dir = str(self.run_folder)
+        for key in ("checkpoint", "last_checkpoint"):
+            config[key].dirpath = str(self.run_folder / "checkpoints")
+        loggers = config.trainer.logger
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            if isinstance(logger, Namespace):
+                _place_logger(logger, self.run_folder)
+
+    @contextmanager
+    def folder(self) -> Iterator[None]:
+        """Makes the run's folder; takes it away again if the run is refused before it trains."""
+        claim = _claim(self.run_folder, self.resumed) if _rank() == 0 else None
         try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return folder
-    raise ConfigError(f"{RUNS / name} holds a hundred runs of this second; set run_folder")
+            if self.resumed and _rank() == 0:
+                _keep_metrics(self.trainer, self.run_folder, Path(self.config.ckpt_path))
+            yield
+        except BaseException:
+            if claim and not self.resumed and not self.trainer.global_step:
+                shutil.rmtree(self.run_folder)
+            raise
+        finally:
+            if claim:
+                claim.unlink(missing_ok=True)
+
+    def fit(self) -> None:
+        """Trains, tests the best checkpoint and writes its weights."""
+        self.trainer.fit(self.model, self.datamodule, ckpt_path=self.config.ckpt_path)
+        if self.config.trainer.fast_dev_run:  # writes no checkpoint
+            self.test(None)
+            return
+        best = self._best_checkpoint()
+        self.test(best)
+        self._write_weights(best)
+
+    def validate(self) -> None:
+        """Evaluates a checkpoint on the validation split."""
+        self.trainer.validate(self.model, self.datamodule, ckpt_path=self.config.ckpt_path)
+
+    def predict(self) -> None:
+        """Writes the predictions of a checkpoint for the test sets."""
+        self.trainer.predict(self.model, self.datamodule, ckpt_path=self.config.ckpt_path)
+
+    def test(self, checkpoint: str | None = None) -> None:
+        """Tests a checkpoint; writes and prints the table, which says more than Lightning's."""
+        checkpoint = checkpoint or self.config.ckpt_path
+        self.trainer.test(self.model, self.datamodule, ckpt_path=checkpoint, verbose=False)
+        if self.trainer.is_global_zero:
+            write_report(self.model.test_reports, self.run_folder / REPORT)
+            report = format_report(self.model.test_reports)
+            print(f"\n{report}\n\nEverything is in {self.run_folder}")
+
+    def _best_checkpoint(self) -> str:
+        best, last = (
+            callback
+            for callback in self.trainer.checkpoint_callbacks
+            if isinstance(callback, ModelCheckpoint)
+        )
+        if not best.best_model_path:
+            rank_zero_info("No epoch was validated: the last weights are tested and written.")
+        return best.best_model_path or last.best_model_path
+
+    @rank_zero_only
+    def _write_weights(self, checkpoint: str) -> None:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        provenance = {
+            "task": type(self.model).__name__,
+            "stores": [source.label for source in self.datamodule.sources],
+            "seed": self.config.seed_everything,
+            "epoch": state["epoch"],  # from 0, as in metrics.csv
+            "xecg": version("xecg-lightning"),
+        }
+        info = WeightsInfo(
+            describe_branches(self.model.branches),
+            self.datamodule.preprocessing.to_dict(),
+            provenance,
+        )
+        path = self.run_folder / "weights.safetensors"
+        if self.resumed:
+            path.unlink(missing_ok=True)  # of fewer epochs
+        save_weights(self.model.network, path, info)
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                _log_model(logger, path, vars(info))
+
+
+def run(verb: str, arguments: Sequence[str]) -> int:
+    """Runs a verb of Lightning, and closes its W&B run so that the next has one of its own.
+
+    Args:
+        verb: ``fit``, ``validate``, ``test`` or ``predict``.
+        arguments: Flags of the run.
+
+    Returns:
+        Exit status: 0, or 143 where SIGTERM stopped the run.
+    """
+    if "--help" in arguments or "-h" in arguments:
+        print(_short_help(verb, arguments))
+        return 0
+    for message in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+    try:
+        cli = RunCLI(verb, ["--help" if flag == "--help=all" else flag for flag in arguments])
+        with cli.folder():
+            getattr(cli, verb)()
+    except SIGTERMException:
+        return _STOPPED  # Lightning's own status would say that all went well
+    finally:
+        if "wandb" in sys.modules and sys.modules["wandb"].run is not None:
+            sys.modules["wandb"].finish()
+    return 0
+
+
+def add_run_arguments(parser: ArgumentParser) -> None:
+    """Adds the flags of a run that are neither Lightning's nor those of a class."""
+    parser.add_argument(
+        "--run_folder",
+        type=str | None,
+        default=None,
+        help="Folder of this run; runs/<config>/<date>-<time> by default.",
+    )
+    parser.add_argument(
+        "--ckpt_path",
+        type=str | None,
+        default=None,
+        help="Checkpoint to evaluate; for fit checkpoints/last.ckpt of a run that is to continue, "
+        "which it does in its own folder.",
+    )
 
 
 def write_report(reports: Reports, path: Path) -> None:
-    """Write one row per test set, part and metric, with interval and counts."""
+    """Writes a row per test set, part and metric, with interval and counts."""
     rows = [
-        (test_set, part, metric, i.value, i.low, i.high, i.n, i.n_groups)
+        {"test_set": test_set, "part": part, "metric": metric} | vars(interval)
         for test_set, parts in reports.items()
         for part, metrics in parts.items()
-        for metric, i in metrics.items()
+        for metric, interval in metrics.items()
     ]
-    write_table(path, dict(zip(COLUMNS, zip(*rows, strict=True), strict=True)))
+    write_whole(path, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
 
 
 def format_report(reports: Reports) -> str:
-    """The table that a person reads: a block per test set, a row per metric, a column per part."""
+    """Returns the table that a person reads: a row per metric, a column per part of the network."""
     return "\n\n".join(_format_set(name, parts) for name, parts in reports.items())
 
 
 def _format_set(name: str, parts: Mapping[str, Mapping[str, Interval]]) -> str:
+    table = pd.DataFrame({part: pd.Series(metrics).map(str) for part, metrics in parts.items()})
     metrics = list(dict.fromkeys(metric for part in parts.values() for metric in part))
     some = next(iter(next(iter(parts.values())).values()))
-    rows = [["metric", *parts]]
-    for metric in metrics:
-        rows.append(
-            [metric, *(str(part[metric]) if metric in part else "" for part in parts.values())]
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     title = f"Test set {name}: {some.n} windows, {some.n_groups} persons or records, 95 % intervals"
-    return "\n".join([title, lines[0], "-" * len(lines[0]), *lines[1:]])
+    table = table.loc[metrics].fillna("").rename_axis("metric").reset_index()
+    return f"{title}\n{table.to_string(index=False)}"
+
+
+def _check(config: Namespace, verb: str) -> None:
+    """Refuses settings of the Trainer that leave nothing to test."""
+    if verb != "fit":
+        return
+    for key, wrong in (
+        ("trainer.enable_checkpointing", False),
+        ("trainer.max_epochs", 0),
+        ("checkpoint.save_top_k", 0),
+        ("last_checkpoint.save_top_k", 0),
+    ):
+        if (found := config[key]) is not None and found == wrong:
+            raise ConfigError(
+                f"{key} {found}: xecg fit tests the best epoch and writes its weights, which needs "
+                "an epoch and its checkpoint; leave the flag out"
+            )
+
+
+def _resumed(config: Namespace) -> Path | None:
+    """The folder of the run that a fit continues: that of its checkpoint."""
+    folder = Path(config.ckpt_path).parent.parent if config.ckpt_path else None
+    if folder is None or not (folder / "config.yaml").is_file():
+        return None
+    if config.run_folder and Path(config.run_folder).resolve() != folder.resolve():
+        raise ConfigError(
+            f"run_folder {config.run_folder}: the run of {config.ckpt_path} continues in its own "
+            f"folder {folder}, where its best epoch is; leave run_folder out"
+        )
+    return folder
+
+
+def _run_folder(config: Namespace, verb: str) -> Path:
+    if _rank() != 0:  # launched by rank zero, which made the folder
+        return Path(os.environ[_FOLDER_OF_RANK_ZERO])
+    folder = Path(config.run_folder) if config.run_folder else _new_folder(_name(config, verb))
+    os.environ[_FOLDER_OF_RANK_ZERO] = str(folder)
+    return folder
+
+
+def _name(config: Namespace, verb: str) -> str:
+    """Name of a run: of its config, or of the run whose ``config.yaml`` it is given."""
+    if not config.config:
+        return verb
+    path = Path(str(config.config[0])).resolve()
+    if path.stem != "config":
+        return path.stem
+    timed = re.fullmatch(r"\d{8}-\d{6}(-\d+)?", path.parent.name)
+    return f"{path.parents[1].name if timed else path.parent.name}_{verb}"
+
+
+def _new_folder(name: str) -> Path:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+        if not (folder := RUNS / name / f"{stamp}{suffix}").exists():
+            return folder
+    raise ConfigError(f"{RUNS / name} holds a hundred runs of this second; set run_folder")
+
+
+def _claim(folder: Path, resumed: bool) -> Path:
+    """Makes a folder, and a file in it that no other run can make; returns the file."""
+    claim = folder / ".running"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not resumed and any(folder.iterdir()):
+            raise ConfigError(
+                f"run_folder {folder} is not empty; name another, or move it away. To continue the "
+                f"run in it, add --ckpt_path {folder}/checkpoints/last.ckpt"
+            )
+        claim.touch(exist_ok=resumed)
+    except FileExistsError as error:
+        raise ConfigError(f"run_folder {folder} is in use by another run") from error
+    except OSError as error:
+        raise ConfigError(f"run_folder {folder} cannot be made ({error})") from error
+    return claim
+
+
+def _keep_metrics(trainer: Trainer, folder: Path, checkpoint: Path) -> None:
+    """Lets ``metrics.csv`` keep its epochs up to the checkpoint, and go on behind them."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return
+    table = pd.read_csv(path)
+    epoch = torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]
+    for logger in trainer.loggers:
+        if isinstance(logger, CSVLogger):
+            writer = logger.experiment  # deletes the file
+            writer.metrics_keys = sorted(table.columns)
+            kept = table.loc[table["epoch"] <= epoch, writer.metrics_keys]
+            write_whole(path, kept.to_csv(index=False))
+
+
+def _place_logger(logger: Namespace, folder: Path) -> None:
+    if "save_dir" in logger.init_args:
+        logger.init_args.save_dir = str(folder.resolve())  # W&B's process has its own idea of "."
+    if logger.class_path.endswith("WandbLogger"):
+        online = os.environ.get("WANDB_MODE") == "online" or "WANDB_SWEEP_ID" in os.environ
+        logger.init_args.offline = logger.init_args.offline and not online
+        if logger.init_args.offline:
+            os.environ.setdefault("WANDB_SILENT", "true")
+
+
+def _log_model(logger: WandbLogger, weights: Path, metadata: Mapping[str, Any]) -> None:
+    """Logs a weights file as an artifact of type ``model``; ``wandb sync`` uploads it later."""
+    from wandb import Artifact
+
+    run = logger.experiment
+    artifact = Artifact(f"model-{run.id}", type="model", metadata=dict(metadata))
+    # Not copied to W&B's cache: the run's folder keeps it.
+    artifact.add_file(str(weights.resolve()), policy="immutable", skip_cache=True)
+    run.log_artifact(artifact, aliases=["best"])
+
+
+def _rank() -> int:
+    return int(getattr(rank_zero_only, "rank", 0))
+
+
+def _chosen_classes(arguments: Sequence[str]) -> dict[str, str]:
+    """Class paths of task and data module that the arguments name; the AF classifier's else."""
+    import yaml
+
+    chosen = {"model": "xecg.tasks.AFClassifier", "data": "xecg.data.AFData"}
+    flags = [*arguments, ""]
+    for flag, following in pairwise(flags):
+        name, _, value = flag.partition("=")
+        if name in ("--config", "-c"):
+            try:
+                found = yaml.safe_load(Path(value or following).read_text(encoding="utf-8"))
+                chosen |= {key: found[key]["class_path"] for key in chosen if key in found}
+            except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+                continue
+        elif name[2:] in chosen:
+            chosen[name[2:]] = value or following
+    return chosen
+
+
+def _class_parser(verb: str, arguments: Sequence[str]) -> ArgumentParser:
+    """Parser of what a user changes most: the run's own flags, and those of the chosen classes."""
+    parser = ArgumentParser(
+        prog=f"xecg {verb}", usage=f"xecg {verb} --config FILE [--flag value ...]", **PARSING
+    )
+    parser.add_argument("--config", action="config", help="Config; several are merged.")
+    parser.add_argument("--seed_everything", type=int, default=0, help="Random seed of the run.")
+    add_run_arguments(parser)
+    for key, path in _chosen_classes(arguments).items():
+        module, _, name = path.rpartition(".")
+        parser.add_class_arguments(getattr(import_module(module), name), key, fail_untyped=False)
+    parser.add_class_arguments(LayerFreezing, "freezing")
+    return parser
+
+
+def _flags_of_classes(arguments: Sequence[str]) -> list[str]:
+    """Flags of the classes that the arguments choose, which LightningCLI does not list."""
+    try:
+        parser = _class_parser("fit", arguments)
+    except (XECGError, ImportError, AttributeError, ValueError, TypeError):
+        return []
+    flags = [option for action in parser._actions for option in action.option_strings]
+    return [*flags, "--model.optimizer.lr", "--model.optimizer.weight_decay"]
+
+
+def _short_help(verb: str, arguments: Sequence[str]) -> str:
+    parser = _class_parser(verb, [flag for flag in arguments if flag not in ("--help", "-h")])
+    more = [
+        "optimiser:",
+        "  --model.optimizer.lr 3e-4, --model.optimizer CLASS: of the task's optimiser (AdamW)",
+        "",
+        "Lightning's Trainer and callbacks, such as --trainer.max_epochs 20, --trainer.devices 2,",
+        f"--early_stopping.patience 5: xecg {verb} --help=all lists them.",
+    ]
+    return "\n".join([parser.format_help(), *more])

@@ -1,4 +1,3 @@
-import argparse
 import os
 import shutil
 import subprocess
@@ -7,19 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from xecg.cli import main
 from xecg.data.databases import DATABASES
 from xecg.data.store import Store
-from xecg.data.verbs import add_data_parser
-from xecg.errors import ConfigError, DataError, StoreError
 
-SMALL = ("--persons", "4", "--records_per_person", "2", "--duration_s", "10", "--workers", "1")
+SMALL = ("--persons", "4", "--records_per_person", "2", "--duration_s", "10", "--jobs", "1")
 
 
 def data(*arguments):
-    parser = argparse.ArgumentParser()
-    add_data_parser(parser.add_subparsers())
-    parsed = parser.parse_args(["data", *map(str, arguments)])
-    return parsed.run(parsed)
+    assert main(["data", *map(str, arguments)]) == 0
+
+
+def refused(capsys, *arguments):
+    """The sentence that a refused command prints."""
+    capsys.readouterr()
+    assert main(["data", *map(str, arguments)]) == 1
+    return capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 
 
 def test_list_tells_of_every_database(capsys):
-    assert data("list") == 0
+    data("list")
     printed = capsys.readouterr().out
     for name, database in DATABASES.items():
         for expected in (name, database.title, f"licence: {database.licence}", database.url):
@@ -63,8 +65,9 @@ def test_prepare_takes_every_setting():
     again = ("prepare", "synthetic", "--root", "stores/synthetic-records", "--overwrite")
     data(
         *again,
-        *("--leads", "V1", "--low_hz", "none", "--high_hz", "30", "--sampling_rate", "200"),
-        *("--window_s", "5", "--stride_s", "2.5", "--scaling", "none", "--limit", "3"),
+        *("--preprocessing.low_hz", "null", "--preprocessing.high_hz", "30"),
+        *("--preprocessing.sampling_rate", "200", "--preprocessing.window_s", "5"),
+        *("--preprocessing.scaling", "none", "--stride_s", "2.5", "--leads", "V1", "--limit", "3"),
     )
     info = Store.open("stores/synthetic").info
     settings = {"low_hz": None, "high_hz": 30.0, "sampling_rate": 200.0, "window_s": 5.0}
@@ -73,17 +76,17 @@ def test_prepare_takes_every_setting():
     assert info.n_windows == 9
 
 
-def test_prepare_a_folder_of_own_records(made):
+def test_prepare_a_folder_of_own_records(made, capsys):
     shutil.copytree(made / "store-records", "mine")
     table = Path("mine/records.csv")
     table.write_text(table.read_text().replace(",A,", ",flimmern,"))
-    with pytest.raises(DataError, match="flimmern"):
-        data("prepare", "folder", "--root", "mine")
+    assert "flimmern" in refused(capsys, "prepare", "folder", "--root", "mine")
     data("prepare", "folder", "--root", "mine", "--af", "flimmern", "--not_af", "N", "O")
     store = Store.open("stores/folder")
     assert set(store.index.rhythm[store.index.af == 1].tolist()) == {"flimmern"}
-    with pytest.raises(StoreError, match=r"options: .*flimmern"):
-        data("prepare", "folder", "--root", "mine", "--left_out", "flimmern")
+    assert "options: " in refused(
+        capsys, "prepare", "folder", "--root", "mine", "--left_out", "flimmern"
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,16 +97,13 @@ def test_prepare_a_folder_of_own_records(made):
         (("ludb", "--af", "A", "--table", "t"), "--table, --af: only for the database 'folder'"),
     ],
 )
-def test_options_without_effect_are_refused(arguments, message):
-    with pytest.raises(ConfigError, match=message):
-        data("prepare", *arguments)
+def test_options_without_effect_are_refused(arguments, message, capsys):
+    assert message in refused(capsys, "prepare", *arguments)
 
 
-def test_prepare_names_what_is_missing():
-    with pytest.raises(DataError, match="no database is called 'nonsense'"):
-        data("prepare", "nonsense")
-    with pytest.raises(DataError, match="data/ludb"):
-        data("prepare", "ludb")
+def test_prepare_names_what_is_missing(capsys):
+    assert "no database is called 'nonsense'" in refused(capsys, "prepare", "nonsense")
+    assert "data/ludb" in refused(capsys, "prepare", "ludb")
 
 
 def test_fetch_hands_on_name_and_folder(monkeypatch, capsys):
@@ -124,18 +124,18 @@ def test_show_prints_and_draws(made, capsys):
     data("show", made / "store")  # its own picture is drawn anew
 
 
-def test_show_finds_a_store_by_name(made):
+def test_show_finds_a_store_by_name(made, capsys):
     shutil.copytree(made / "store", "stores/named")
     data("show", "named", "--picture", "page.png", "--train", 0, "--validation", 0, "--test", 1)
     assert Path("page.png").is_file()
-    with pytest.raises(StoreError, match="nothing: expected a prepared store"):
-        data("show", "nothing")
+    assert "nothing: expected a prepared store" in refused(capsys, "show", "nothing")
 
 
-def test_show_replaces_no_file_unasked(made):
+def test_show_replaces_no_file_unasked(made, capsys):
     Path("page.png").write_text("precious")
-    with pytest.raises(StoreError, match=r"page.png: is there already; pass --overwrite"):
-        data("show", made / "store", "--picture", "page.png")
+    assert "page.png: is there already; pass --overwrite" in refused(
+        capsys, "show", made / "store", "--picture", "page.png"
+    )
     assert Path("page.png").read_text() == "precious"
     data("show", made / "store", "--picture", "page.png", "--overwrite")
     assert Path("page.png").read_bytes().startswith(b"\x89PNG")

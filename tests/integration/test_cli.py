@@ -85,23 +85,29 @@ def test_test_and_predict_use_a_checkpoint(workplace: Path) -> None:
     assert accuracy == pytest.approx(reported, abs=1e-6)
 
 
-def test_a_resumed_run_ends_as_if_it_had_never_stopped(workplace: Path) -> None:
-    steep = ["--model.optimizer.lr=0.05", "--model.dropout=0.1", "--trainer.logger=false"]
+@pytest.mark.parametrize("named", [True, False])
+def test_a_resumed_run_ends_as_if_it_had_never_stopped(named: bool, workplace: Path) -> None:
+    steep = ["--model.optimizer.lr=0.05", "--model.dropout=0.1", "--trainer.logger=CSVLogger"]
+    steep += ["--trainer.logger.save_dir=.", "--trainer.logger.name=", "--trainer.logger.version="]
     assert fit("--run_folder=whole", "--trainer.max_epochs=5", *steep) == 0
     assert fit("--run_folder=part", "--trainer.max_epochs=4", *steep) == 0
+    state = torch.load("part/checkpoints/last.ckpt", weights_only=True)
+    best = torch.load("part/checkpoints/best.ckpt", weights_only=True)
+    assert best["epoch"] < state["epoch"] == 3  # the last is not the best
+    assert load_xecgarch("part/weights.safetensors")[1].provenance["epoch"] == best["epoch"]
+    folder = ["--run_folder=part"] if named else []
     last = "--ckpt_path=part/checkpoints/last.ckpt"
-    assert fit("--run_folder=rest", "--trainer.max_epochs=5", last, *steep) == 0
-    part, whole, rest = (
-        {name: torch.load(f"{run}/checkpoints/{name}.ckpt", weights_only=True) for name in NAMES}
-        for run in ("part", "whole", "rest")
-    )
-    assert part["best"]["epoch"] < part["last"]["epoch"] == 3  # the last is not the best
-    assert load_xecgarch("part/weights.safetensors")[1].provenance["epoch"] == part["best"]["epoch"]
+    assert fit(*folder, "--trainer.max_epochs=5", last, *steep) == 0
     for name in NAMES:
-        assert rest[name]["epoch"] == whole[name]["epoch"]
-        for key, value in whole[name]["state_dict"].items():
-            assert torch.equal(rest[name]["state_dict"][key], value)
-    assert rows(Path("rest/test_metrics.csv")) == rows(Path("whole/test_metrics.csv"))
+        part, whole = (
+            torch.load(f"{run}/checkpoints/{name}.ckpt", weights_only=True)
+            for run in ("part", "whole")
+        )
+        assert part["epoch"] == whole["epoch"]
+        for key, value in whole["state_dict"].items():
+            assert torch.equal(part["state_dict"][key], value)
+    for table in ("test_metrics.csv", "metrics.csv"):
+        assert rows(Path("part", table)) == rows(Path("whole", table))
 
 
 def test_flags_change_what_they_name(workplace: Path) -> None:

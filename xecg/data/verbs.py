@@ -1,117 +1,173 @@
-"""`xecg data list | fetch | prepare | show`: from a database's name to a store one can look at.
+"""``xecg data list | fetch | prepare | show``: from a database's name to a store to look at."""
 
-Errors are raised as `XECGError`; the command line turns them into a message and an exit status.
-"""
-
-from __future__ import annotations
-
-import argparse
-import logging
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal
 
-from xecg.data.prepare_verb import DATA, STORES, add_prepare_arguments, prepare_named
-from xecg.errors import StoreError
+from xecg.data.databases import DATABASES, get_database
+from xecg.errors import ConfigError, StoreError
+from xecg.signal.preprocessing import Preprocessing
 
-
-class _Verb(NamedTuple):
-    purpose: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], None]
+DATA, STORES = Path("data"), Path("stores")
+SYNTHETIC, FOLDER = "synthetic", "folder"
 
 
-def add_data_parser(
-    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
-) -> argparse.ArgumentParser:
-    """Adds `data` with its verbs to a command line; `parsed.run` is then `run_data`."""
-    purpose = "list, fetch, prepare and show databases of ECGs"
-    parser = subparsers.add_parser("data", help=purpose, description=purpose)
-    parser.set_defaults(run=run_data)
-    verbs = parser.add_subparsers(dest="data_verb", required=True, metavar="VERB")
-    for name, verb in _VERBS.items():
-        verb.add_arguments(verbs.add_parser(name, help=verb.purpose, description=verb.purpose))
-    return parser
-
-
-def run_data(arguments: argparse.Namespace) -> int:
-    """Runs a parsed `xecg data ...`; returns the exit status 0.
-
-    Raises:
-        XECGError: If it cannot be done; the message says why.
-    """
-    if not logging.getLogger().handlers:
-        logging.basicConfig(format="%(message)s", stream=sys.stderr)
-        logging.getLogger("xecg").setLevel(logging.INFO)
-    _VERBS[arguments.data_verb].run(arguments)
-    return 0
-
-
-def _add_list_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are none."""
-
-
-def _list(_: argparse.Namespace) -> None:
-    from xecg.data.databases import DATABASES
-
-    for name, database in DATABASES.items():
+def list_databases() -> None:
+    """Lists the databases that can be prepared, with what they hold and their licences."""
+    for name in DATABASES:
+        database = DATABASES[name]
         records = (database.__doc__ or "").strip().splitlines()[0]
         lines = [database.title, records, f"licence: {database.licence}", database.url]
         print(f"{name:<12}" + f"\n{'':<12}".join(line for line in lines if line))
 
 
-def _add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="name of the database (xecg data list)")
-    parser.add_argument("--out", type=Path, help=f"folder for it (default: {DATA}/NAME)")
+def fetch(name: str, out: Path | None = None) -> None:
+    """Downloads a database from PhysioNet, and checks every file by its published checksum.
+
+    Files that are complete are not downloaded again.
+
+    Args:
+        name: Name of the database (``xecg data list``).
+        out: Folder for it; ``data/NAME`` by default.
+    """
+    from xecg.data.download import fetch as download
+
+    root = download(name, out or DATA / name)
+    print(f"{root}: complete; next: xecg data prepare {name} --root {root}")
 
 
-def _fetch(arguments: argparse.Namespace) -> None:
-    from xecg.data.download import fetch
+def prepare(
+    name: str,
+    root: Path | None = None,
+    out: Path | None = None,
+    leads: list[str] | None = None,
+    stride_s: float | None = None,
+    preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 (frozen)
+    limit: int | None = None,
+    overwrite: bool = False,
+    jobs: int | None = None,
+    table: str | None = None,
+    af: list[str] | None = None,
+    not_af: list[str] | None = None,
+    left_out: list[str] | None = None,
+    persons: int | None = None,
+    records_per_person: int | None = None,
+    duration_s: float | None = None,
+    af_share: float | None = None,
+    seed: int | None = None,
+) -> None:
+    """Cuts a database into windows, ready for training, validation and test.
 
-    root = fetch(arguments.name, arguments.out or DATA / arguments.name)
-    print(f"{root}: complete; next: xecg data prepare {arguments.name} --root {root}")
+    A store that was made of the same files with the same settings is used again. A record that
+    cannot be used is skipped and counted. A command that was killed continues where it was when it
+    is given again.
+
+    Args:
+        name: Name of the database (``xecg data list``), or class path of your own.
+        root: Folder that holds the database; ``data/NAME`` by default.
+        out: Folder of the store; ``stores/NAME`` by default.
+        leads: ``preferred`` (one per record), ``all``, or names of leads; what suits the database
+            by default.
+        stride_s: Seconds from window to window; the length of a window by default.
+        preprocessing: Band (null for no edge), sampling rate, length and scaling of the windows.
+        limit: Number of records to take, to try things out; all by default.
+        overwrite: Replace a store that was made with other settings.
+        jobs: Number of processes; one per core by default.
+        table: Folder: table with the columns record,label[,person]; ``records.csv`` by default.
+        af: Folder: labels that mean AF; by default A, AF, AFIB, 1, true.
+        not_af: Folder: labels that mean another rhythm; by default N, O, NSR, SR, non-AF, normal,
+            other, 0, false.
+        left_out: Folder: labels of records to be left out of AF classification.
+        persons: Synthetic ECGs without ``--root``: number of persons.
+        records_per_person: Synthetic: number of records of each person.
+        duration_s: Synthetic: length of a record in seconds.
+        af_share: Synthetic: share of the records in AF.
+        seed: Synthetic: random seed of the persons.
+    """
+    from xecg.data.prepare import prepare as prepare_database
+
+    of_folder = {"table": table, "af": af, "not_af": not_af, "left_out": left_out}
+    of_synthetic = {
+        "persons": persons,
+        "records_per_person": records_per_person,
+        "duration_s": duration_s,
+        "af_share": af_share,
+        "seed": seed,
+    }
+    makes_records = name == SYNTHETIC and root is None
+    given = _given(of_folder, name == FOLDER, f"the database {FOLDER!r}")
+    made = _given(of_synthetic, makes_records, "synthetic records that are made now, without root")
+    chosen = _leads(leads)
+    out = out or STORES / name.rpartition(".")[2]
+    if makes_records:
+        root = _synthetic_records(out, made, chosen)
+    store = prepare_database(
+        get_database(name, root or DATA / name, **given),
+        out,
+        preprocessing=preprocessing,
+        leads=chosen,
+        stride_s=stride_s,
+        limit=limit,
+        overwrite=overwrite,
+        workers=jobs,
+    )
+    print(f"{out}: {len(store)} windows of {store.info.n_records} records")
 
 
-def _add_show_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("store", help=f"folder of a store, or the name of one in {STORES}")
-    add("--train", type=float, default=0.7, help="share of the persons or records (%(default)s)")
-    add("--validation", type=float, default=0.15, help="likewise (%(default)s)")
-    add("--test", type=float, default=0.15, help="likewise (%(default)s)")
-    add("--split_seed", "--split-seed", type=int, default=0, help="of the split (%(default)s)")
-    add("--picture", type=Path, help="PNG of example windows (default: examples.png in the store)")
-    add("--picture_seed", type=int, default=0, help="another seed, other windows (%(default)s)")
-    add("--overwrite", action="store_true", help="replace the file named by --picture")
+def show(
+    store: str,
+    train: float = 0.7,
+    validation: float = 0.15,
+    test: float = 0.15,
+    split_seed: int = 0,
+    picture: Path | None = None,
+    picture_seed: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Counts what a store holds by class and split, and draws some of its windows.
 
-
-def _show(arguments: argparse.Namespace) -> None:
+    Args:
+        store: Folder of a store, or the name of one in ``stores``.
+        train: Share of the persons or records that is trained on.
+        validation: Share that selects the epoch.
+        test: Share that is tested on.
+        split_seed: Random seed of the split.
+        picture: PNG of example windows; ``examples.png`` in the store by default.
+        picture_seed: Random seed of the windows that are drawn.
+        overwrite: Replace the file named by ``--picture``.
+    """
     from xecg.data.show import describe, draw_examples
     from xecg.data.splits import Split
     from xecg.data.store import Store
 
-    named: Path | None = arguments.picture
-    if named is not None and named.exists() and not arguments.overwrite:
-        raise StoreError(f"{named}: is there already; pass --overwrite, or name another --picture")
-    store = Store.open(_store_folder(arguments.store))
-    split = Split(arguments.train, arguments.validation, arguments.test, arguments.split_seed)
-    print(describe(store, split))
-    picture = named or store.path / "examples.png"
-    draw_examples(store, picture, seed=arguments.picture_seed)
+    if picture is not None and picture.exists() and not overwrite:
+        raise StoreError(f"{picture}: is there already; pass --overwrite, or name another picture")
+    prepared = STORES / store
+    opened = Store.open(prepared if prepared.is_dir() and not Path(store).is_dir() else Path(store))
+    print(describe(opened, Split(train, validation, test, split_seed)))
+    picture = picture or opened.path / "examples.png"
+    draw_examples(opened, picture, seed=picture_seed)
     print(f"\nExample windows: {picture}")
 
 
-def _store_folder(name: str) -> Path:
-    """The folder of that name, else the one in `STORES`."""
-    folder, prepared = Path(name), STORES / name
-    return prepared if prepared.is_dir() and not folder.is_dir() else folder
+def _given(options: dict[str, Any], apply: bool, what: str) -> dict[str, Any]:
+    """Those of the options that were given; refuses them where they would have no effect."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if given and not apply:
+        flags = ", ".join(f"--{name}" for name in given)
+        raise ConfigError(f"{flags}: only for {what}; leave it out")
+    return given
 
 
-_VERBS = {
-    "list": _Verb("the databases that can be prepared", _add_list_arguments, _list),
-    "fetch": _Verb("download a database from PhysioNet", _add_fetch_arguments, _fetch),
-    "prepare": _Verb(
-        "cut a database into windows, ready for training", add_prepare_arguments, prepare_named
-    ),
-    "show": _Verb("count and draw what a store holds", _add_show_arguments, _show),
-}
+def _leads(names: list[str] | None) -> Literal["preferred", "all"] | tuple[str, ...] | None:
+    if names == ["preferred"]:
+        return "preferred"
+    if names == ["all"]:
+        return "all"
+    return tuple(names) if names else None
+
+
+def _synthetic_records(out: Path, settings: dict[str, Any], leads: Any) -> Path:
+    from xecg.data.synthetic_records import SyntheticSettings, synthetic_records
+
+    chosen: dict[str, Any] = {"leads": leads} if isinstance(leads, tuple) else {}
+    return synthetic_records(Path(f"{out}-records"), SyntheticSettings(**settings, **chosen))

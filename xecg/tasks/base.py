@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -88,6 +89,14 @@ class Task(LightningModule):
         if self.lr_scheduler is None:
             return optimizer
         return [optimizer], [self.lr_scheduler(optimizer)]
+
+    def on_train_start(self) -> None:
+        """Keeps the seed of the run."""
+        self._seed = torch.initial_seed()
+
+    def on_train_epoch_start(self) -> None:
+        """Seeds the epoch's dropout, so that a resumed run draws what the whole run draws."""
+        torch.manual_seed((self._seed + 1_000_003 * self.current_epoch) % 2**63)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One step on one batch."""
