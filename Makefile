@@ -13,7 +13,7 @@ demo: .venv/installed  ## fine-tune, test and explain on the embedded synthetic 
 	$(BIN)/xecg fit --config configs/finetune_frozen3.yaml
 
 test: .venv/installed-dev  ## run the tests (real ECGs too where XECG_DATA names their folder)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: .venv/installed-dev  ## look for mistakes and check the formatting
 	$(BIN)/ruff check

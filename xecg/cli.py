@@ -39,7 +39,7 @@ RUN_VERBS = {
     "predict": "write a checkpoint's predictions for the test sets",
 }
 VERBS = {
-    "data list": Verb("xecg.data.verbs:list_databases", "the databases that can be prepared"),
+    "data list": Verb("xecg.cli:list_databases", "the databases that can be prepared"),
     "data fetch": Verb("xecg.data.verbs:fetch", "download a database from PhysioNet"),
     "data prepare": Verb("xecg.data.verbs:prepare", "cut a database into windows for training"),
     "data show": Verb("xecg.data.verbs:show", "count and draw what a store holds"),
@@ -117,6 +117,17 @@ def run_verb(name: str, verb: Verb, arguments: Sequence[str]) -> int:
     parser = function_parser(f"xecg {name}", function)
     given = parse(parser, [_with_underscores(argument) for argument in arguments])
     return 2 if given is None else function(**vars(parser.instantiate(given))) or 0
+
+
+def list_databases() -> None:
+    """Lists the databases that can be prepared, with what they hold and their licences."""
+    from xecg.data.databases import DATABASES
+
+    for name in DATABASES:
+        database = DATABASES[name]
+        records = (database.__doc__ or "").strip().splitlines()[0]
+        lines = [database.title, records, f"licence: {database.licence}", database.url]
+        print(f"{name:<12}" + f"\n{'':<12}".join(line for line in lines if line))
 
 
 def function_parser(prog: str, function: Callable[..., Any]) -> Any:

@@ -1,23 +1,14 @@
-"""``xecg data list | fetch | prepare | show``: from a database's name to a store to look at."""
+"""``xecg data fetch | prepare | show``: from a database's name to a store to look at."""
 
 from pathlib import Path
 from typing import Any, Literal
 
-from xecg.data.databases import DATABASES, get_database
+from xecg.data.databases import get_database
 from xecg.errors import ConfigError, StoreError
 from xecg.signal.preprocessing import Preprocessing
 
 DATA, STORES = Path("data"), Path("stores")
 SYNTHETIC, FOLDER = "synthetic", "folder"
-
-
-def list_databases() -> None:
-    """Lists the databases that can be prepared, with what they hold and their licences."""
-    for name in DATABASES:
-        database = DATABASES[name]
-        records = (database.__doc__ or "").strip().splitlines()[0]
-        lines = [database.title, records, f"licence: {database.licence}", database.url]
-        print(f"{name:<12}" + f"\n{'':<12}".join(line for line in lines if line))
 
 
 def fetch(name: str, out: Path | None = None) -> None:
