@@ -165,7 +165,7 @@ class RunCLI(LightningCLI):
             yield
         except BaseException:
             if claim and not self.resumed and not self.trainer.global_step:
-                shutil.rmtree(self.run_folder)
+                _remove(self.run_folder)
             raise
         finally:
             if claim:
@@ -374,6 +374,15 @@ def _claim(folder: Path, resumed: bool) -> Path:
     except OSError as error:
         raise ConfigError(f"run_folder {folder} cannot be made ({error})") from error
     return claim
+
+
+def _remove(folder: Path) -> None:
+    """Removes a run's folder, and those above it in ``runs`` that it leaves empty."""
+    shutil.rmtree(folder)
+    for above in folder.parents:
+        if not above.is_relative_to(RUNS) or any(above.iterdir()):
+            return
+        above.rmdir()
 
 
 def _keep_metrics(trainer: Trainer, folder: Path, checkpoint: Path) -> None:

@@ -68,6 +68,9 @@ def test_the_best_checkpoint_is_the_one_tested_and_released(workplace: Path) -> 
 def test_test_and_predict_use_a_checkpoint(workplace: Path) -> None:
     assert fit("--run_folder=run", "--trainer.logger=false") == 0
     saved = ["--config", "run/config.yaml", "--ckpt_path", "run/checkpoints/best.ckpt"]
+    assert main(["test", *saved]) == 0  # as docs/RESULTS.md prints it: no folder is named
+    (folder,) = Path("runs/run_test").iterdir()
+    assert rows(folder / "test_metrics.csv") == rows(Path("run/test_metrics.csv"))
     assert main(["test", *saved, "--run_folder=again"]) == 0
     assert rows(Path("again/test_metrics.csv")) == rows(Path("run/test_metrics.csv"))
     assert main(["predict", *saved, "--run_folder=predicted"]) == 0
@@ -150,6 +153,68 @@ def test_mistakes_are_told_before_training(
     assert message in last
 
 
+def test_a_refused_run_leaves_nothing_behind(workplace: Path) -> None:
+    before = sorted(Path().rglob("*"))
+    for flags in ("--data.stores=nowhere", "--freezing.frozen_layers=9", "--model.channels=0"):
+        assert fit(flags, "--run_folder=run") == 1
+        assert fit(flags) == 1
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("flag", "nearest"),
+    [
+        ("--model.optimzer.lr=0.1", "--model.optimizer.lr"),
+        ("--freezing.frozen_layer=5", "--freezing.frozen_layers"),  # a prefix is no flag
+        ("--data.stors=x", "--data.stores"),
+        ("--trainer.max_epoch=3", "--trainer.max_epochs"),
+    ],
+)
+def test_a_misspelt_flag_is_answered_with_the_real_one(
+    flag: str, nearest: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        fit(flag)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) <= 5
+    assert f"Did you mean {nearest}?" in lines
+
+
+@pytest.mark.parametrize(
+    ("flag", "name"),
+    [
+        ("--trainer.enable_checkpointing=false", "enable_checkpointing"),
+        ("--trainer.max_epochs=0", "max_epochs"),
+        ("--checkpoint.save_top_k=0", "save_top_k"),
+    ],
+)
+def test_a_run_that_could_not_be_tested_is_refused_before_training(
+    flag: str, name: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit("--run_folder=run", flag) == 1
+    assert name in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("flag", ["--trainer.limit_val_batches=0", "--trainer.max_steps=1"])
+def test_without_validation_the_last_weights_are_tested_and_written(
+    flag: str, workplace: Path
+) -> None:
+    assert fit("--run_folder=run", "--trainer.logger=false", flag) == 0
+    assert rows(Path("run/test_metrics.csv"))
+    load_xecgarch("run/weights.safetensors")
+
+
+def test_a_run_is_not_continued_in_another_folder(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit("--run_folder=run", "--trainer.logger=false") == 0
+    assert fit("--run_folder=other", "--ckpt_path=run/checkpoints/last.ckpt") == 1
+    assert "run_folder other" in capsys.readouterr().err
+    assert not Path("other").exists()
+
+
 def test_a_used_run_folder_is_refused(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("run").mkdir()
     Path("run/precious.txt").write_text("mine")
@@ -174,7 +239,20 @@ def test_verbs_on_files_import_neither_torch_nor_lightning(arguments: tuple[str,
     assert not {"torch", "lightning", "wandb"} & imported_by(*arguments)
 
 
-def test_help_names_the_flags_of_the_callbacks() -> None:
+def test_help_begins_with_what_one_changes_most() -> None:
     command = [sys.executable, "-m", "xecg.cli", "fit", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "--freezing.frozen_layers" in done.stdout
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for flag in ("--model.optimizer.lr", "--data.stores", "--freezing.frozen_layers"):
+        assert flag in printed
+    assert "--trainer.accelerator" not in printed
+    assert "--help=all" in printed
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("xecg ")
+
+
+def test_an_unknown_verb_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["clasify", "x"]) == 2
+    assert "xecg classify" in capsys.readouterr().err
