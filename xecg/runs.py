@@ -10,15 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import datetime
-from importlib import import_module
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -30,10 +28,11 @@ from xecg.callbacks.freezing import LayerFreezing
 from xecg.callbacks.predictions import PredictionWriter
 from xecg.cli import PARSING, parse
 from xecg.data.datamodules import WindowDataModule
-from xecg.errors import ConfigError, XECGError
+from xecg.errors import ConfigError
 from xecg.files import write_whole
 from xecg.metrics.bootstrap import Interval
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
+from xecg.run_flags import add_run_arguments, flags_of_classes, short_help
 from xecg.tasks.base import Task
 
 RUNS = Path("runs")
@@ -133,7 +132,7 @@ class RunCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses the flags; a wrong one ends the program."""
-        self.config = parse(parser, args, _flags_of_classes(args))
+        self.config = parse(parser, args, flags_of_classes(args))
         if self.config is None:
             raise SystemExit(2)
 
@@ -243,7 +242,7 @@ def run(verb: str, arguments: Sequence[str]) -> int:
         Exit status: 0, or 143 where SIGTERM stopped the run.
     """
     if "--help" in arguments or "-h" in arguments:
-        print(_short_help(verb, arguments))
+        print(short_help(verb, arguments))
         return 0
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
@@ -257,23 +256,6 @@ def run(verb: str, arguments: Sequence[str]) -> int:
         if "wandb" in sys.modules and sys.modules["wandb"].run is not None:
             sys.modules["wandb"].finish()
     return 0
-
-
-def add_run_arguments(parser: ArgumentParser) -> None:
-    """Adds the flags of a run that are neither Lightning's nor those of a class."""
-    parser.add_argument(
-        "--run_folder",
-        type=str | None,
-        default=None,
-        help="Folder of this run; runs/<config>/<date>-<time> by default.",
-    )
-    parser.add_argument(
-        "--ckpt_path",
-        type=str | None,
-        default=None,
-        help="Checkpoint to evaluate; for fit checkpoints/last.ckpt of a run that is to continue, "
-        "which it does in its own folder.",
-    )
 
 
 def write_report(reports: Reports, path: Path) -> None:
@@ -423,59 +405,3 @@ def _log_model(logger: WandbLogger, weights: Path, metadata: Mapping[str, Any]) 
 
 def _rank() -> int:
     return int(getattr(rank_zero_only, "rank", 0))
-
-
-def _chosen_classes(arguments: Sequence[str]) -> dict[str, str]:
-    """Class paths of task and data module that the arguments name; the AF classifier's else."""
-    import yaml
-
-    chosen = {"model": "xecg.tasks.AFClassifier", "data": "xecg.data.AFData"}
-    flags = [*arguments, ""]
-    for flag, following in pairwise(flags):
-        name, _, value = flag.partition("=")
-        if name in ("--config", "-c"):
-            try:
-                found = yaml.safe_load(Path(value or following).read_text(encoding="utf-8"))
-                chosen |= {key: found[key]["class_path"] for key in chosen if key in found}
-            except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-                continue
-        elif name[2:] in chosen:
-            chosen[name[2:]] = value or following
-    return chosen
-
-
-def _class_parser(verb: str, arguments: Sequence[str]) -> ArgumentParser:
-    """Parser of what a user changes most: the run's own flags, and those of the chosen classes."""
-    parser = ArgumentParser(
-        prog=f"xecg {verb}", usage=f"xecg {verb} --config FILE [--flag value ...]", **PARSING
-    )
-    parser.add_argument("--config", action="config", help="Config; several are merged.")
-    parser.add_argument("--seed_everything", type=int, default=0, help="Random seed of the run.")
-    add_run_arguments(parser)
-    for key, path in _chosen_classes(arguments).items():
-        module, _, name = path.rpartition(".")
-        parser.add_class_arguments(getattr(import_module(module), name), key, fail_untyped=False)
-    parser.add_class_arguments(LayerFreezing, "freezing")
-    return parser
-
-
-def _flags_of_classes(arguments: Sequence[str]) -> list[str]:
-    """Flags of the classes that the arguments choose, which LightningCLI does not list."""
-    try:
-        parser = _class_parser("fit", arguments)
-    except (XECGError, ImportError, AttributeError, ValueError, TypeError):
-        return []
-    flags = [option for action in parser._actions for option in action.option_strings]
-    return [*flags, "--model.optimizer.lr", "--model.optimizer.weight_decay"]
-
-
-def _short_help(verb: str, arguments: Sequence[str]) -> str:
-    parser = _class_parser(verb, [flag for flag in arguments if flag not in ("--help", "-h")])
-    more = [
-        "optimiser:",
-        "  --model.optimizer.lr 3e-4, --model.optimizer CLASS: of the task's optimiser (AdamW)",
-        "",
-        "Lightning's Trainer and callbacks, such as --trainer.max_epochs 20, --trainer.devices 2,",
-        f"--early_stopping.patience 5: xecg {verb} --help=all lists them.",
-    ]
-    return "\n".join([parser.format_help(), *more])
