@@ -41,7 +41,7 @@ def flags_of_classes(arguments: Sequence[str]) -> list[str]:
 
 
 def short_help(verb: str, arguments: Sequence[str]) -> str:
-    """Returns the help text of what a user changes most; Lightning's rest is behind ``--help=all``."""
+    """Returns the help text of what a user changes most; ``--help=all`` has the rest."""
     parser = _class_parser(verb, [flag for flag in arguments if flag not in ("--help", "-h")])
     more = [
         "optimiser:",
