@@ -25,7 +25,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xecg.callbacks.freezing import LayerFreezing
-from xecg.callbacks.predictions import PredictionWriter
+from xecg.callbacks.predictions import WindowTables
 from xecg.cli import PARSING, parse
 from xecg.data.datamodules import WindowDataModule
 from xecg.errors import ConfigError
@@ -101,7 +101,6 @@ class RunCLI(LightningCLI):
             save_config_callback=_SaveConfig,
             trainer_defaults={
                 "logger": _LOGGERS,
-                "callbacks": [PredictionWriter()],
                 "num_sanity_val_steps": 0,
                 "enable_model_summary": False,
                 "log_every_n_steps": 10,
@@ -120,6 +119,7 @@ class RunCLI(LightningCLI):
         """Adds the run's folder, and callbacks of every run, each a key that one flag changes."""
         add_run_arguments(parser)
         parser.add_lightning_class_args(LayerFreezing, "freezing")
+        parser.add_lightning_class_args(WindowTables, "test_windows")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")

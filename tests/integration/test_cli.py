@@ -75,10 +75,19 @@ def test_test_and_predict_use_a_checkpoint(workplace: Path) -> None:
     assert rows(Path("again/test_metrics.csv")) == rows(Path("run/test_metrics.csv"))
     assert main(["predict", *saved, "--run_folder=predicted"]) == 0
     predictions = rows(Path("predicted/predictions_synthetic.csv"))
-    assert {"record", "lead", "start_s", "fused", "morphology", "rhythm"} <= predictions[0].keys()
+    assert [*predictions[0]] == [
+        "record",
+        "group",
+        "lead",
+        "start_s",
+        "p_af_morphology",
+        "p_af_rhythm",
+        "p_af",
+        "af",
+    ]
     n = int(rows(Path("run/test_metrics.csv"))[0]["n"])
     assert len(predictions) == n
-    right = [(float(row["fused"]) > 0.5) == (row["target"] == "1") for row in predictions]
+    right = [(float(row["p_af"]) > 0.5) == (row["af"] == "1") for row in predictions]
     accuracy = sum(right) / n
     reported = next(
         float(row["value"])

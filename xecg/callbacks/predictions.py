@@ -1,71 +1,145 @@
-"""Predictions of ``xecg predict`` as a table per test set."""
+"""Tables of windows: what a network says of each window of a test set, and where it looks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
-from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
+from numpy.typing import NDArray
+from tqdm import tqdm
 
 from xecg.errors import ConfigError
-from xecg.files import write_table
+from xecg.explain.deep_taylor import DeepTaylor, RuleSet
+from xecg.explain.relevance import relevance_statistics
+from xecg.files import write_whole
+from xecg.networks.xecgarch import XECGArch
 
-INDEX_COLUMNS = ("record", "lead", "start_s")
+_BATCH = 64  # windows: an explanation keeps the activations of all layers
+_WIDEST = 8  # numbers of a window; a task that says more of it says it of its samples
 
 
-class PredictionWriter(BasePredictionWriter):
-    """Writes ``predictions_<test set>.csv``: a row per window, in the order of the test set.
+class WindowTables(BasePredictionWriter):
+    """Writes a row per window, in the order of the test set, into the run's folder.
 
-    Columns are where the window is from (record, lead, start in seconds) and each number that the
-    task's ``collect`` gives for a window; outputs per sample are too many for a table and are left
-    out.
+    ``windows/<test set>.csv`` after a test, ``predictions_<test set>.csv`` after ``xecg predict``:
+    ``record``, ``group`` (person or record), ``lead``, ``start_s``, then what the task collects.
+    Of an AF classifier that is ``p_af_<branch>``, ``p_af`` and ``af`` (1 or 0), and after a test
+    ``<branch>_<statistic>``: the columns of :func:`xecg.explain.relevance.wave_relevance`, of the
+    relevance for the class that the branch predicts.
+
+    Args:
+        explain: Number of windows of each test set to explain, drawn at random, the same ones for
+            every network; null explains all.
+        rules: Rule set of deep Taylor decomposition.
+        sets: Names of the test sets to explain; null explains every one.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        explain: int | None = 0,
+        rules: RuleSet = "innvestigate",
+        sets: list[str] | None = None,
+    ) -> None:
         super().__init__(write_interval="epoch")
+        self.explain, self.rules, self.sets = explain, rules, sets
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that one process sees all windows.
+        """Refuses what cannot be written after the run, before it.
 
         Raises:
-            ConfigError: There are several.
+            ConfigError: Several processes predict, or there is nothing that can be explained.
         """
         super().setup(trainer, pl_module, stage)
-        if stage == TrainerFn.PREDICTING and trainer.world_size > 1:
-            raise ConfigError(
-                "predictions are written by one process, which needs all windows; found "
-                f"{trainer.world_size}. Set --trainer.devices 1"
-            )
+        if stage == "predict" and trainer.world_size > 1:
+            raise ConfigError(f"--trainer.devices: predict takes 1, found {trainer.world_size}")
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        there = [dataset.name for dataset in getattr(data, "test_sets", [])]
+        if missing := [name for name in self.sets or () if name not in there]:
+            raise ConfigError(f"test_windows.sets: found no {missing}; there are {there}")
+        if self.explain != 0 and not isinstance(pl_module.network, XECGArch):
+            raise ConfigError(f"test_windows.explain: {type(pl_module).__name__} predicts no class")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes a table per test set."""
+        task: Any = pl_module
+        for dataset, collected in zip(
+            _datasets(trainer.test_dataloaders), task.collected, strict=True
+        ):
+            positions, columns = collected.compute()  # of all processes
+            if trainer.is_global_zero:
+                table = _table(dataset, positions, columns)
+                if self.explain != 0 and dataset.name in (self.sets or [dataset.name]):
+                    rate = trainer.datamodule.sampling_rate  # type: ignore[attr-defined]
+                    table = table.join(self._explained(task, dataset, positions, rate))
+                _write(table, trainer, f"windows/{dataset.name}.csv")
 
     def write_on_epoch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        predictions: Sequence[Any],
-        batch_indices: Sequence[Any],
+        self, trainer: Trainer, _: LightningModule, predictions: Sequence[Any], __: Sequence[Any]
     ) -> None:
-        """Write one table per test set into the run's folder."""
-        del pl_module, batch_indices
-        asked = trainer.predict_dataloaders
-        loaders: list[Any] = asked if isinstance(asked, list) else [asked]
-        batches = predictions if len(loaders) > 1 else [predictions]
-        for loader, parts in zip(loaders, batches, strict=True):
-            dataset = loader.dataset
-            windows = np.concatenate([part["window"].cpu().numpy() for part in parts])
-            columns = {name: dataset.column(name)[windows] for name in INDEX_COLUMNS}
-            for name in parts[0].keys() - {"window"}:
-                columns |= _columns(name, [part[name] for part in parts])
-            path = Path(trainer.default_root_dir) / f"predictions_{dataset.name}.csv"
-            write_table(path, columns)
+        """Writes a table per test set."""
+        datasets = _datasets(trainer.predict_dataloaders)
+        outputs = predictions if len(datasets) > 1 else [predictions]
+        for dataset, parts in zip(datasets, outputs, strict=True):
+            columns = {
+                name: torch.cat([part[name] for part in parts]).double().cpu().numpy()
+                for name in parts[0]
+            }
+            positions = columns.pop("window").astype(np.int64)
+            table = _table(dataset, positions, columns)
+            _write(table, trainer, f"predictions_{dataset.name}.csv")
+
+    def _explained(
+        self, task: Any, dataset: Any, positions: NDArray[np.int64], sampling_rate: float
+    ) -> pd.DataFrame:
+        """Statistics of the windows that are explained, by their row in the table."""
+        rows = np.sort(np.random.default_rng(0).permutation(positions.size)[: self.explain])
+        deep_taylor: Any = DeepTaylor(task.network, self.rules)
+        parts = []
+        for start in tqdm(range(0, rows.size, _BATCH), f"explain {dataset.name}", disable=None):
+            chosen = rows[start : start + _BATCH]
+            signal = dataset.__getitems__(positions[chosen].tolist()).signal.to(task.device)
+            peaks = [dataset.r_peaks(position) for position in positions[chosen]]
+            found = {
+                branch: _wave_relevance(relevance[:, 0].cpu().numpy(), peaks, sampling_rate)
+                for branch, relevance in deep_taylor.attribute(signal).items()
+            }
+            tables = [table.add_prefix(f"{branch}_") for branch, table in found.items()]
+            parts.append(pd.concat(tables, axis=1).set_index(chosen))
+        return pd.concat(parts)
 
 
-def _columns(name: str, parts: Sequence[Tensor]) -> dict[str, Any]:
-    values = np.concatenate([part.float().cpu().numpy() for part in parts])
-    if values.ndim == 1:
-        return {name: values}
-    if values.shape[1] > 8:  # per sample, not per window
-        return {}
-    return {f"{name}_{column}": values[:, column] for column in range(values.shape[1])}
+def _datasets(loaders: Any) -> list[Any]:
+    return [loader.dataset for loader in (loaders if isinstance(loaders, list) else [loaders])]
+
+
+def _table(dataset: Any, positions: NDArray[Any], columns: Mapping[str, Any]) -> pd.DataFrame:
+    index = {name: dataset.column(name)[positions] for name in ("record", "group", "lead")}
+    starts = [f"{start:.10g}" for start in dataset.column("start_s")[positions]]  # to the sample
+    tables = [pd.DataFrame({**index, "start_s": starts})]
+    names = {"target": "af", "fused": "p_af"}
+    for name, values in columns.items():
+        if "fused" in columns:  # of a classifier
+            tables.append(pd.DataFrame({names.get(name, f"p_af_{name}"): values}))
+        elif values.ndim == 1 or values.shape[1] <= _WIDEST:
+            wide = pd.DataFrame(values)
+            tables.append(wide.set_axis([f"{name}_{number}" for number in wide], axis=1))
+    return pd.concat(tables, axis=1)
+
+
+def _write(table: pd.DataFrame, trainer: Trainer, name: str) -> None:
+    path = Path(trainer.default_root_dir) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, table.to_csv(index=False, float_format="%.6g"))
+
+
+def _wave_relevance(
+    relevance: NDArray[Any], peaks: list[NDArray[Any]], sampling_rate: float
+) -> pd.DataFrame:
+    found = relevance_statistics(relevance, peaks, sampling_rate).enrichment
+    return pd.DataFrame(
+        {f"enrichment_{wave.lower().replace('-', '_')}": v for wave, v in found.items()}
+    )
