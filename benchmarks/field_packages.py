@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from fitting import fused_f1, timed_fit
 from torch import Tensor, nn
+from xecg.lightning_cli import run
 
 from xecg.data import AFData
 from xecg.data.datasets import WindowDataset
 from xecg.inference.model import BATCH, Classifier
-from xecg.lightning_cli import run
 from xecg.metrics.bootstrap import Interval
 from xecg.metrics.classification import classification_report
 

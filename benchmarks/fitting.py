@@ -9,8 +9,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from side_by_side import clock
-
 from xecg.lightning_cli import XECGCLI
+
 from xecg.metrics.bootstrap import Interval
 from xecg.runs import REPORT
 

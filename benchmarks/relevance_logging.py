@@ -15,10 +15,10 @@ from fitting import Epochs
 from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers import WandbLogger
 from side_by_side import REPEATS, Row, medians, run_alone
+from xecg.precision import default_precision
 
 from xecg.callbacks import RelevanceLogger
 from xecg.data import AFData
-from xecg.precision import default_precision
 from xecg.tasks import AFClassifier
 
 TURN = ("with", "without", "with, but no table or picture", "without")

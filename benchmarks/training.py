@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from fitting import CONFIG, WINDOWS, fused_f1, timed_fit
 from side_by_side import REPEATS, Row, alternate, clock, medians, run_alone
 from torch import Tensor, nn
-
 from xecg.lightning_cli import run
+from xecg.precision import default_precision
+
 from xecg.metrics.bootstrap import Interval
 from xecg.networks.branch import ConvBlock
-from xecg.precision import default_precision
 
 BATCH = 64
 AS_IS = ("--trainer.precision", "32-true")
