@@ -20,7 +20,7 @@ MAY_NOT = {
 }
 ONLY_IN = {
     "dask": {"xecg/executors.py"},
-    "zennit": {"xecg/explain/deep_taylor.py"},
+    "zennit": {"xecg/explain/chain.py"},
     "wfdb": {"xecg/signal/wfdb.py", "xecg/data/download.py"},
     "sleepecg": {"xecg/signal/heartbeats.py"},
 }

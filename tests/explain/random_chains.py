@@ -13,8 +13,13 @@ SEEDS = st.integers(0, 2**31)
 
 
 @st.composite
-def chains(draw, *, bias=True, max_blocks=3, pooled=(1, 2), padding_modes=PADDING_MODES):
-    """A small network in eval mode on windows ``(batch, 1, time)``, with two logits."""
+def chains(
+    draw, *, bias=True, max_blocks=3, pooled=(1, 2), padding_modes=PADDING_MODES, gaps=False
+):
+    """A small network in eval mode on windows ``(batch, 1, time)``, with two logits.
+
+    With ``gaps`` some convolutions have no ReLU behind them, so that averages see negative values.
+    """
     torch.manual_seed(draw(SEEDS))
     layers: list[nn.Module] = []
     channels = 1
@@ -23,7 +28,8 @@ def chains(draw, *, bias=True, max_blocks=3, pooled=(1, 2), padding_modes=PADDIN
         layers.append(draw(convolutions(channels, width, bias, padding_modes)))
         if draw(st.booleans()):
             layers.append(_norm(width, bias))
-        layers.append(nn.ReLU(inplace=draw(st.booleans())))
+        if not gaps or draw(st.booleans()):
+            layers.append(nn.ReLU(inplace=draw(st.booleans())))
         if draw(st.booleans()):
             layers.append(nn.Dropout(0.5))
         if draw(st.booleans()):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from xecg.errors import NetworkError
-from xecg.explain.deep_taylor import copy_chains
+from xecg.explain.chain import Trace, chain_of, frozen_copy
 
 X = torch.rand(2, 1, 32)
 
@@ -17,8 +17,14 @@ def head(channels=2):
     return [nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(channels, 2)]
 
 
+def traced(network):
+    """The trace of a copy; layers to its only output, as copied for an explanation."""
+    trace = Trace(frozen_copy(network), X)
+    return trace, chain_of(trace.layers_to(trace.output, "the output"), merge=False)
+
+
 def paths(chain):
-    return [layer.path for layer in chain.layers]
+    return [layer.path for layer in chain]
 
 
 class Backwards(nn.Module):
@@ -74,27 +80,28 @@ class TwoBranches(nn.Module):
 
 
 def test_order_is_that_of_computation():
-    chain = copy_chains(Backwards(), X)
+    _, chain = traced(Backwards())
     assert paths(chain) == ["conv", "norm", "head.0", "head.1", "head.2"]
 
 
 def test_each_output_has_its_own_chain():
     network = TwoBranches().eval()
-    chains = copy_chains(network, X)
-    for name in "ab":
-        assert paths(chains[name])[:3] == ["stem", f"convs.{name}", f"norms.{name}"]
-        assert torch.equal(chains[name].output, network(X)[name])
+    trace = Trace(frozen_copy(network), X)
+    for name, output in trace.output.items():
+        layers = trace.layers_to(output, name)
+        assert paths(layers)[:3] == ["stem", f"convs.{name}", f"norms.{name}"]
+        assert torch.equal(output, network(X)[name])
 
 
 def test_layers_that_do_nothing_are_left_out():
     network = nn.Sequential(nn.Identity(), nn.Conv1d(1, 2, 3), nn.Dropout(0.5), *head())
-    assert paths(copy_chains(network, X)) == ["1", "3", "4", "5"]
+    assert paths(traced(network)[1]) == ["1", "3", "4", "5"]
 
 
 def test_a_layer_that_computes_twice_stands_there_twice():
     relu = nn.ReLU(inplace=True)
     network = nn.Sequential(nn.Conv1d(1, 2, 3), relu, nn.Conv1d(2, 2, 3), relu, *head())
-    layers = copy_chains(network, X).layers
+    _, layers = traced(network)
     assert [layer.path for layer in layers][:4] == ["0", "1", "2", "1"]
     assert layers[1].module is not layers[3].module
 
@@ -103,10 +110,10 @@ def test_copies_compute_in_eval_mode_and_float32():
     network = nn.Sequential(
         nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.Dropout(0.9), *head()
     ).double()
-    chain = copy_chains(network, X)
+    trace, _ = traced(network)
     expected = copy.deepcopy(network).float().eval()(X)
-    assert torch.equal(chain.output, expected)
-    assert chain.output.dtype == torch.float32
+    assert torch.equal(trace.output, expected)
+    assert trace.output.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -115,17 +122,17 @@ def test_copies_compute_in_eval_mode_and_float32():
         (nn.Sequential(nn.Conv1d(1, 2, 3), nn.GELU(), *head()), r"1 \(GELU\)"),
         (nn.Sequential(nn.Conv1d(1, 2, 3), nn.LSTM(30, 4), *head()), r"1 \(LSTM\)"),
         (nn.Sequential(weight_norm(nn.Conv1d(1, 2, 3)), *head()), r"0\.parametrizations"),
-        (nn.Sequential(nn.Conv1d(1, 2, 3), Residual(nn.ReLU()), *head()), r"1 \(Residual\)"),
+        (nn.Sequential(nn.Conv1d(1, 2, 3), Residual(nn.ReLU()), *head()), r"2 \(AdaptiveAvg"),
         (Functional(), r"head\.0 \(AdaptiveAvgPool1d\)"),
         (FunctionalInPlace(), r"head\.0 \(AdaptiveAvgPool1d\)"),
-        (FunctionalAtTheEnd(), r"network \(FunctionalAtTheEnd\)"),
+        (FunctionalAtTheEnd(), "the output is not"),
         (nn.Sequential(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2, track_running_stats=False)), r"1 \("),
         (nn.GELU(), r"network \(GELU\)"),
     ],
 )
 def test_what_is_no_chain_of_covered_layers_is_refused_by_name(network, named):
     with pytest.raises(NetworkError, match=named):
-        copy_chains(network, X)
+        traced(network)
 
 
 @pytest.mark.parametrize(
@@ -136,9 +143,52 @@ def test_batch_norms_that_processes_share_in_a_fit_are_plain_ones(sync):
     network = Backwards()
     nn.init.normal_(network.norm.running_mean)
     nn.init.uniform_(network.norm.weight)
-    expected = copy_chains(network, X)
+    expected, layers = traced(network)
     synchronised = sync(network)
     assert type(synchronised.norm) is not nn.BatchNorm1d
-    chain = copy_chains(synchronised, X)
-    assert paths(chain) == paths(expected)
-    assert torch.equal(chain.output, expected.output)
+    trace, chain = traced(synchronised)
+    assert paths(chain) == paths(layers)
+    assert torch.equal(trace.output, expected.output)
+
+
+def merged(network):
+    trace = Trace(frozen_copy(network), X)
+    return chain_of(trace.layers_to(trace.output, "the output"), merge=True), trace.output
+
+
+def test_merging_keeps_the_output_and_leaves_no_normalisation():
+    torch.manual_seed(0)
+    norms = [nn.BatchNorm1d(4), nn.BatchNorm1d(2, affine=False)]
+    for norm in norms:
+        nn.init.normal_(norm.running_mean)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+    nn.init.normal_(norms[0].weight)
+    conv, (first, second) = nn.Conv1d(1, 4, 3, bias=False), norms
+    network = nn.Sequential(conv, first, nn.Dropout(0.5), nn.ReLU(), *head(4), second)
+    chain, output = merged(network)
+    assert paths(chain) == ["0", "3", "4", "5", "6"]
+    torch.testing.assert_close(nn.Sequential(*(layer.module for layer in chain))(X), output)
+
+
+def test_a_normalisation_behind_a_shared_layer_is_merged_once_for_each_output():
+    network = TwoBranches()
+    network.stem = nn.Sequential(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2))
+    nn.init.constant_(network.stem[1].weight, 3.0)
+    trace = Trace(frozen_copy(network), X)
+    for name, output in trace.output.items():
+        chain = chain_of(trace.layers_to(output, name), merge=True)
+        layers = nn.Sequential(*(layer.module for layer in chain))
+        torch.testing.assert_close(layers(X), output)
+
+
+@pytest.mark.parametrize(
+    ("layers", "named"),
+    [
+        ([nn.BatchNorm1d(1), nn.Conv1d(1, 2, 3)], r"0 \(BatchNorm1d\) follows the input"),
+        ([nn.Conv1d(1, 2, 3), nn.ReLU(), nn.BatchNorm1d(2)], r"2 .* follows 1 \(ReLU\)"),
+        ([nn.Conv1d(1, 2, 3), nn.Linear(30, 5), nn.BatchNorm1d(2)], r"2 .* follows 1 \(Linear\)"),
+    ],
+)
+def test_what_cannot_be_merged_is_refused_by_name(layers, named):
+    with pytest.raises(NetworkError, match=named):
+        merged(nn.Sequential(*layers))

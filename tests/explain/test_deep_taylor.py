@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,13 +8,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from zennit.rules import AlphaBeta, Pass, ZBox
 
 from xecg.errors import ConfigError, DataError, NetworkError
-from xecg.explain.deep_taylor import DeepTaylor
+from xecg.explain import deep_taylor
+from xecg.explain.deep_taylor import (
+    DeepTaylor,
+    input_between,
+    nonnegative_input,
+    run_steps,
+    signed_input,
+)
 from xecg.networks.xecgarch import XECGArch
 
 from .dense_oracle import decompose
-from .random_chains import chains, law, windows
+from .random_chains import SEEDS, TIME, chains, convolutions, law, windows
 
 REFERENCE = Path(__file__).parent / "reference"
 RULES = ("innvestigate", "zbox")
@@ -51,10 +61,82 @@ def test_equals_innvestigate(form, bounded, inputs, target):
     assert np.abs(found - expected).max() <= 3e-6 * np.abs(expected).max()
 
 
+SHAPE = (3, 2, 20)
+
+
+def exact(denominator):
+    """zennit's own stabiliser shifts every sum by 1e-6; this one only keeps off zero."""
+    return denominator + (denominator == 0)
+
+
+ALPHA1_BETA0 = AlphaBeta(1, 0, stabilizer=exact, zero_params=["bias"])
+
+
+@st.composite
+def single_layers(draw):
+    torch.manual_seed(draw(SEEDS))
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(SHAPE[1] * SHAPE[2], 3))
+    return draw(st.one_of(convolutions(2, 4).map(nn.Sequential), st.just(linear))).eval()
+
+
+def relevance_of(x, output_of, weights):
+    """Relevance of ``x`` where each output has the relevance ``weights``."""
+    x = x.clone().requires_grad_()
+    output = output_of(x)
+    return torch.autograd.grad(output, x, weights.expand_as(output))[0]
+
+
+def assert_equal(rule, reference, layer, x):
+    """In float64: the reference's form cancels where ours does not."""
+    layer, x = layer.double().requires_grad_(False), x.double()
+    weights = torch.rand(len(x), *[1] * (layer(x).dim() - 1), dtype=x.dtype)
+    *before, last = layer
+    steps = [*((module, None) for module in before), (last, rule(last))]
+    ours = relevance_of(x, lambda x: run_steps(steps, x), weights)
+    handles = reference.copy().register(last)
+    theirs = relevance_of(x, layer, weights)
+    handles.remove()
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@law
+@given(single_layers(), windows(0.0, 1.0, SHAPE))
+def test_rule_for_nonnegative_input_equals_alpha_beta(layer, x):
+    assert_equal(nonnegative_input, ALPHA1_BETA0, layer, x)
+
+
+@law
+@given(single_layers(), windows(-1.0, 1.0, SHAPE))
+def test_rule_for_signed_input_equals_alpha_beta(layer, x):
+    assert_equal(signed_input, ALPHA1_BETA0, layer, x)
+
+
+@law
+@given(single_layers(), windows(-1.0, 2.0, SHAPE))
+def test_rule_for_bounded_input_equals_zbox(layer, x):
+    zbox = ZBox(-1.0, 2.0, stabilizer=exact, zero_params=["bias"])
+    assert_equal(partial(input_between, low=-1.0, high=2.0), zbox, layer, x)
+
+
+@law
+@given(windows(-1.0, 1.0, SHAPE))
+def test_handing_on_equals_pass(x):
+    layer = nn.Sequential(nn.BatchNorm1d(2).eval())
+    assert_equal(lambda _: (), Pass(), layer, x)
+
+
+def test_nothing_is_shared_where_nothing_contributes():
+    layer = nn.Linear(2, 2).requires_grad_(False)
+    layer.weight.copy_(torch.tensor([[-1.0, 0.0], [1e-38, 1e-38]]))
+    steps, x = [(layer, nonnegative_input(layer))], torch.tensor([[1.0, 1.0]])
+    relevance = relevance_of(x, lambda x: run_steps(steps, x), torch.full((1, 1), 1e6))
+    assert relevance.tolist() == [[0.0, 0.0]]
+
+
 # Windows that touch no bound repeat no value, so that float32 and float64 have the same maxima.
 @law
 @given(
-    chains(padding_modes=["zeros"]),
+    chains(padding_modes=["zeros"], gaps=True),
     windows(-1, 1, touch=False),
     st.integers(0, 1),
     st.booleans(),
@@ -69,7 +151,7 @@ def test_innvestigate_rules_equal_dense_matrices(network, x, target, relu_in_con
 
 
 @law
-@given(chains(padding_modes=["zeros"]), windows(touch=False), st.integers(0, 1))
+@given(chains(padding_modes=["zeros"], gaps=True), windows(touch=False), st.integers(0, 1))
 def test_zbox_rules_equal_dense_matrices(network, x, target):
     found = DeepTaylor(network, "zbox").attribute(x, target)
     settings = {"rules": "zbox", "bounds": (0.0, 1.0)}
@@ -137,6 +219,45 @@ def test_predicted_is_what_each_branch_predicts(rules):
     for name in predicted:
         classes = logits[name].argmax(dim=1)
         assert torch.equal(predicted[name], explain.attribute(x, classes)[name])
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_an_explanation_is_logits_and_relevance_of_the_predicted_class(rules):
+    network, x = trained_xecgarch(), torch.rand(5, 1, 300)
+    explain = DeepTaylor(network, rules)
+    with torch.inference_mode():
+        explained, called = explain.explain(x), explain(x)
+        logits = network.eval()(x)
+    for name, explanation in explained.items():
+        assert torch.allclose(explanation.logits, logits[name], atol=1e-5)
+        assert not explanation.logits.requires_grad
+        assert torch.equal(explanation.relevance, called[name])
+
+
+def test_the_network_is_copied_again_only_where_it_changed(monkeypatch):
+    network, x, copies = trained_xecgarch(), torch.rand(2, 1, 500), []
+    copying = deep_taylor.frozen_copy
+    monkeypatch.setattr(
+        deep_taylor, "frozen_copy", lambda network: copies.append(1) or copying(network)
+    )
+    explain = DeepTaylor(network)
+    for _ in range(3):
+        explain(x)
+    assert len(copies) == 1
+    network.branches["rhythm"].block1.norm.running_mean.data += 1  # what no version counts
+    explain(x)
+    assert len(copies) == 2
+    explain(x[..., :400])  # another length may be computed otherwise
+    assert len(copies) == 3
+
+
+def test_threads_may_share_one():
+    network, windows = trained_xecgarch(), torch.rand(6, 2, 1, 300)
+    explain = DeepTaylor(network)
+    expected = [explain(x)["rhythm"] for x in windows]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda x: explain(x)["rhythm"], windows))
+    assert all(map(torch.equal, expected, found))
 
 
 def state_of(network):
@@ -258,8 +379,8 @@ def test_wrong_windows_and_targets_are_refused(x, target, named):
     ("network", "settings", "named"),
     [
         (nn.Sequential(nn.Conv1d(1, 2, 3)), {}, r"logits \(batch, classes\)"),
-        (nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(500, 2)), {"bounded": True}, r"0 \(ReLU"),
-        (nn.Sequential(nn.Flatten(), nn.ReLU()), {"rules": "zbox"}, "has none"),
+        (nn.Sequential(nn.BatchNorm1d(1), nn.Conv1d(1, 2, 3)), {"bounded": True}, r"0 \(Batch"),
+        (nn.Sequential(nn.Flatten(), nn.ReLU()), {"rules": "zbox"}, "found none"),
     ],
 )
 def test_networks_that_the_rules_do_not_fit_are_refused(network, settings, named):
@@ -281,3 +402,50 @@ def test_input_may_have_several_channels():
     relevance = DeepTaylor(network, "zbox").attribute(x)
     assert relevance.shape == x.shape
     torch.testing.assert_close(relevance.sum((1, 2)), network(x).amax(dim=1).relu())
+
+
+@law
+@given(chains(bias=False), windows(), st.integers(0, 1))
+def test_relevance_sums_to_the_positive_part_of_the_logit(network, x, target):
+    relevance = DeepTaylor(network, "zbox").attribute(x, target)
+    expected = network(x)[:, target].relu()
+    torch.testing.assert_close(relevance.sum((1, 2)), expected, rtol=1e-4, atol=1e-6)
+
+
+@law
+@given(chains(), windows(), st.integers(0, 1))
+def test_bias_only_takes_relevance_away(network, x, target):
+    relevance = DeepTaylor(network, "zbox").attribute(x, target).sum((1, 2))
+    assert (relevance <= network(x)[:, target].relu() * (1 + 1e-4) + 1e-6).all()
+
+
+@law
+@given(chains(), windows(), st.sampled_from(RULES), st.integers(0, 1))
+def test_relevance_is_never_negative_and_zero_where_the_logit_is_not_positive(
+    network, x, rules, target
+):
+    relevance = DeepTaylor(network, rules).attribute(x, target)
+    assert (relevance >= 0).all()
+    assert not relevance[network(x)[:, target] <= 0].any()
+
+
+@law
+@given(chains(), windows(), st.sampled_from(RULES))
+def test_relevance_does_not_depend_on_the_batch(network, x, rules):
+    explain = DeepTaylor(network, rules)
+    together = explain.attribute(x, torch.tensor([0, 1, 0]))
+    alone = torch.cat([explain.attribute(x[i : i + 1], i % 2) for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
+
+
+@law
+@given(chains(max_blocks=2, pooled=[1]), windows(), st.sampled_from(RULES), st.integers(0, 1))
+def test_relevance_shifts_with_the_input(network, x, rules, target):
+    stride, margin = 16, 2 * TIME  # the longest stride of two blocks; beyond every border's reach
+    here = nn.functional.pad(x, (2 * TIME, 2 * TIME))
+    explain = DeepTaylor(network, rules)
+    relevance = explain.attribute(here, target)
+    shifted = explain.attribute(here.roll(stride, -1), target)
+    inside = slice(margin - stride, -margin)
+    expected = relevance.roll(stride, -1)
+    torch.testing.assert_close(shifted[..., inside], expected[..., inside], rtol=1e-3, atol=1e-6)

@@ -266,9 +266,6 @@ def _pearson(maps: Tensor, others: Tensor) -> Tensor:
     return correlation
 
 
-_CPU_BATCH = 32  # windows at a time: what the layers keep of them stays in the cache
-
-
 def explain_probe(
     trainer: Trainer, network: XECGArch, deep_taylor: DeepTaylor, signals: Tensor
 ) -> dict[str, Explanation]:
@@ -307,7 +304,7 @@ def _explain(
             x.new_full((len(x), N_CLASSES), torch.nan), torch.full_like(x, torch.nan)
         )
         return dict.fromkeys(network.branches, unknown)
-    explained = deep_taylor.explain(x, batch_size=_CPU_BATCH if device.type == "cpu" else None)
+    explained = deep_taylor.explain(x)
     assert isinstance(explained, dict)  # the network has branches
     return explained
 
