@@ -1,13 +1,277 @@
+"""Tests."""
+
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import signal as dsp
 
 from xecg.errors import ConfigError, RecordError
-from xecg.signal.preprocessing import Preprocessing
+from xecg.signal.preprocessing import (
+    Preprocessing,
+    bridge_missing,
+    cut_windows,
+    limit_band,
+    resample,
+    resampled_length,
+    resampling_ratio,
+    window_starts,
+)
+from xecg.signal.wfdb import find_records, read_recording
+
+SIGNALS = arrays(np.float32, st.integers(1, 60), elements=st.floats(-5, 5, width=32))
+
+
+@given(SIGNALS, st.data())
+def test_only_missing_samples_change_and_stay_between_the_others(signal, data):
+    missing = data.draw(arrays(bool, len(signal)))
+    gappy = np.where(missing, np.nan, signal)
+    bridged, mask = bridge_missing(gappy)
+    np.testing.assert_array_equal(mask, missing)
+    np.testing.assert_array_equal(bridged[~missing], signal[~missing])
+    if not missing.all():
+        present = signal[~missing]
+        assert present.min() <= bridged.min()
+        assert bridged.max() <= present.max()
+
+
+def test_bridge_is_a_straight_line_and_ends_are_held():
+    bridged, _ = bridge_missing(np.array([np.nan, 1.0, np.nan, np.nan, 4.0, np.nan]))
+    np.testing.assert_allclose(bridged, [1, 1, 2, 3, 4, 4])
+
+
+def test_nothing_but_missing_samples_become_zeros():
+    bridged, mask = bridge_missing(np.full(4, np.nan))
+    np.testing.assert_array_equal(bridged, 0)
+    assert mask.all()
+
+
+def test_the_given_signal_is_left_as_it_is():
+    signal = np.array([1.0, np.nan, 2.0])
+    bridge_missing(signal)
+    assert np.isnan(signal[1])
+
+
+RATES = st.sampled_from([100.0, 128.0, 200.0, 250.0, 257.5, 300.0, 333.3, 360.0, 500.0, 1000.0])
+
+
+def sine(frequency, rate, duration_s, amplitude=1.0):
+    return amplitude * np.sin(2 * np.pi * frequency * np.arange(int(duration_s * rate)) / rate)
+
+
+@pytest.mark.parametrize("rate", [100.0, 257.5, 360.0, 500.0, 1000.0])
+def test_band_keeps_the_inside_halves_the_edges_and_removes_the_outside(rate):
+    inner = slice(int(8 * rate), int(-8 * rate))
+    gains = {}
+    for frequency in (0.05, 0.5, 2, 10, 40, 49):
+        limited = limit_band(sine(frequency, rate, 40), rate, 0.5, 40.0)
+        gains[frequency] = np.sqrt(2 * np.mean(limited[inner] ** 2))
+    assert gains[0.05] < 0.002
+    assert gains[0.5] == pytest.approx(0.5, abs=0.03)
+    assert gains[2] == pytest.approx(1, abs=0.001)
+    assert gains[10] == pytest.approx(1, abs=0.001)
+    assert gains[40] == pytest.approx(0.5, abs=0.02)
+    assert gains[49] < 0.3
+
+
+@given(RATES, st.integers(2, 3000), st.integers(0, 2**32 - 1))
+def test_band_limit_is_scipys_to_the_bit(rate, n_samples, seed):
+    signal = np.random.default_rng(seed).standard_normal(n_samples)
+    sections = dsp.butter(3, [0.5, 40.0], "bandpass", output="sos", fs=rate)
+    padding = min(round(2 * rate), n_samples - 1)
+    expected = dsp.sosfiltfilt(sections, signal, padtype="even", padlen=padding)
+    np.testing.assert_array_equal(limit_band(signal, rate, 0.5, 40.0), expected)
+
+
+def test_band_does_not_shift_in_time():
+    impulse = np.zeros(2001)
+    impulse[1000] = 1
+    limited = limit_band(impulse, 250.0, 0.5, 40.0)
+    np.testing.assert_allclose(limited, limited[::-1], atol=1e-6)
+    assert limited.argmax() == 1000
+
+
+def test_upper_edge_above_half_the_sampling_rate_is_only_a_high_pass():
+    noise = np.random.default_rng(0).standard_normal(3000)
+    np.testing.assert_array_equal(
+        limit_band(noise, 100.0, 0.5, 60.0), limit_band(noise, 100.0, 0.5, None)
+    )
+    assert limit_band(noise, 100.0, None, 60.0) is noise
+
+
+@given(st.floats(-1000, 1000), st.integers(1, 400))
+def test_constant_vanishes_without_edge_effects(level, n_samples):
+    limited = limit_band(np.full(n_samples, level), 250.0, 0.5, 40.0)
+    np.testing.assert_allclose(limited, 0, atol=1e-6 * max(abs(level), 1))
+
+
+def test_cut_within_a_qrs_complex_leaves_the_rest_alone():
+    rate = 250.0
+    time = np.arange(int(30 * rate)) / rate
+    ecg = np.exp(-0.5 * ((time % 0.8 - 0.4) / 0.012) ** 2)
+    start = int(10.4 * rate)  # on a peak
+    whole = limit_band(ecg, rate, 0.5, 40.0)[start : start + 2500]
+    cut = limit_band(ecg[start : start + 2500], rate, 0.5, 40.0)
+    assert np.abs(whole - cut).max() < 0.08
+    assert np.abs(whole - cut)[500:-500].max() < 0.002
+
+
+@given(RATES, RATES, st.integers(1, 20_000))
+def test_resampling_keeps_the_duration(rate_from, rate_to, n_samples):
+    length = resampled_length(n_samples, resampling_ratio(rate_from, rate_to))
+    assert 0 <= length / rate_to - n_samples / rate_from < 1 / rate_to + 1e-6
+
+
+@settings(max_examples=30, deadline=None)
+@given(RATES, RATES, st.floats(1, 35), st.floats(0.1, 5))
+def test_resampling_keeps_frequency_phase_and_amplitude(rate_from, rate_to, frequency, amplitude):
+    ratio = resampling_ratio(rate_from, rate_to)
+    before = sine(frequency, rate_from, 6, amplitude)
+    after = resample(before, ratio)
+    assert len(after) == resampled_length(len(before), ratio)
+    expected = amplitude * np.sin(2 * np.pi * frequency * np.arange(len(after)) / rate_to)
+    inner = slice(int(rate_to), int(-rate_to))
+    np.testing.assert_allclose(after[inner], expected[inner], atol=0.01 * amplitude)
+
+
+def test_resampling_equals_scipy():
+    noise = np.random.default_rng(0).standard_normal(3600)
+    expected = dsp.resample_poly(noise, 25, 36, padtype="line")
+    np.testing.assert_allclose(resample(noise, resampling_ratio(360, 250)), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("rate_from", "up", "down"),
+    [(300, 5, 6), (360.0, 25, 36), (257.5, 100, 103), (128, 125, 64), (250.0, 1, 1)],
+)
+def test_ratio_is_exact(rate_from, up, down):
+    ratio = resampling_ratio(rate_from, 250.0)
+    assert (ratio.numerator, ratio.denominator) == (up, down)
+
+
+@given(st.integers(10_000, 50_000))
+def test_ratio_is_exact_for_two_decimals(hundredths):
+    assert resampling_ratio(hundredths / 100, 250.0) == Fraction(25_000, hundredths)
+
+
+@given(st.floats(100, 1000), RATES)
+def test_ratio_is_close_for_any_rate(rate_from, rate_to):
+    ratio = resampling_ratio(rate_from, rate_to)
+    assert float(ratio) * rate_from / rate_to == pytest.approx(1, abs=4e-5)
+
+
+def noise(duration_s, rate, seed=0):
+    return np.random.default_rng(seed).standard_normal(int(duration_s * rate)).astype(np.float32)
+
+
+@given(st.integers(0, 500), st.integers(1, 60), st.integers(1, 80), st.booleans())
+def test_windows_lie_within_the_record_and_none_is_missed(n_samples, window, stride, align_last):
+    starts = window_starts(n_samples, window, stride, align_last=align_last)
+    assert (np.diff(starts) > 0).all()
+    if n_samples < window:
+        assert len(starts) == 0
+        return
+    assert starts[0] == 0
+    assert starts[-1] + window <= n_samples
+    assert n_samples - (starts[-1] + window) < (1 if align_last else stride)
+    regular = starts[:-1] if align_last else starts
+    np.testing.assert_array_equal(regular, stride * np.arange(len(regular)))
+
+
+@given(st.integers(1, 60), st.integers(60, 500))
+def test_windows_in_a_row_cover_every_sample_when_the_last_is_aligned(window, n_samples):
+    covered = np.zeros(n_samples, dtype=bool)
+    for start in window_starts(n_samples, window, window, align_last=True):
+        covered[start : start + window] = True
+    assert covered.all()
+
+
+@pytest.mark.parametrize(("window", "stride"), [(0, 1), (1, 0)])
+def test_empty_windows_are_refused(window, stride):
+    with pytest.raises(ConfigError, match="at least one sample"):
+        window_starts(10, window, stride)
+
+
+@pytest.mark.parametrize("rate", [100.0, 257.5, 300.0, 1000.0])
+def test_windows_are_the_filtered_lead_scaled(rate):
+    preprocessing = Preprocessing(window_s=4)
+    lead = noise(21, rate)
+    windows = cut_windows(lead, rate, preprocessing, stride_s=2, align_last=True)
+    filtered = preprocessing.filter_and_resample(lead, rate)
+    np.testing.assert_array_equal(windows.starts, [*range(0, 4001, 500), len(filtered) - 1000])
+    for signal, start in zip(windows.signals, windows.starts, strict=True):
+        np.testing.assert_array_equal(signal, preprocessing.scale(filtered[start : start + 1000]))
+    assert windows.left_out == {}
+    assert len(windows) == 10
+
+
+def test_windows_touching_missing_samples_are_left_out_and_counted():
+    lead = noise(50, 300)
+    lead[3 * 300] = np.nan
+    lead[20 * 300 - 1 : 20 * 300 + 1] = np.nan  # ends the second window, begins the third
+    windows = cut_windows(lead, 300, Preprocessing())
+    np.testing.assert_array_equal(windows.starts, [7500, 10_000])
+    assert windows.left_out == {"missing samples": 3}
+    assert np.isfinite(windows.signals).all()
+
+
+@given(st.integers(0, 29 * 360 - 1))
+def test_one_missing_sample_costs_exactly_the_window_that_holds_it(position):
+    lead = noise(29, 360)
+    lead[position] = np.nan
+    windows = cut_windows(lead, 360, Preprocessing(window_s=2))
+    touched = position // 720  # the last second belongs to no window
+    assert windows.left_out == ({"missing samples": 1} if touched < 14 else {})
+    assert 500 * touched not in windows.starts
+
+
+def test_flat_windows_are_left_out_and_counted():
+    lead = noise(40, 250) + 5
+    lead[2500:5000] = 1.5
+    windows = cut_windows(lead, 250, Preprocessing())
+    np.testing.assert_array_equal(windows.starts, [0, 5000, 7500])
+    assert windows.left_out == {"flat line": 1}
+
+
+@pytest.mark.parametrize("level", [0.0, 3.7, -1e5])
+def test_a_constant_lead_gives_no_window(level):
+    windows = cut_windows(np.full(5000, level), 250, Preprocessing())
+    assert windows.left_out == {"flat line": 2}
+    assert windows.signals.shape == (0, 2500)
+
+
+def test_a_lead_of_missing_samples_gives_no_window():
+    windows = cut_windows(np.full(5000, np.nan), 250, Preprocessing())
+    assert windows.left_out == {"missing samples": 2}
+
+
+def test_short_record_is_named():
+    with pytest.raises(RecordError, match=r"'A00007' lasts 9\.00 s.*10 s"):
+        cut_windows(noise(9, 300), 300, Preprocessing(), record="A00007")
+
+
+def test_record_that_cannot_be_filtered_is_named():
+    with pytest.raises(RecordError, match=r"'slow'.*100 to 1000 Hz"):
+        cut_windows(noise(20, 50), 50, Preprocessing(), record="slow")
+
+
+def test_stride_that_is_no_whole_number_of_samples_is_refused():
+    with pytest.raises(ConfigError, match="stride_s"):
+        cut_windows(noise(20, 250), 250, Preprocessing(), stride_s=0.0101)
+
+
+@pytest.mark.parametrize("name", ["cinc2017", "ludb", "mitdb", "qtdb", "xfusemap"])
+def test_windows_of_a_real_record(real_database, name):
+    recording = read_recording(find_records(real_database(name))[0])
+    windows = cut_windows(recording.lead(), recording.sampling_rate, Preprocessing())
+    assert len(windows) + sum(windows.left_out.values()) == recording.duration_s // 10
+    assert (windows.signals.min(axis=1) == 0).all()
+    assert (windows.signals.max(axis=1) == 1).all()
+
 
 MILLIVOLTS = st.integers(-5000, 5000).map(lambda microvolts: microvolts / 1000)
 WINDOWS = arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(2, 50)), elements=MILLIVOLTS)

@@ -3,75 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal as dsp
-from sleepecg.heartbeats import detect_heartbeats as detect_heartbeats_of_sleepecg
 
 from xecg.errors import RecordError
-from xecg.signal.preprocessing import bridge_missing, forwards_and_backwards
-
-try:
-    from sleepecg._heartbeat_detection import _squared_moving_integration, _thresholding
-except ImportError:  # not part of its interface
-    _thresholding = None  # type: ignore[assignment]
-
-_BAND_HZ = (5.0, 30.0)
-_ORDER = 2
-_PADDING = 15  # scipy's default for this filter
-_DERIVATIVE = np.array([-1, -2, 0, 2, 1])  # of five points (Pan and Tompkins 1985)
-_INTEGRATION_S = 0.15
-
-
-def detect_heartbeats(signal: NDArray[np.float64], sampling_rate: float) -> NDArray[np.int64]:
-    """What `sleepecg.detect_heartbeats` finds, the same peaks in half the time for short signals.
-
-    Its steps with its own compiled parts, but for the filter's settled state, which is solved for
-    once; where those parts are not there, itself.
-
-    Args:
-        signal: (time,), contiguous, not constant.
-        sampling_rate: In Hz.
-
-    Returns:
-        int64 (peaks,); none in a signal that varies for less than 0.15 s, which sleepecg refuses.
-    """
-    start = int(np.argmax(signal != signal[0])) if signal[1] == signal[0] else 0
-    n_integrated = int(_INTEGRATION_S * sampling_rate)
-    if len(signal) - start < max(_PADDING + 1, n_integrated):
-        return np.empty(0, dtype=np.int64)
-    if _thresholding is None:
-        peaks: NDArray[np.int64] = detect_heartbeats_of_sleepecg(signal, sampling_rate)
-        return peaks
-    filtered = _band_limited(signal[start:], sampling_rate)
-    derivative = np.correlate(filtered, _DERIVATIVE, mode="same")
-    integrated = _squared_moving_integration(derivative, n_integrated)
-    return np.flatnonzero(_thresholding(filtered, integrated, sampling_rate)) + start
-
-
-def _band_limited(signal: NDArray[np.float64], sampling_rate: float) -> NDArray[np.float64]:
-    """Filtered with ends turned by half a turn around the first and last sample."""
-    before = 2 * signal[0] - signal[_PADDING:0:-1]
-    after = 2 * signal[-1] - signal[-2 : -(_PADDING + 2) : -1]
-    extended = np.concatenate([before, signal, after])
-    filtered = forwards_and_backwards(extended, *_sections(sampling_rate))
-    return np.ascontiguousarray(filtered[_PADDING:-_PADDING])
-
-
-@lru_cache(maxsize=64)
-def _sections(sampling_rate: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    sections = dsp.butter(_ORDER, _BAND_HZ, "bandpass", output="sos", fs=sampling_rate)
-    return sections, dsp.sosfilt_zi(sections)
-
+from xecg.signal.preprocessing import bridge_missing
 
 MIN_BEATS = 5
 """Fewest beats for measures of variability: four intervals, three successive differences."""
 
 MIN_DURATION_S = 2.0
 """The detector sets its thresholds on the first two seconds; shorter signals have no R peaks."""
+
+_VARIATION_S = 0.15  # the detector's moving integration
 
 
 @dataclass(frozen=True)
@@ -105,7 +51,7 @@ def detect_r_peaks(signal: NDArray[np.floating], sampling_rate: float) -> NDArra
     Raises:
         RecordError: `signal` is not one lead, or holds infinite values.
     """
-    from xecg.signal.heartbeats import detect_heartbeats  # over a second to import
+    from sleepecg.heartbeats import detect_heartbeats  # over a second to import
 
     if signal.ndim != 1 or np.isinf(signal).any():
         raise RecordError(
@@ -115,6 +61,8 @@ def detect_r_peaks(signal: NDArray[np.floating], sampling_rate: float) -> NDArra
     bridged, missing = bridge_missing(signal)
     if len(signal) < MIN_DURATION_S * sampling_rate or np.ptp(bridged) == 0:
         return np.empty(0, dtype=np.int64)
+    if np.ptp(bridged[: -round(_VARIATION_S * sampling_rate)]) == 0:
+        return np.empty(0, dtype=np.int64)  # sleepecg refuses it
     peaks = detect_heartbeats(np.ascontiguousarray(bridged, dtype=np.float64), sampling_rate)
     return np.asarray(peaks[~missing[peaks]], dtype=np.int64)
 

@@ -80,38 +80,15 @@ def limit_band(
     if sections is None:
         return signal
     padding = min(round(_PADDING_S * sampling_rate), len(signal) - 1)
-    before, after = signal[padding:0:-1], signal[-2 : -(padding + 2) : -1]
-    extended = forwards_and_backwards(np.concatenate([before, signal, after]), *sections)
-    return extended[padding : padding + len(signal)]
-
-
-def forwards_and_backwards(
-    signal: NDArray[np.float64], sections: NDArray[np.float64], settled: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """`scipy.signal.sosfiltfilt` without padding, to the same bits.
-
-    That solves for the filter's settled state at every call, which for a short record takes longer
-    than to filter it.
-
-    Args:
-        signal: (time,).
-        sections: Second-order sections.
-        settled: Their state on a constant of 1, as `scipy.signal.sosfilt_zi` gives.
-
-    Returns:
-        (time,), a view with the time reversed twice.
-    """
-    forwards, _ = dsp.sosfilt(sections, signal, zi=settled * signal[0])
-    backwards, _ = dsp.sosfilt(sections, forwards[::-1], zi=settled * forwards[-1])
-    filtered: NDArray[np.float64] = backwards[::-1]
-    return filtered
+    limited: NDArray[np.float64] = dsp.sosfiltfilt(sections, signal, padtype="even", padlen=padding)
+    return limited
 
 
 @lru_cache(maxsize=64)
 def _sections(
     low_hz: float | None, high_hz: float | None, sampling_rate: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Second-order sections of the band limit and their state on a constant; None for no limit."""
+) -> NDArray[np.float64] | None:
+    """Second-order sections of the band limit; None for no limit."""
     high = high_hz if high_hz is not None and high_hz < sampling_rate / 2 else None
     edges = [edge for edge in (low_hz, high) if edge is not None]
     if not edges:
@@ -120,7 +97,7 @@ def _sections(
     sections: NDArray[np.float64] = dsp.butter(
         FILTER_ORDER, np.squeeze(edges), kind, output="sos", fs=sampling_rate
     )
-    return sections, dsp.sosfilt_zi(sections)
+    return sections
 
 
 @lru_cache(maxsize=64)

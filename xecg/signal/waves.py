@@ -17,8 +17,11 @@ NOT_ANNOTATED = 255
 
 WAVE_NAMES = ("other", "P", "QRS", "T")
 
-# WFDB's symbols of beats stand for the peak of a QRS complex.
-_CODES = {"p": P, "t": T, "u": OTHER} | dict.fromkeys("NLRBAaJSVrFejnE/fQ?", QRS)
+BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")
+"""WFDB's codes of annotations at the peak of a QRS complex; ``!`` (a ventricular flutter wave),
+``x`` (a blocked atrial beat) and ``|`` (an artefact) mark none."""
+
+_CODES = {"p": P, "t": T, "u": OTHER} | dict.fromkeys(BEAT_SYMBOLS, QRS)
 _ONSET, _OFFSET = "(", ")"
 
 # Time after an R peak (ms), in order of writing: P yields to QRS, ST-T to both.

@@ -3,15 +3,14 @@
 person -> beats (when) -> waves (where, how wide) -> dipole (x, y, z) -> leads -> noise -> database
 """
 
+from xecg.signal.synthetic.database import RECORDS_FILE, write_synthetic_database
 from xecg.signal.synthetic.ecg import (
     LEADS,
-    RECORDS_FILE,
     RHYTHMS,
     Noise,
     Rhythm,
     SyntheticECG,
     synthesize,
-    write_synthetic_database,
 )
 
 __all__ = [

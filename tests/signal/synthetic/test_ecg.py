@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from xecg.errors import ConfigError
 from xecg.signal.heartbeats import detect_r_peaks, rr_measures
 from xecg.signal.synthetic import LEADS, RHYTHMS, Noise, synthesize
-from xecg.signal.synthetic.heart import Gaussians, draw_person, fibrillatory_waves, sum_gaussians
+from xecg.signal.synthetic.heart import Gaussians, fibrillatory_waves, sum_gaussians
+from xecg.signal.synthetic.person import draw_person
 from xecg.signal.waves import OTHER, QRS, P, T
 
 SEEDS = st.integers(0, 2**40)
@@ -55,9 +56,12 @@ def test_truth_fits_the_recording_and_itself(rhythm, seed, rate, duration):
 def test_another_sampling_rate_leaves_beats_and_waves_where_they_were(rhythm, seed, rate):
     coarse = synthesize(rhythm, seed=seed, sampling_rate=rate)
     fine = synthesize(rhythm, seed=seed, sampling_rate=1000.0)
-    in_both = fine.r_peaks[fine.r_peaks / 1000 < (coarse.recording.n_samples - 0.5) / rate]
-    assert coarse.r_peaks.size == in_both.size
-    np.testing.assert_allclose(coarse.r_peaks / rate, in_both / 1000, atol=0.5 / rate + 5e-4)
+    found, exact = coarse.r_peaks / rate, fine.r_peaks / 1000
+    border = 0.5 / rate + 5e-4  # within it a beat may round to the outside
+    inside = exact[(exact > border) & (exact < coarse.recording.n_samples / rate - 2 * border)]
+    distance = np.abs(found[:, None] - exact).min(axis=1)
+    assert (distance[(found > border) & (found < found.max())] <= border).all()
+    assert (np.abs(inside[:, None] - found).min(axis=1) <= border).all()
     share = [np.mean(ecg.codes[:, None] == [P, QRS, T], axis=0) for ecg in (coarse, fine)]
     np.testing.assert_allclose(*share, atol=0.02)
 
