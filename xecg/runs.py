@@ -216,11 +216,15 @@ class RunCLI(LightningCLI):
             "seed": self.config.seed_everything,
             "epoch": state["epoch"],  # from 0, as in metrics.csv
             "xecg": version("xecg-lightning"),
+            **self.datamodule.provenance(),
         }
+        before = [info.learnt for info in self.model.pretrained.values()]
+        learnt = [self.datamodule.learnt(), *(keys for keys in before if keys is not None)]
         info = WeightsInfo(
             describe_branches(self.model.branches),
             self.datamodule.preprocessing.to_dict(),
             provenance,
+            torch.cat(learnt),
         )
         path = self.run_folder / "weights.safetensors"
         if self.resumed:
@@ -228,7 +232,7 @@ class RunCLI(LightningCLI):
         save_weights(self.model.network, path, info)
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger):
-                _log_model(logger, path, vars(info))
+                _log_model(logger, path, info)
 
 
 def run(verb: str, arguments: Sequence[str]) -> int:
@@ -392,12 +396,13 @@ def _place_logger(logger: Namespace, folder: Path) -> None:
             os.environ.setdefault("WANDB_SILENT", "true")
 
 
-def _log_model(logger: WandbLogger, weights: Path, metadata: Mapping[str, Any]) -> None:
+def _log_model(logger: WandbLogger, weights: Path, info: WeightsInfo) -> None:
     """Logs a weights file as an artifact of type ``model``; ``wandb sync`` uploads it later."""
     from wandb import Artifact
 
     run = logger.experiment
-    artifact = Artifact(f"model-{run.id}", type="model", metadata=dict(metadata))
+    metadata = {name: value for name, value in vars(info).items() if name != "learnt"}
+    artifact = Artifact(f"model-{run.id}", type="model", metadata=metadata)
     # Not copied to W&B's cache: the run's folder keeps it.
     artifact.add_file(str(weights.resolve()), policy="immutable", skip_cache=True)
     run.log_artifact(artifact, aliases=["best"])

@@ -1,7 +1,10 @@
-"""Data modules: who trains, who tests, what is drawn."""
+"""Data modules: who trains, who tests, what is drawn, which weights fit."""
 
+import sys
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,10 +22,18 @@ from xecg.data.datamodules import (
 from xecg.data.prepare import prepare
 from xecg.data.splits import Split
 from xecg.data.store import Store
-from xecg.errors import ConfigError, DataError, StoreError
+from xecg.errors import ConfigError, DataError, StoreError, WeightsError
 from xecg.signal.preprocessing import Preprocessing
 
 MODULES = [AFData, PWaveData, RRVariabilityData]
+
+
+@pytest.fixture(scope="module")
+def half(synthetic_store: Store, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A second store of half of the persons."""
+    database = get_database("synthetic", synthetic_store.path.parent / "records")
+    out = tmp_path_factory.mktemp("half") / "half"
+    return str(prepare(database, out, limit=20, progress=False, workers=1).path)
 
 
 @pytest.fixture
@@ -71,11 +82,30 @@ def test_training_on_one_class_is_refused(path: str) -> None:
         ready(OnlyNonAF(path)).train_dataloader()
 
 
-def test_weights_of_sources_hold(path: str) -> None:
+@pytest.mark.parametrize("module", MODULES)
+def test_weights_of_sources_are_the_shares_drawn(module: type[WindowDataModule], path: str) -> None:
     sources = [Source(path, weight=3, name="a"), Source(path, weight=1, name="b")]
-    data = ready(PWaveData(sources, batch_size=10, windows_per_epoch=80))
+    data = ready(module(sources, batch_size=10, windows_per_epoch=80))
     windows = torch.cat([batch.window for batch in data.train_dataloader()]).numpy()
     assert (windows < data.train_set.ends[0]).sum() == 60
+
+
+def test_weights_of_sources_hold_within_a_class(path: str) -> None:
+    class TwoKinds(AFData):
+        """AF in both sources, other rhythms in the first alone."""
+
+        def _dataset(self, sources, rows, name):  # type: ignore[no-untyped-def]
+            if name == "train":
+                rows = [rows[0], rows[1][sources[1].opened.index.af[rows[1]] == 1]]
+            return super()._dataset(sources, rows, name)
+
+    sources = [Source(path, weight=1, name="a"), Source(path, weight=4, name="b")]
+    data = ready(TwoKinds(sources, batch_size=10, windows_per_epoch=100))
+    windows = torch.cat([batch.window for batch in data.train_dataloader()]).numpy()
+    in_af, first = data.train_set.targets()[windows] == 1, windows < data.train_set.ends[0]
+    assert in_af.sum() == 50
+    assert (in_af & first).sum() == 10
+    assert (~in_af & first).sum() == 50
 
 
 def test_external_test_set_is_used_whole(path: str, synthetic_store: Store) -> None:
@@ -89,18 +119,36 @@ def test_external_test_set_is_used_whole(path: str, synthetic_store: Store) -> N
         ready(data)
 
 
-def test_persons_of_a_named_store_stay_out(
-    path: str, tmp_path: Path, synthetic_store: Store
-) -> None:
-    records = synthetic_store.path.parent / "records"
-    few = prepare(
-        get_database("synthetic", records), tmp_path / "few", limit=6, progress=False, workers=1
-    )
-    data = ready(AFData(path, exclude_persons_of=[str(few.path)]))
-    excluded = set(few.index.person)
+def test_persons_of_a_named_store_stay_out(path: str, half: str) -> None:
+    data = ready(AFData(path, exclude_persons_of=[half]))
+    excluded = set(Store.open(half).index.person)
     assert excluded
     for part in (data.train_set, data.validation_set):
         assert not excluded & set(part.column("person"))
+
+
+def persons_of(data: WindowDataModule) -> list[set[str]]:
+    parts = [[data.train_set], [data.validation_set], data.test_sets]
+    return [{str(who) for one in part for who in one.column("person")} for part in parts]
+
+
+@pytest.mark.parametrize("split", [None, Split(0.3, 0.3, 0.4, seed=7)])
+def test_a_person_of_two_stores_is_in_one_part(path: str, half: str, split: Split | None) -> None:
+    alone = ready(AFData(path))
+    data = ready(AFData([Source(path), Source(half, split=split)]))
+    assert all(persons_of(data))
+    for part, other in combinations(persons_of(data), 2):
+        assert not part & other
+    assert set(data.train_set.parts[0].rows) == set(alone.train_set.parts[0].rows)
+
+
+def test_a_person_in_training_and_validation_is_refused(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everyone = {part: np.arange(80) for part in ("train", "validation", "test")}
+    monkeypatch.setattr("xecg.data.datamodules.split_stores", lambda *_: [everyone])
+    with pytest.raises(StoreError, match=r"training.*validation.*both hold synthetic-0"):
+        ready(AFData(path))
 
 
 def test_leads_and_normal_beats_restrict_a_source(path: str, synthetic_store: Store) -> None:
@@ -195,8 +243,104 @@ def test_validation_batches_are_not_augmented(path: str) -> None:
     assert data.on_after_batch_transfer(batch, 0) is batch
 
 
+SHIFT = Augmentation(1.0, 0, 0, 0, 0, time_shift_s=0.5)
+
+
 def test_labels_per_sample_are_augmented_along(path: str) -> None:
-    data = ready(PWaveData(path, augmentation=Augmentation(time_shift_s=0.5)))
+    data = ready(PWaveData(path, augmentation=SHIFT))
     data.trainer = Trainer(0)
     batch = data.train_set.__getitems__([0, 1, 2, 3])
     assert not torch.equal(data.on_after_batch_transfer(batch, 0).target, batch.target)
+
+
+def test_rr_windows_are_not_shifted_since_their_label_would_not_move(path: str) -> None:
+    for module, shifted in ((RRVariabilityData, False), (AFData, True)):
+        data = ready(module(path, augmentation=SHIFT))
+        data.trainer = Trainer(0)
+        batch = data.train_set.__getitems__([0, 1, 2, 3])
+        augmented = data.on_after_batch_transfer(batch, 0).signal
+        assert torch.equal(augmented, batch.signal) is not shifted
+    data = ready(RRVariabilityData(path))
+    data.trainer = Trainer(0)
+    assert not torch.equal(data.on_after_batch_transfer(batch, 0).signal, batch.signal)
+
+
+def weights(data: WindowDataModule, **changed: object) -> SimpleNamespace:
+    """What weights that were trained on ``data`` say of themselves."""
+    settings = data.preprocessing.to_dict() | changed
+    return SimpleNamespace(preprocessing=settings, learnt=data.learnt())
+
+
+def test_weights_for_other_windows_are_refused_with_both_values(path: str) -> None:
+    data = ready(AFData(path))
+    data.check_weights(weights(data), "mine")
+    for wrong in ({"sampling_rate": 125.0}, {"sampling_rate": None}):
+        with pytest.raises(WeightsError, match=r"mine.*sampling_rate (125.0|None) \(.*250.0\)"):
+            data.check_weights(weights(data, **wrong), "mine")
+    with pytest.raises(WeightsError, match=r"high_hz None .*40"):
+        data.check_weights(SimpleNamespace(preprocessing={}, learnt=None), "mine")
+
+
+def test_weights_that_learnt_from_the_test_set_are_refused(path: str, half: str) -> None:
+    data = ready(AFData(path))
+    other = ready(AFData(path, split=Split(seed=5)))
+    shared = set(other.train_set.column("person")) | set(other.validation_set.column("person"))
+    shared &= set(data.test_sets[0].column("person"))
+    assert shared
+    with pytest.raises(StoreError, match=rf"mine.*{min(shared)}.*\({len(shared)} in all\)"):
+        data.check_weights(weights(other), "mine")
+    external = ready(AFData(path, test_stores=half, exclude_persons_of=[half]))
+    external.check_weights(weights(external), "mine")
+    with pytest.raises(StoreError, match="learnt from"):
+        external.check_weights(weights(data), "mine")
+    unknown = weights(other)
+    unknown.learnt = None  # released before weights said so
+    data.check_weights(unknown, "mine")
+
+
+def test_provenance_is_what_decides_about_the_windows(path: str) -> None:
+    split = Split(0.5, 0.3, 0.2, seed=4)
+    first, second = AFData([Source(path), Source(path, split=split)]).provenance()["data"]
+    assert first["split"] == vars(Split())
+    assert second["split"] == vars(split)
+    assert first["fingerprint"] == Store.open(path).info.fingerprint
+
+
+def test_the_sampling_rate_is_that_of_the_stores(synthetic_store: Store, tmp_path: Path) -> None:
+    database = get_database("synthetic", synthetic_store.path.parent / "records")
+    slow = Preprocessing(sampling_rate=125.0)
+    out = prepare(database, tmp_path / "slow", preprocessing=slow, limit=2, workers=1)
+    assert AFData(str(out.path)).sampling_rate == 125.0
+
+
+OUTSIDE = """
+import numpy as np
+from xecg.data.datamodules import WindowDataModule
+
+class NoiseData(WindowDataModule):
+    @staticmethod
+    def target(store, rows):
+        return store.signals[rows].std(axis=1)
+
+    @staticmethod
+    def eligible(store):
+        return store.index.af == 0
+"""
+
+
+def test_a_data_module_of_another_package_says_target_and_eligible(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jsonargparse import ArgumentParser
+
+    (tmp_path / "outside.py").write_text(OUTSIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "outside", raising=False)
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(WindowDataModule, "data")
+    flags = ["--data=outside.NoiseData", f"--data.stores={path}", "--data.windows_per_epoch=20"]
+    data = ready(parser.instantiate_classes(parser.parse_args(flags)).data)
+    batch = next(iter(data.train_dataloader()))
+    assert batch.target.shape == (20,)
+    assert torch.allclose(batch.target, batch.signal[:, 0].std(dim=1, correction=0))
+    assert not (data.train_set.column("af") == 1).any()

@@ -63,6 +63,8 @@ def test_the_best_checkpoint_is_the_one_tested_and_released(workplace: Path) -> 
     assert info.provenance["epoch"] == best["epoch"]
     assert info.preprocessing["sampling_rate"] == 250.0
     assert info.provenance["task"] == "AFClassifier"
+    assert info.provenance["data"][0]["split"]["train"] == 0.7
+    assert info.learnt is not None
 
 
 def test_test_and_predict_use_a_checkpoint(workplace: Path) -> None:

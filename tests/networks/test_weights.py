@@ -1,5 +1,6 @@
 """Weights files: round trip, strictness, what the errors name."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,34 @@ def test_missing_branch_is_named(tmp_path: Path) -> None:
     pretrained = PWaveNetwork(channels=8)
     path = tmp_path / "p.safetensors"
     save_weights(pretrained, path, info_of(pretrained))
-    with pytest.raises(WeightsError, match=r"p\.safetensors.*branches\.rhythm\..*missing"):
+    with pytest.raises(
+        WeightsError, match=r"p\.safetensors holds branch morphology; .*rhythm"
+    ) as it:
         load_branch(build_branch("rhythm", channels=8), "rhythm", path)
+    assert len(str(it.value)) < 300  # no list of tensors
+
+
+def test_what_was_learnt_from_comes_back_and_stays_small(tmp_path: Path) -> None:
+    network = PWaveNetwork(channels=8)
+    learnt = torch.randint(2**48, (30_000,), generator=torch.Generator().manual_seed(0))
+    info = replace(info_of(network), learnt=learnt)
+    paths = [tmp_path / "without.safetensors", tmp_path / "with.safetensors"]
+    for path, described in zip(paths, (info_of(network), info), strict=True):
+        save_weights(network, path, described)
+    small, large = (path.stat().st_size for path in paths)
+    assert large - small < 8 * len(learnt)
+    branch = build_branch("morphology", channels=8)
+    found = [load_branch(branch, "morphology", path).learnt for path in paths]
+    assert found[0] is None
+    assert torch.equal(found[1], learnt.unique())
+
+
+def test_released_weights_load() -> None:
+    for name, source in (("morphology", "pwave_morphology"), ("rhythm", "rr_rhythm")):
+        assert load_branch(build_branch(name), name, source).learnt is None
+    network, info = load_xecgarch("xecgarch")
+    assert list(network.branches) == ["morphology", "rhythm"]
+    assert info.preprocessing["sampling_rate"] == 250.0
 
 
 def test_other_width_is_refused_with_shapes(ensemble: tuple[XECGArch, Path]) -> None:

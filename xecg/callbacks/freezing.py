@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from xecg.callbacks.feature_reuse import FeatureReuse
 from xecg.errors import ConfigError
 
 FrozenLayers = int | dict[str, int]
@@ -177,8 +176,6 @@ class LayerFreezing(Callback):
             branch (a branch that is not named is not frozen). Nothing is frozen without either.
         schedule: Instead, a list of stages over epochs, or a depth that moves by some blocks every
             few epochs.
-        reuse_features: Compute the features of a branch once per window while all its blocks are
-            frozen. Results are the same, but for augmentation, which is then drawn once per window.
 
     Raises:
         ConfigError: Both are given, or the schedule contradicts itself.
@@ -188,11 +185,8 @@ class LayerFreezing(Callback):
         self,
         frozen_layers: int | dict[str, int] | None = None,
         schedule: list[Stage] | Progression | None = None,
-        reuse_features: bool = True,
     ) -> None:
         super().__init__()
-        self.reuse_features = reuse_features
-        self._reuse = FeatureReuse()
         self._n_blocks: dict[str, int] = {}
         self.schedule: FreezingSchedule
         if schedule is None:
@@ -249,8 +243,6 @@ class LayerFreezing(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freeze; a run resumed inside an epoch skips the start of that epoch."""
-        if self.reuse_features:
-            self._reuse.start(trainer, pl_module)
         self._apply(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -261,36 +253,6 @@ class LayerFreezing(Callback):
         """Log the depth of each branch; at the end, which a resumed epoch has too."""
         for name, depth in self.depth_at(trainer.current_epoch).items():
             pl_module.log(f"frozen_layers/{name}", float(depth), sync_dist=True)
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Serve the batch with features that are known."""
-        del trainer, batch, batch_idx
-        self._reuse.before_batch(pl_module)
-
-    def on_validation_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Serve the batch with features that are known."""
-        del trainer, batch, dataloader_idx
-        self._reuse.before_validation_batch(pl_module, batch_idx)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the features."""
-        self._reuse.stop(trainer, pl_module)
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        """Forget the features."""
-        del exception
-        self._reuse.stop(trainer, pl_module)
 
     def _scheduled(
         self, pl_module: LightningModule, epoch: int
@@ -304,8 +266,6 @@ class LayerFreezing(Callback):
     def _apply(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for block, frozen in self._scheduled(pl_module, trainer.current_epoch):
             _set_frozen(block, frozen)
-        depths = self.depth_at(trainer.current_epoch).items()
-        self._reuse.freeze(trainer, [name for name, n in depths if n == self._n_blocks[name]])
 
 
 def _branches(pl_module: LightningModule) -> Mapping[str, _Branch]:

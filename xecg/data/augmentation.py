@@ -1,4 +1,4 @@
-"""Augmentation of the batches of a run: drawn anew at every step, or once per window."""
+"""Augmentation of training batches, drawn anew at every step."""
 
 from dataclasses import dataclass
 from math import tau
@@ -13,19 +13,23 @@ from xecg.signal.waves import NOT_ANNOTATED
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is varied in training; any of it is switched off by 0.
+    """Changes of training windows, each switched off by 0.
 
     Sizes are relative to a window's range, since windows are scaled to [0, 1]; after all changes
     the windows are scaled to [0, 1] again.
 
     Args:
-        share: Share of the windows that is changed at all. The rest stays as it is, so that batch
+        share: Share of the windows that is changed. The rest stays as it is, so that batch
             statistics fit clean windows as well, which are those of evaluation.
         polarity: Probability of turning a window upside down (exchanged electrodes, other leads).
         amplitude: Largest relative swing of the gain within a window (breathing).
         noise: Largest standard deviation of added white noise.
         wander: Largest amplitude of each of three added baseline oscillations of 0.05-0.7 Hz.
-        time_shift_s: Largest shift in seconds; the gap is filled with the edge's value.
+        time_shift_s: Largest shift in seconds; the gap is filled with the edge's value. Labels per
+            sample move along; RR variability would not, so its windows are never shifted.
+
+    Raises:
+        ConfigError: If a size is outside its range.
     """
 
     share: float = 0.5
@@ -47,13 +51,13 @@ class Augmentation:
         sampling_rate: float,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor | None]:
-        """Changed copies of a batch; windows that are not chosen stay as they are to the bit.
+        """Returns changed copies of a batch; other windows stay as they are to the bit.
 
         Args:
             signals: Windows ``(batch, 1, time)`` in [0, 1].
-            codes: Labels per sample ``(batch, time)``, uint8, that a shift has to move along.
-            sampling_rate: Of the windows, in Hz.
-            generator: The source of all randomness, on the CPU.
+            codes: Labels per sample ``(batch, time)``, uint8, which move along with a shift.
+            sampling_rate: Sampling rate of the windows in Hz.
+            generator: Source of all random numbers, on the CPU.
         """
         chosen = torch.rand(len(signals), generator=generator) < self.share
         rows = chosen.nonzero()[:, 0]
@@ -122,36 +126,7 @@ def _scale(signals: Tensor) -> Tensor:
     return (signals - low) / (high - low).clamp_min(torch.finfo(signals.dtype).tiny)
 
 
-@dataclass(frozen=True)
-class BatchAugmentation:
-    """Every draw is a function of the seed and of its place, so that a resumed run goes on alike.
-
-    Args:
-        augmentation: What is varied.
-        sampling_rate: Of the windows, in Hz.
-        seed: Of all draws.
-    """
-
-    augmentation: Augmentation
-    sampling_rate: float
-    seed: int
-
-    def of_step(
-        self, signals: Tensor, codes: Tensor | None, step: int, process: int
-    ) -> tuple[Tensor, Tensor | None]:
-        """A batch ``(batch, 1, time)`` and its labels per sample, varied for one step."""
-        generator = _generator(self.seed, step, process)
-        return self.augmentation(signals, codes, self.sampling_rate, generator)
-
-    def of_windows(self, signals: Tensor, windows: Tensor) -> Tensor:
-        """Windows ``(batch, 1, time)``, each varied as its position ``(batch,)`` says."""
-        varied = [
-            self.augmentation(signal[None], None, self.sampling_rate, _generator(self.seed, w))[0]
-            for signal, w in zip(signals, windows.tolist(), strict=True)
-        ]
-        return torch.cat(varied)
-
-
-def _generator(*where: int) -> torch.Generator:
-    state = np.random.SeedSequence(where).generate_state(1, np.uint64)
+def step_generator(seed: int, step: int, process: int) -> torch.Generator:
+    """Returns the generator of one step, so that a resumed run draws what the whole run draws."""
+    state = np.random.SeedSequence((seed, step, process)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> 1))

@@ -2,20 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from xecg.data.augmentation import Augmentation, BatchAugmentation
+from xecg.data.augmentation import Augmentation, step_generator
 from xecg.data.datasets import (
     Batch,
     MixtureSampler,
@@ -27,10 +27,22 @@ from xecg.data.datasets import (
 )
 from xecg.data.embedded import EMBEDDED, embedded_store
 from xecg.data.splits import Part as PartName
-from xecg.data.splits import Split, assert_disjoint, split_rows
+from xecg.data.splits import Split, Table, assert_disjoint, keys, people, seen, split_stores
 from xecg.data.store import Store
-from xecg.errors import ConfigError, DataError
+from xecg.errors import ConfigError, DataError, StoreError, WeightsError
 from xecg.signal.preprocessing import Preprocessing
+
+
+class Learnt(Protocol):
+    """What is asked of weights that this data is to train on or to test."""
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Settings that made the windows."""
+
+    @property
+    def learnt(self) -> ArrayLike | None:
+        """Keys of the windows that were trained and selected on; None where they are unknown."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +52,10 @@ class Source:
     Args:
         store: Folder of the store, or ``synthetic``: the ECGs that come with xecg.
         weight: Share of an epoch's windows, relative to the other sources.
-        name: What results call it; the folder's name if not given.
-        leads: Only windows of these leads, if given.
-        windows: ``normal_beats``: only windows in which every beat is annotated as a sinus beat
-            in sinus rhythm.
+        name: Name in results; the folder's name by default.
+        leads: Leads to use; all by default.
+        windows: ``normal_beats`` takes only windows in which every beat is annotated as a sinus
+            beat in sinus rhythm.
         split: Shares of this store's persons (or records), if other than the data module's.
     """
 
@@ -56,7 +68,7 @@ class Source:
 
     @property
     def label(self) -> str:
-        """The name in results."""
+        """Name in results."""
         return self.name or Path(self.store).name
 
     @cached_property
@@ -65,19 +77,22 @@ class Source:
         return embedded_store() if self.store == EMBEDDED else Store.open(Path(self.store))
 
     def choose(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of ``rows`` that this source's leads and windows let through."""
+        """Returns those of ``rows`` that have this source's leads and kind of windows."""
         index = self.opened.index
         keep = np.ones(len(rows), dtype=bool)
         if self.leads is not None:
-            wanted = [lead.upper() for lead in self.leads]
-            keep &= np.isin(np.char.upper(index.lead[rows]), wanted)
+            leads = np.char.upper(np.asarray(index.lead, dtype=np.str_)[rows])
+            keep &= np.isin(leads, [lead.upper() for lead in self.leads])
         if self.windows == "normal_beats":
-            keep &= index.normal_beats[rows]
+            keep &= np.asarray(index.normal_beats)[rows]
         return rows[keep]
 
 
 class WindowDataModule(LightningDataModule, ABC):
     """Base of the data modules: splits, mixtures, loaders, augmentation.
+
+    A subclass says what is predicted (``target``) and which windows it can use (``eligible``); it
+    may live in any package.
 
     Args:
         stores: One folder of a prepared store, or several sources with weights. ``synthetic``
@@ -85,16 +100,20 @@ class WindowDataModule(LightningDataModule, ABC):
         test_stores: External test sets, used whole. Without them the test splits of ``stores`` are
             the test sets; with them those are not touched, but for ``test_splits``.
         test_splits: Test on the test splits of ``stores`` as well as on ``test_stores``.
-        split: Shares of the persons (or records) of ``stores``.
-        batch_size: Windows a step.
-        windows_per_epoch: Windows drawn an epoch; all windows of the training split if null.
-        evaluation_leads: Validate and test on these leads only.
-        augmentation: What is varied in training; null for nothing.
+        split: Shares of the persons (or records) of ``stores``. A person of several stores is in
+            the part that the first of them gives.
+        batch_size: Number of windows a step.
+        windows_per_epoch: Number of windows drawn an epoch; all of the training split if null.
+        evaluation_leads: Leads to validate and test on; all by default.
+        augmentation: Changes of the training windows; null for none.
         exclude_persons_of: Stores whose persons are kept out of training and validation, for a
             store that is to be an external test set, now or later.
-        seed: Of the order of windows and of the augmentation.
-        num_workers: Processes that load batches; 0 is fastest for memory-mapped stores.
+        seed: Random seed of the order of windows and of the augmentation.
+        num_workers: Number of processes that load batches; 0 is fastest for memory-mapped stores.
     """
+
+    shifts = True
+    """Whether a window may be shifted in time: the label stays true, or is one of samples."""
 
     def __init__(
         self,
@@ -122,20 +141,19 @@ class WindowDataModule(LightningDataModule, ABC):
         self.exclude_persons_of = exclude_persons_of or []
         self.seed = seed
         self.num_workers = num_workers
-        self.augments_batches = True  # unless nobody reads their signals
 
     @staticmethod
     @abstractmethod
     def target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.generic]:
-        """What the task is to say of rows of a store."""
+        """Returns what the task is to predict of rows of a store, one entry a row."""
 
     @staticmethod
     @abstractmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
-        """Which windows of a store this task can use: ``(n,)``."""
+        """Returns whether the task can use each window of a store: ``(n,)``."""
 
     def pools(self, dataset: WindowDataset) -> tuple[list[NDArray[np.int64]], list[float]]:
-        """Positions that are drawn with one share each: here one pool per source."""
+        """Returns pools of positions and the share that is drawn of each: here one per source."""
         starts = [0, *dataset.ends[:-1]]
         pools = [np.arange(start, end) for start, end in zip(starts, dataset.ends, strict=True)]
         return pools, [source.weight for source in self.sources]
@@ -158,66 +176,118 @@ class WindowDataModule(LightningDataModule, ABC):
                 )
         return first
 
+    @property
+    def sampling_rate(self) -> float:
+        """Sampling rate of the stores' windows in Hz."""
+        return self.preprocessing.sampling_rate
+
     def prepare_data(self) -> None:
-        """Make the embedded store in one process, before the others open it."""
+        """Makes the embedded store in one process, before the others open it."""
         if any(source.store == EMBEDDED for source in (*self.sources, *self.test_sources)):
             embedded_store()
 
     def setup(self, stage: str) -> None:
-        """Open the stores, split them by person or record, build the datasets."""
+        """Opens the stores, splits them by person or record, builds the datasets.
+
+        Raises:
+            StoreError: If a person or a signal would be in two of training, validation and test.
+        """
         del stage  # all splits are made together, so that their disjointness is always checked
-        self.sampling_rate = self.preprocessing.sampling_rate
-        splits = [self._split(source) for source in self.sources]
+        _ = self.preprocessing  # the same for all stores
+        splits = self._splits()
         self.test_sets = self._test_sets(splits)
         train = [rows["train"] for rows in splits]
         self.train_set = self._dataset(self.sources, train, "train")
         evaluated = [self._evaluated(source) for source in self.sources]
         validation = [rows["validation"] for rows in splits]
         self.validation_set = self._dataset(evaluated, validation, "validation")
-        for learnt_from in (self.train_set, self.validation_set):
-            assert_disjoint(learnt_from.indices(), [i for t in self.test_sets for i in t.indices()])
+        tested = [table for test_set in self.test_sets for table in test_set.tables()]
+        learnt_from = {"training": self.train_set, "validation": self.validation_set}
+        assert_disjoint({n: d.tables() for n, d in learnt_from.items()} | {"held-out": tested})
+
+    def learnt(self) -> Tensor:
+        """Returns the keys of who and what is trained and selected on: int64, rising."""
+        tables = [*self.train_set.tables(), *self.validation_set.tables()]
+        return torch.from_numpy(np.unique(np.concatenate([keys(*table) for table in tables])))
+
+    def provenance(self) -> dict[str, Any]:
+        """Returns what decides about the windows that are learnt from, for a weights file."""
+        data = [
+            {
+                "store": source.label,
+                "database": source.opened.info.database,
+                "fingerprint": source.opened.info.fingerprint,
+                "weight": source.weight,
+                "leads": source.leads,
+                "windows": source.windows,
+                "split": asdict(source.split or self.split),
+            }
+            for source in self.sources
+        ]
+        return {"data": data, "exclude_persons_of": self.exclude_persons_of}
+
+    def check_weights(self, info: Learnt, name: str) -> None:
+        """Checks that weights fit the windows, and did not learn from who they are tested on.
+
+        Args:
+            info: What weights (or a checkpoint) say of themselves.
+            name: Name of the weights in errors.
+
+        Raises:
+            WeightsError: If their windows were made by other settings.
+            StoreError: If they learnt from persons or signals of the test sets.
+        """
+        found, expected = dict(info.preprocessing), self.preprocessing.to_dict()
+        wrong = [
+            f"{key} {found.get(key)} (stores: {expected.get(key)})"
+            for key in {**expected, **found}
+            if found.get(key) != expected.get(key)
+        ]
+        if wrong:
+            raise WeightsError(
+                f"{name}: expected weights for windows like those of the stores; found weights for "
+                f"{', '.join(wrong)}. Prepare the stores with these settings, or choose other "
+                "weights"
+            )
+        tables = [table for test_set in self.test_sets for table in test_set.tables()]
+        if info.learnt is not None and (who := people(tables, info.learnt)):
+            raise StoreError(
+                f"{name}: the weights learnt from persons or records of the test sets: {who}. "
+                "Split the stores as for the weights, or train these with exclude_persons_of set "
+                "to the test stores"
+            )
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches in an order that is a function of seed and epoch."""
+        """Returns batches in an order that is a function of seed and epoch."""
         pools, shares = self.pools(self.train_set)
         size = self.windows_per_epoch or len(self.train_set)
         sampler = MixtureSampler(pools, shares, size, self.seed, self._epoch)
         return self._loader(self.train_set, self._share(sampler))
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The validation split, in order."""
+        """Returns the validation split, in order."""
         return self._loader(self.validation_set)
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """One loader per test set, in order."""
+        """Returns one loader per test set, in order."""
         return [self._loader(test) for test in self.test_sets]
 
     def predict_dataloader(self) -> list[DataLoader[Batch]]:
-        """The test sets."""
+        """Returns the test sets."""
         return self.test_dataloader()
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment training batches, seeded by the step so that a resumed run goes on alike."""
+        """Augments training batches, seeded by the step: a resumed run draws the same."""
         del dataloader_idx
-        if self.augmentation is None or not self.augments_batches:
-            return batch
-        if self.trainer is None or not self.trainer.training:
+        if self.augmentation is None or self.trainer is None or not self.trainer.training:
             return batch
         step = self.trainer.fit_loop.total_batch_idx + 1  # it is -1 at the first batch
+        generator = step_generator(self.seed, step, self.trainer.global_rank)
+        shift = self.augmentation.time_shift_s if self.shifts else 0.0
+        augment = replace(self.augmentation, time_shift_s=shift)
         codes = batch.target if batch.target.dtype == torch.uint8 else None
-        augment = BatchAugmentation(self.augmentation, self.sampling_rate, self.seed)
-        signal, moved = augment.of_step(batch.signal, codes, step, self.trainer.global_rank)
+        signal, moved = augment(batch.signal, codes, self.sampling_rate, generator)
         return batch._replace(signal=signal, target=batch.target if moved is None else moved)
-
-    def varied_once(self, signals: Tensor, windows: Tensor) -> Tensor:
-        """Training windows ``(batch, 1, time)``, augmented by seed and position ``(batch,)`` alone.
-
-        For features that are computed once per window: labels do not move along.
-        """
-        if self.augmentation is None:
-            return signals
-        augment = BatchAugmentation(self.augmentation, self.sampling_rate, self.seed)
-        return augment.of_windows(signals, windows)
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
@@ -248,7 +318,10 @@ class WindowDataModule(LightningDataModule, ABC):
         self, sources: Sequence[Source], rows: Sequence[NDArray[np.int64]], name: str
     ) -> WindowDataset:
         parts = [
-            Part(source.opened, source.choose(chosen[self.eligible(source.opened)[chosen]]))
+            Part(
+                source.opened,
+                source.choose(chosen[np.asarray(self.eligible(source.opened))[chosen]]),
+            )
             for source, chosen in zip(sources, rows, strict=True)
         ]
         return WindowDataset(parts, self.target, name)
@@ -273,28 +346,32 @@ class WindowDataModule(LightningDataModule, ABC):
             for source, chosen in zip(sources, rows, strict=True)
         ]
 
-    def _split(self, source: Source) -> dict[PartName, NDArray[np.int64]]:
-        store = source.opened
-        rows = split_rows(store.index, source.split or self.split)
-        persons = [Store.open(path).index.person for path in self.exclude_persons_of]
-        excluded = np.unique(np.concatenate([*persons, np.array([""])]))[1:]
-        for part in ("train", "validation"):
-            rows[part] = rows[part][~np.isin(store.index.person[rows[part]], excluded)]
-        return rows
+    def _splits(self) -> list[dict[PartName, NDArray[np.int64]]]:
+        """Rows of each part of each source, without the persons that are to be kept out."""
+        tables = [_table(source.opened) for source in self.sources]
+        splits = split_stores(tables, [source.split or self.split for source in self.sources])
+        kept_out = [keys(*_table(Store.open(path))) for path in self.exclude_persons_of]
+        if kept_out:
+            for table, rows in zip(tables, splits, strict=True):
+                out = seen(*table, np.concatenate(kept_out))
+                rows["train"], rows["validation"] = (
+                    rows[part][~out[rows[part]]] for part in ("train", "validation")
+                )
+        return splits
 
 
 class AFData(WindowDataModule):
-    """Windows labelled AF or not; an epoch holds as many of either, as far as they go."""
+    """Windows labelled AF or not; half of an epoch's windows are in AF."""
 
     target = staticmethod(af_target)
 
     @staticmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
-        """Windows whose rhythm is known and one throughout."""
-        return store.index.af >= 0
+        """Returns whether each window has one known rhythm throughout."""
+        return np.asarray(store.index.af) >= 0
 
     def pools(self, dataset: WindowDataset) -> tuple[list[NDArray[np.int64]], list[float]]:
-        """A pool per source and class; the sources' weights hold within a class.
+        """Returns a pool per source and class; the sources' weights hold within a class.
 
         Raises:
             DataError: If the training split has only one class.
@@ -314,39 +391,44 @@ class AFData(WindowDataModule):
 
 
 class PWaveData(WindowDataModule):
-    """Windows in which somebody annotated P waves, and windows in AF, which have none."""
+    """Windows with annotated P waves, and windows in AF, which have none."""
 
     target = staticmethod(p_wave_target)
 
     @staticmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
-        """Windows with annotations, and those in AF."""
-        usable: NDArray[np.bool_] = (store.index.wave_row >= 0) | (store.index.af == 1)
-        return usable
+        """Returns whether each window has annotations or is in AF."""
+        index = store.index
+        in_af: NDArray[np.bool_] = np.asarray(index.af) == 1
+        return in_af | (np.asarray(index.wave_row) >= 0)
 
 
 class RRVariabilityData(WindowDataModule):
     """Windows whose RR intervals are known: five beats or more, and a rhythm label.
 
-    Without a rhythm label (the noisy records of CinC 2017) only annotated beats count, since
-    a detector cannot be trusted there.
+    Without a rhythm label (the noisy records of CinC 2017) only annotated beats count, since a
+    detector cannot be trusted there. Windows are not shifted by the augmentation: a shift moves
+    beats out of the window, the measures would no longer be its own.
     """
 
+    shifts = False
     target = staticmethod(rr_target)
 
     @staticmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
-        """Windows with measures that can be trusted."""
+        """Returns whether each window has measures that can be trusted."""
         index = store.index
-        known = np.isfinite(index.rmssd_ms) & (index.rmssd_ms > 0) & (index.sdnn_ms > 0)
-        trusted = (index.af >= 0) | index.reference_beats
-        return np.logical_and(known, trusted)
+        rmssd, sdnn = (np.asarray(c) for c in (index.rmssd_ms, index.sdnn_ms))
+        trusted = (np.asarray(index.af) >= 0) | np.asarray(index.reference_beats)
+        return np.logical_and(np.isfinite(rmssd) & (rmssd > 0) & (sdnn > 0), trusted)
 
 
 def _sources(stores: str | list[Source]) -> list[Source]:
-    if isinstance(stores, str):
-        return [Source(stores)]
-    return list(stores)
+    return [Source(stores)] if isinstance(stores, str) else list(stores)
+
+
+def _table(store: Store) -> Table:
+    return store.info.database, store.index
 
 
 def _as_is(batch: Any) -> Any:

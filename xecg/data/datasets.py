@@ -1,4 +1,4 @@
-"""Which windows an epoch draws: a stated share of each source, classes in balance if asked."""
+"""Windows of stores as a dataset, their targets, and the sampler that draws an epoch of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from xecg.data.store import Index, Store
+from xecg.data.splits import Table, persons
+from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError
 from xecg.signal.waves import NOT_ANNOTATED, OTHER, P
 
@@ -20,7 +21,7 @@ class Batch(NamedTuple):
 
     Args:
         signal: ``(batch, 1, time)`` float32 in [0, 1].
-        target: What the task is to say of the windows; see the task's ``*_target`` below.
+        target: What the task is to predict; see the functions ``*_target`` below.
         window: ``(batch,)`` int64, position in the dataset.
     """
 
@@ -46,7 +47,7 @@ class WindowDataset(Dataset[Batch]):
     Args:
         parts: Rows of stores; positions count through the parts in their order.
         target: Makes the target of rows of one store.
-        name: What results call it.
+        name: Name in results.
 
     Raises:
         DataError: If there is no window at all.
@@ -68,47 +69,39 @@ class WindowDataset(Dataset[Batch]):
         return self.__getitems__([position])
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
-        """One batch of the windows at ``positions``, in that order."""
-        asked = np.asarray(positions)
-        signals: list[NDArray[np.float32]] = []
-        targets: list[NDArray[np.generic]] = []
-        order: list[NDArray[np.int64]] = []
-        for number, rows_at in self._by_part(asked):
-            store = self.parts[number].store
-            rows = self._rows(number, asked[rows_at])
-            signals.append(store.signals[rows])
-            targets.append(self.target(store, rows))
-            order.append(rows_at)
-        back = np.argsort(np.concatenate(order), kind="stable")
-        return Batch(
-            torch.from_numpy(np.concatenate(signals)[back][:, None]),
-            torch.from_numpy(np.concatenate(targets)[back]),
-            torch.from_numpy(asked.astype(np.int64)),
-        )
+        """Returns one batch of the windows at ``positions``, in that order."""
+        asked = np.asarray(positions, dtype=np.int64)
+        number_of = np.searchsorted(self.ends, asked, side="right")
+        batches = []
+        for number in np.unique(number_of):
+            at = np.flatnonzero(number_of == number)
+            store, rows = self.parts[number].store, self._rows(number, asked[at])
+            batches.append((at, store.signals[rows][:, None], self.target(store, rows)))
+        at, signals, targets = (np.concatenate(column) for column in zip(*batches, strict=True))
+        back = np.argsort(at, kind="stable")
+        signal, target = torch.from_numpy(signals[back]), torch.from_numpy(targets[back])
+        return Batch(signal, target, torch.from_numpy(asked))
 
     def targets(self) -> NDArray[np.generic]:
-        """The target of every window, in order."""
+        """Returns the target of every window, in order."""
         return np.concatenate([self.target(part.store, part.rows) for part in self.parts])
 
     def column(self, name: str) -> NDArray[np.generic]:
-        """A column of the stores' index for every window, in order."""
-        return np.concatenate([getattr(part.store.index, name)[part.rows] for part in self.parts])
+        """Returns a column of the stores' index for every window, in order."""
+        columns = [np.asarray(getattr(p.store.index, name))[p.rows] for p in self.parts]
+        values: NDArray[np.generic] = np.concatenate(columns)
+        return values.astype(np.str_) if values.dtype == object else values
 
-    def indices(self) -> list[tuple[str, Index]]:
-        """Of each part its database and the index of its windows."""
+    def tables(self) -> list[Table]:
+        """Returns the database and the index of the windows, part by part."""
         return [(p.store.info.database, p.store.index.take(p.rows)) for p in self.parts]
 
     def groups(self) -> NDArray[np.int64]:
-        """A number per window, the same for windows of one person (or record): ``(n,)``."""
-        names = [
-            np.char.add(f"{number}/", part.store.index.group[part.rows].astype(str))
-            for number, part in enumerate(self.parts)
-        ]
-        _, numbers = np.unique(np.concatenate(names), return_inverse=True)
-        return numbers.astype(np.int64)
+        """Returns a number per window, the same for windows of one person: ``(n,)``."""
+        return np.concatenate(persons(self.tables()))
 
     def r_peaks(self, position: int) -> NDArray[np.int32]:
-        """R peaks of a window, in samples from its start."""
+        """Returns the R peaks of a window, in samples from its start."""
         number = int(np.searchsorted(self.ends, position, side="right"))
         row = self._rows(number, np.asarray([position]))[0]
         return self.parts[number].store.r_peaks(int(row))
@@ -118,24 +111,20 @@ class WindowDataset(Dataset[Batch]):
         rows: NDArray[np.int64] = self.parts[number].rows[positions - start]
         return rows
 
-    def _by_part(self, positions: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
-        numbers = np.searchsorted(self.ends, positions, side="right")
-        return [(int(number), np.flatnonzero(numbers == number)) for number in np.unique(numbers)]
-
 
 def af_target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """1 for AF, 0 for anything else: ``(n,)``."""
-    return store.index.af[rows].astype(np.int64)
+    """Returns 1 for AF, 0 for anything else: ``(n,)``."""
+    return np.asarray(store.index.af)[rows].astype(np.int64)
 
 
 def rr_target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """RMSSD and SDNN in ms: ``(n, 2)``."""
-    index = store.index
-    return np.stack([index.rmssd_ms[rows], index.sdnn_ms[rows]], axis=1).astype(np.float32)
+    """Returns RMSSD and SDNN in ms: ``(n, 2)``."""
+    measures = (store.index.rmssd_ms, store.index.sdnn_ms)
+    return np.stack([np.asarray(m)[rows] for m in measures], axis=1).astype(np.float32)
 
 
 def p_wave_target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Per sample 1 in a P wave, 0 outside, 255 where nobody annotated: ``(n, time)``.
+    """Returns 1 for a sample in a P wave, 0 outside, 255 if not annotated: ``(n, time)``.
 
     A window in AF has no P wave anywhere, annotated or not.
 
@@ -143,14 +132,14 @@ def p_wave_target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         DataError: If a window in AF carries an annotated P wave.
     """
     target = np.full((len(rows), store.signals.shape[1]), NOT_ANNOTATED, dtype=np.uint8)
-    mask_rows = store.index.wave_row[rows]
-    annotated = mask_rows >= 0
-    codes = store.waves[mask_rows[annotated]]
+    wave_row = np.asarray(store.index.wave_row)[rows]
+    annotated = wave_row >= 0
+    codes = store.waves[wave_row[annotated]]
     target[annotated] = np.where(codes == NOT_ANNOTATED, NOT_ANNOTATED, codes == P)
-    in_af = store.index.af[rows] == 1
+    in_af = np.asarray(store.index.af)[rows] == 1
     labelled = rows[in_af & (target == P).any(axis=1)]
     if len(labelled):
-        records = ", ".join(sorted(set(store.index.record[labelled].astype(str))))
+        records = ", ".join(sorted(set(np.asarray(store.index.record)[labelled].tolist())))
         raise DataError(f"{store.path}: P waves are annotated in AF, in record {records}")
     target[in_af] = OTHER
     return target
@@ -159,16 +148,16 @@ def p_wave_target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
 class MixtureSampler(Sampler[int]):
     """Draws positions from several pools, each with its share of the epoch.
 
-    A pool that is larger than its share is drawn without repetition; a smaller one is gone through
-    whole before any position comes again. The order is a function of seed and epoch alone, so that
-    a resumed run, and every process of a distributed one, draws the same.
+    A pool that is larger than its share is drawn without repetition; a smaller one is drawn whole
+    before any position comes again. The order is a function of seed and epoch alone, so that a
+    resumed run, and every process of a distributed one, draws the same.
 
     Args:
         pools: Positions per pool.
         shares: Weight per pool, positive; they need not sum to 1.
-        size: Positions an epoch.
-        seed: Of the order.
-        epoch: Tells the current epoch.
+        size: Number of positions an epoch.
+        seed: Random seed of the order.
+        epoch: Returns the current epoch.
 
     Raises:
         ConfigError: If a pool is empty or a share not positive.

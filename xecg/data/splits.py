@@ -1,32 +1,35 @@
-"""Which windows train, validate and test: by person, stratified, seeded, disjoint."""
+"""Which windows train, validate and test: by person over all stores, stratified, seeded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import combinations
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from xecg.data.store import Index
 from xecg.errors import ConfigError, StoreError
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, Part, Part] = ("train", "validation", "test")
+Table = tuple[str, Any]  # identity of a database, index of windows of it
+_BITS = 2**48 - 1
 
 
 @dataclass(frozen=True)
 class Split:
-    """Shares of the groups (persons, else records) that go to each part.
-
-    `Split(train=0, validation=0, test=1)` makes a store an external test set.
+    """Shares of the persons (records, where persons are unknown) that go to each part.
 
     Args:
         train: Share that the network learns from.
-        validation: Share that chooses the epoch.
-        test: Share that is looked at once.
-        seed: Another seed draws other groups.
+        validation: Share that selects the epoch.
+        test: Share that is tested on.
+        seed: Random seed of the draw.
 
     Raises:
         ConfigError: If a share is negative, the shares do not sum to 1, or the seed is negative.
@@ -50,103 +53,144 @@ class Split:
 
     @property
     def shares(self) -> tuple[float, float, float]:
-        """Train, validation, test."""
+        """Shares of train, validation and test."""
         return self.train, self.validation, self.test
 
 
-def split_rows(index: Index, split: Split) -> dict[Part, NDArray[np.int64]]:
-    """Rows of each part. No group is in two parts, every row is in one.
+def split_rows(index: Any, split: Split) -> dict[Part, NDArray[np.int64]]:
+    """Returns the rows of each part of one store; see :func:`split_stores`."""
+    return split_stores([("", index)], [split])[0]
 
-    Within each stratum (groups with any AF; the others by their most frequent rhythm) the parts
-    get their share of the groups, within two groups. The result depends on the groups and their
-    rhythms alone, not on the order of rows: split the whole index first, choose windows after. A
-    small store may leave a part empty.
+
+def split_stores(
+    tables: Sequence[Table], splits: Sequence[Split]
+) -> list[dict[Part, NDArray[np.int64]]]:
+    """Returns the rows of each part, store by store, rising; each person is in one part.
+
+    Each store is split alone: within a stratum (groups with any AF; the others by their most
+    frequent rhythm) the parts get their shares of the groups, within two groups. A person of
+    several stores is in the part that the first of them gives; where a later store has no share
+    for that part, its windows of the person are left out. The order of rows does not matter. Split
+    whole indices, choose windows after.
 
     Args:
-        index: The whole index of a store.
-        split: Shares and seed.
+        tables: Databases and whole indices of the stores.
+        splits: Shares and seed for each store.
+    """
+    alone = np.concatenate([_parts(i, s) for (_, i), s in zip(tables, splits, strict=True)])
+    _, first, person = np.unique(
+        np.concatenate(persons(tables)), return_index=True, return_inverse=True
+    )
+    ends = np.cumsum([len(index) for _, index in tables])[:-1]
+    return [
+        {
+            part: np.flatnonzero(parts == i) if share else np.empty(0, np.int64)
+            for i, (part, share) in enumerate(zip(PARTS, split.shares, strict=True))
+        }
+        for parts, split in zip(np.split(alone[first][person], ends), splits, strict=True)
+    ]
 
-    Returns:
-        `{"train": rows, "validation": rows, "test": rows}`, each rising.
+
+def persons(tables: Sequence[Table]) -> list[NDArray[np.int64]]:
+    """Returns a number per window, table by table: the same for windows of one person.
+
+    Windows are of one person if they share an identity, a signal, or a group of their store,
+    directly or by way of other windows.
+    """
+    groups = [
+        _hashed(np.char.add(f"{number} ", np.asarray(index.group, dtype=np.str_)))
+        for number, (_, index) in enumerate(tables)
+    ]
+    of_row = np.column_stack([np.concatenate([keys(*t) for t in tables]), np.concatenate(groups)])
+    known, key_of = np.unique(of_row, return_inverse=True)
+    row_of, key_of = np.repeat(np.arange(len(of_row)), 3), len(of_row) + key_of.ravel()
+    n_nodes = len(of_row) + len(known)
+    edges = coo_array((np.ones(len(row_of), np.int8), (row_of, key_of)), (n_nodes, n_nodes))
+    _, component = connected_components(edges, directed=False)
+    return np.split(component[: len(of_row)], np.cumsum([len(i) for _, i in tables])[:-1])
+
+
+def identities(database: str, index: Any) -> NDArray[np.str_]:
+    """Returns the person of each window, else ``database/record``: ``(windows,)``."""
+    person, record = (np.asarray(c, dtype=np.str_) for c in (index.person, index.record))
+    return np.where(person == "", np.char.add(f"{database}/", record), person)
+
+
+def keys(database: str, index: Any) -> NDArray[np.int64]:
+    """Returns hashes of 48 bits of each window's identity and signal: ``(windows, 2)``."""
+    identity = _hashed(identities(database, index))
+    digest = getattr(index, "digest", None)
+    signal = identity if digest is None else np.asarray(digest).view(np.int64) & _BITS
+    return np.column_stack([identity, signal])
+
+
+def seen(database: str, index: Any, learnt: ArrayLike) -> NDArray[np.bool_]:
+    """Returns whether each window, or another window of its group, was learnt from: ``(windows,)``.
+
+    Args:
+        database: Identity of the database.
+        index: Index of the windows.
+        learnt: Keys of the windows that were trained and selected on, as weights carry them.
+    """
+    group = np.asarray(index.group, dtype=np.str_)
+    hit = np.isin(keys(database, index), np.asarray(learnt)).any(axis=1)
+    return np.isin(group, group[hit])
+
+
+def assert_disjoint(parts: Mapping[str, Sequence[Table]]) -> None:
+    """Asserts that no two parts of a run share a person or a signal.
+
+    Args:
+        parts: Databases and indices of the windows of each part, by its name.
 
     Raises:
-        StoreError: If a group got into two parts.
+        StoreError: If two parts do.
     """
-    names, group_of = np.unique(index.group, return_inverse=True)
-    order = _shuffled_by_stratum(_strata(index, group_of), split.seed)
+    for (name, tables), (other, others) in combinations(parts.items(), 2):
+        known = np.concatenate([keys(*table) for table in tables])
+        if shared := people(others, known):
+            raise StoreError(
+                f"{name} data and {other} data must not share people; both hold {shared}. Leave "
+                "those out of one of them: exclude_persons_of keeps the persons of a store out of "
+                "training and validation"
+            )
+
+
+def people(tables: Sequence[Table], learnt: ArrayLike) -> str:
+    """Returns who of the tables was learnt from, and how many, in words; empty if there is none."""
+    found = sorted({name for t in tables for name in identities(*t)[seen(*t, learnt)].tolist()})
+    shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+    return f"{shown} ({len(found)} in all)" if found else ""
+
+
+def _hashed(names: NDArray[np.str_]) -> NDArray[np.int64]:
+    found, name_of = np.unique(names, return_inverse=True)
+    digests = [hashlib.blake2b(name.encode(), digest_size=6).digest() for name in found.tolist()]
+    return np.array([int.from_bytes(d, "little") for d in digests], dtype=np.int64)[name_of]
+
+
+def _parts(index: Any, split: Split) -> NDArray[np.int64]:
+    """Returns the number of the part of each window of one store: ``(windows,)``."""
+    names, group_of = np.unique(np.asarray(index.group, dtype=np.str_), return_inverse=True)
+    strata = _strata(index, group_of)
+    shuffled = np.random.default_rng(split.seed).permutation(len(strata))
+    order = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    wanted, dealt = np.asarray(split.shares) / sum(split.shares), np.zeros(len(PARTS))
     part_of_group = np.empty(len(names), dtype=np.int64)
-    part_of_group[order] = _parts_in_turn(len(names), split.shares)
-    part_of_row = part_of_group[group_of]
-    rows = {part: np.flatnonzero(part_of_row == i) for i, part in enumerate(PARTS)}
-    _assert_groups_disjoint(index, rows)
-    return rows
+    for i, group in enumerate(order, 1):  # the part that is short of most is next
+        part = np.where(wanted > 0, wanted * i - dealt, -np.inf).argmax()
+        part_of_group[group] = part
+        dealt[part] += 1
+    return part_of_group[group_of]
 
 
-def assert_disjoint(train: Sequence[tuple[str, Index]], test: Sequence[tuple[str, Index]]) -> None:
-    """Asserts that nobody is learnt from and held out, over any databases.
-
-    Databases share people (15 records of `qtdb` come from people of `mitdb`); their `person` is
-    the same name in both. Where the person is unknown, the group within its database counts.
-
-    Args:
-        train: The windows learnt from, with their database: `("qtdb", store.index.take(rows))`.
-        test: The windows held out, with their database.
-
-    Raises:
-        StoreError: If a person, or a group of records without a known person, is in both.
-    """
-    shared = sorted(_identities(train) & _identities(test))
-    if shared:
-        shown = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
-        learnt, held_out = (", ".join(dict.fromkeys(name for name, _ in p)) for p in (train, test))
-        raise StoreError(
-            f"training data ({learnt}) and held-out data ({held_out}) must not share people; both "
-            f"hold {shown} ({len(shared)} in all). Leave those out of one of them: where persons "
-            "are known, name the test set's store in exclude_persons_of"
-        )
-
-
-def _strata(index: Index, group_of: NDArray[np.intp]) -> NDArray[np.int64]:
-    """`(groups,)` 0 where a group has any AF, else 1 + the number of its main rhythm."""
-    rhythms, rhythm_of = np.unique(index.rhythm, return_inverse=True)
+def _strata(index: Any, group_of: NDArray[np.intp]) -> NDArray[np.int64]:
+    """``(groups,)`` 0 where a group has any AF, else 1 + the number of its main rhythm."""
+    rhythms, rhythm_of = np.unique(np.asarray(index.rhythm, dtype=np.str_), return_inverse=True)
     pairs, windows = np.unique(group_of * len(rhythms) + rhythm_of, return_counts=True)
     group, rhythm = np.divmod(pairs, max(len(rhythms), 1))
     by_count = np.lexsort((rhythm, -windows, group))
     _, first = np.unique(group[by_count], return_index=True)
     strata: NDArray[np.int64] = 1 + rhythm[by_count][first]
-    strata[group_of[index.af == 1]] = 0
+    strata[group_of[np.asarray(index.af) == 1]] = 0
     return strata
-
-
-def _shuffled_by_stratum(strata: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
-    """An order of the groups: stratum after stratum, shuffled within each."""
-    shuffled = np.random.default_rng(seed).permutation(len(strata))
-    return shuffled[np.argsort(strata[shuffled], kind="stable")]
-
-
-def _parts_in_turn(n_groups: int, shares: tuple[float, float, float]) -> NDArray[np.int64]:
-    """Deals parts out so that every run of groups gets its shares: the neediest part is next."""
-    wanted = np.asarray(shares) / sum(shares)
-    dealt = np.zeros(len(shares))
-    parts = np.empty(n_groups, dtype=np.int64)
-    for i in range(n_groups):
-        need = np.where(wanted > 0, wanted * (i + 1) - dealt, -np.inf)
-        parts[i] = need.argmax()
-        dealt[parts[i]] += 1
-    return parts
-
-
-def _assert_groups_disjoint(index: Index, rows: dict[Part, NDArray[np.int64]]) -> None:
-    groups = {part: set(index.group[chosen].tolist()) for part, chosen in rows.items()}
-    for i, part in enumerate(PARTS):
-        for other in PARTS[i + 1 :]:
-            if shared := groups[part] & groups[other]:
-                raise StoreError(f"split: {part} and {other} share the group {min(shared)!r}")
-
-
-def _identities(indices: Sequence[tuple[str, Index]]) -> set[str]:
-    return {
-        person or f"{database}/{group}"
-        for database, index in indices
-        for person, group in set(zip(index.person.tolist(), index.group.tolist(), strict=True))
-    }

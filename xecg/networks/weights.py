@@ -1,6 +1,8 @@
-"""Weights as safetensors: with what they were made of, and loaded strictly."""
+"""Weights as safetensors: with settings, data and seed that made them, and loaded strictly."""
 
 import json
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,25 +21,29 @@ from xecg.networks.xecgarch import XECGArch
 FORMAT = "xecg-weights-1"
 RELEASED = Path(__file__).parent.parent / "weights"
 BRANCH_PREFIX = "branches."
+_FIELDS = ("architecture", "preprocessing", "provenance")
 
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What a weights file says of itself.
+    """Architecture, preprocessing and origin of weights.
 
     Args:
-        architecture: Per branch its block specs, channels and dropout.
-        preprocessing: Settings that a recording has to pass to fit these weights.
-        provenance: Task, data, seed, version, metrics: how the weights came to be.
+        architecture: Block specs and channels of each branch.
+        preprocessing: Settings that make the windows that the weights take.
+        provenance: Task, data and their split, seed, epoch, version.
+        learnt: Keys of the persons and signals that were trained and selected on, int64; None
+            where they are unknown.
     """
 
     architecture: Mapping[str, Any]
     preprocessing: Mapping[str, Any]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    learnt: Tensor | None = field(default=None, compare=False)
 
 
 def describe_branches(branches: Mapping[str, nn.Module] | nn.ModuleDict) -> dict[str, Any]:
-    """The architecture of branches, as it goes into a weights file."""
+    """Returns the architecture of branches, as it is written into a weights file."""
     return {
         name: {"channels": branch.width, "specs": [asdict(spec) for spec in branch.specs]}
         for name, branch in branches.items()
@@ -46,39 +52,45 @@ def describe_branches(branches: Mapping[str, nn.Module] | nn.ModuleDict) -> dict
 
 
 def save_weights(network: nn.Module, path: Path, info: WeightsInfo) -> None:
-    """Write all parameters and buffers of ``network``, whole or not at all.
+    """Writes all parameters and buffers of ``network``, whole or not at all.
 
     Raises:
         WeightsError: If ``path`` exists already.
     """
     if path.exists():
         raise WeightsError(f"{path} exists already; choose another name or move it away")
-    metadata = {"format": FORMAT}
-    metadata |= {key: json.dumps(dict(value)) for key, value in vars(info).items()}
+    metadata = {"format": FORMAT} | {key: json.dumps(dict(getattr(info, key))) for key in _FIELDS}
+    if info.learnt is not None:
+        metadata["learnt"] = _packed(info.learnt)
     tensors = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, save(tensors, metadata))
 
 
 def load_branch(branch: Branch, name: str, source: str | Path) -> WeightsInfo:
-    """Load the branch called ``name`` out of a weights file into ``branch``.
+    """Loads the branch called ``name`` out of a weights file into ``branch``.
 
     Args:
         branch: The branch that takes the weights.
-        name: The branch's name in the file: ``morphology`` or ``rhythm``.
-        source: A weights file, or the name of weights that come with xecg.
+        name: Name of the branch in the file: ``morphology``, ``rhythm``.
+        source: A weights file, or the name of released weights.
 
     Raises:
         WeightsError: If the file is none, holds no such branch, or does not fit exactly.
     """
     path = find_weights(source)
     tensors, info = _read(path)
+    if name not in info.architecture:
+        raise WeightsError(
+            f"{path} holds branch {', '.join(info.architecture)}; expected branch {name}. Choose "
+            f"weights that were pre-trained for {name}"
+        )
     _load_strictly(branch, tensors, f"{BRANCH_PREFIX}{name}.", path)
     return info
 
 
 def load_xecgarch(source: str | Path) -> tuple[XECGArch, WeightsInfo]:
-    """The two-branch network that a weights file holds, in eval mode.
+    """Returns the network that a weights file holds, in eval mode, and the file's metadata.
 
     Raises:
         WeightsError: If the file is none, or holds another network.
@@ -95,10 +107,10 @@ def load_xecgarch(source: str | Path) -> tuple[XECGArch, WeightsInfo]:
 
 
 def find_weights(source: str | Path) -> Path:
-    """The file of ``source``: itself, or released weights of that name.
+    """Returns the file of ``source``: itself, or released weights of that name.
 
     Raises:
-        WeightsError: If neither is there; names the released weights.
+        WeightsError: If there is neither; the error names the released weights.
     """
     released = RELEASED / f"{source}.safetensors"
     for path in (Path(source), released):
@@ -118,16 +130,29 @@ def _read(path: Path) -> tuple[dict[str, Tensor], WeightsInfo]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path} is no safetensors file ({error}). Weights for --model.*_weights are the "
-            f"weights.safetensors of a run's folder, not a .ckpt"
+            f"{path} is no safetensors file ({error}). Weights are the weights.safetensors of a "
+            "run's folder, not a .ckpt"
         ) from error
     if metadata.get("format") != FORMAT:
         raise WeightsError(
             f"{path}: expected format {FORMAT!r}; found {metadata.get('format')!r}. "
             f"It was not written by xecg, or by another version of it"
         )
-    fields = ("architecture", "preprocessing", "provenance")
-    return tensors, WeightsInfo(**{key: json.loads(metadata[key]) for key in fields})
+    info = {key: json.loads(metadata[key]) for key in _FIELDS}
+    return tensors, WeightsInfo(**info, learnt=_unpacked(metadata.get("learnt")))
+
+
+def _packed(keys: Tensor) -> str:
+    """Packs int64 keys as text: sorted, as differences, compressed; 9,000 take some 50 kB."""
+    differences = torch.unique(keys).diff(prepend=torch.zeros(1, dtype=torch.int64))
+    return b64encode(zlib.compress(differences.numpy().tobytes(), 9)).decode()
+
+
+def _unpacked(text: str | None) -> Tensor | None:
+    if text is None:
+        return None
+    differences = bytearray(zlib.decompress(b64decode(text)))
+    return torch.frombuffer(differences, dtype=torch.int64).cumsum(0)
 
 
 def _load_strictly(

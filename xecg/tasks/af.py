@@ -1,6 +1,6 @@
 """AF against non-AF, per branch and fused."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,6 @@ class AFClassifier(Task):
         )
         self.label_smoothing = label_smoothing
         self.activity_weight = activity_weight
-        # Pooled features of windows, by branch; set while a branch is frozen in all its blocks.
-        self.known_features: Callable[[Tensor], Mapping[str, Tensor]] | None = None
         self.validation_metrics = metrics_by_name(
             {name: af_metrics(prefix=f"validation/{name}/") for name in (*branches, FUSED)}
         )
@@ -77,9 +75,9 @@ class AFClassifier(Task):
 
     def loss(self, batch: Any) -> Tensor:
         """Sum over branches of the cross-entropy, logged per branch, and of their activity."""
-        known = self._known(batch)
+        known: dict[str, Tensor] = {}
         activities = []
-        for name in self.network.branches.keys() - known.keys() if self.activity_weight else ():
+        for name in self.network.branches if self.activity_weight else ():
             branch = self.network.branches[name]
             assert isinstance(branch, Branch)
             features = branch.activations(batch.signal)[1:]
@@ -116,10 +114,7 @@ class AFClassifier(Task):
         self.log("validation/loss", loss, prog_bar=True, sync_dist=True)
 
     def _logits(self, batch: Any) -> dict[str, Tensor]:
-        return self.network(batch.signal, self._known(batch))  # type: ignore[no-any-return]
-
-    def _known(self, batch: Any) -> dict[str, Tensor]:
-        return {} if self.known_features is None else dict(self.known_features(batch.window))
+        return self.network(batch.signal)  # type: ignore[no-any-return]
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
         """P(AF) per branch and fused, and the label."""
