@@ -58,6 +58,8 @@ class Heartbeats(Dataset):
     def column(self, name):
         if name == "start_s":
             return 10.0 * np.arange(len(self))
+        if name == "af":
+            return self.labels
         return np.array([f"{name}{row}" for row in range(len(self))])
 
 

@@ -7,7 +7,7 @@ import torch
 
 from xecg.cli import main
 from xecg.explain.deep_taylor import DeepTaylor
-from xecg.explain.relevance import WAVES, relevance_statistics
+from xecg.explain.relevance import WAVES, enrichment_column, wave_relevance
 from xecg.inference.explain import spread
 from xecg.signal.synthetic import synthesize
 
@@ -121,10 +121,10 @@ def test_the_summary_has_a_row_for_each_window(explain, write_record):
     arrays = load(folder / "long.npz")
     peaks = [row[row >= 0] for row in arrays["r_peaks"]]
     for branch in ("morphology", "rhythm"):
-        measured = relevance_statistics(arrays[f"relevance_{branch}"], peaks, 250.0).enrichment
+        measured = wave_relevance(arrays[f"relevance_{branch}"], peaks, 250.0)
         for wave in WAVES:
             listed = [float(row[f"enrichment_{branch}_{wave}"]) for row in rows[:3]]
-            np.testing.assert_allclose(listed, measured[wave], rtol=1e-4)
+            np.testing.assert_allclose(listed, measured[enrichment_column(wave)], rtol=1e-4)
         listed = [float(row[f"p_af_{branch}"]) for row in rows[:3]]
         np.testing.assert_allclose(listed, arrays[f"p_af_{branch}"], rtol=1e-4)
     words = ["AF" if predicted else "non-AF" for predicted in arrays["predicted"]]

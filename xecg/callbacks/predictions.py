@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from xecg.errors import ConfigError
 from xecg.explain.deep_taylor import DeepTaylor, RuleSet
-from xecg.explain.relevance import relevance_statistics
+from xecg.explain.relevance import wave_relevance
 from xecg.files import write_whole
 from xecg.networks.xecgarch import XECGArch
 
@@ -103,11 +103,13 @@ class WindowTables(BasePredictionWriter):
             chosen = rows[start : start + _BATCH]
             signal = dataset.__getitems__(positions[chosen].tolist()).signal.to(task.device)
             peaks = [dataset.r_peaks(position) for position in positions[chosen]]
-            found = {
-                branch: _wave_relevance(relevance[:, 0].cpu().numpy(), peaks, sampling_rate)
-                for branch, relevance in deep_taylor.attribute(signal).items()
+            measured = {
+                branch: wave_relevance(
+                    maps.cpu(), peaks, sampling_rate, logits=logits.amax(dim=1).cpu()
+                )
+                for branch, (logits, maps) in deep_taylor.explain(signal).items()
             }
-            tables = [table.add_prefix(f"{branch}_") for branch, table in found.items()]
+            tables = [table.add_prefix(f"{branch}_") for branch, table in measured.items()]
             parts.append(pd.concat(tables, axis=1).set_index(chosen))
         return pd.concat(parts)
 
@@ -134,12 +136,3 @@ def _write(table: pd.DataFrame, trainer: Trainer, name: str) -> None:
     path = Path(trainer.default_root_dir) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, table.to_csv(index=False, float_format="%.6g"))
-
-
-def _wave_relevance(
-    relevance: NDArray[Any], peaks: list[NDArray[Any]], sampling_rate: float
-) -> pd.DataFrame:
-    found = relevance_statistics(relevance, peaks, sampling_rate).enrichment
-    return pd.DataFrame(
-        {f"enrichment_{wave.lower().replace('-', '_')}": v for wave, v in found.items()}
-    )

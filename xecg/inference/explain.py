@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -16,7 +17,7 @@ from xecg.errors import ConfigError
 from xecg.explain.deep_taylor import DeepTaylor, RuleSet
 from xecg.explain.page import PageEntry, WindowResult, write_page
 from xecg.explain.pictures import FUSED, ExplainedWindow, draw_page, save_figure
-from xecg.explain.relevance import WAVES, RelevanceStatistics, relevance_statistics
+from xecg.explain.relevance import WAVES, enrichment_column, wave_relevance
 from xecg.files import whole_file
 from xecg.inference.classify import probability_columns
 from xecg.inference.model import Classifier, Floats, class_names, is_af
@@ -51,7 +52,7 @@ class ExplainedRecord:
     p_af: dict[str, Floats]
     r_peaks: list[NDArray[np.int64]]
     relevance: dict[str, Floats]
-    statistics: dict[str, RelevanceStatistics]
+    statistics: dict[str, pd.DataFrame]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What is kept of the record, each ``windows`` long but for the sampling rate.
@@ -81,8 +82,8 @@ class ExplainedRecord:
                 predicted=predicted[row],
                 p_af={name: float(p[row]) for name, p in self.p_af.items()},
                 enrichment={
-                    branch: {wave: float(v[row]) for wave, v in statistics.enrichment.items()}
-                    for branch, statistics in self.statistics.items()
+                    branch: {wave: float(table[enrichment_column(wave)][row]) for wave in WAVES}
+                    for branch, table in self.statistics.items()
                 },
             )
 
@@ -132,7 +133,7 @@ class Explainer:
         signals, r_peaks = windows.signals, windows.r_peaks()
         relevance = self._relevance(signals, progress)
         statistics = {
-            branch: relevance_statistics(maps, r_peaks, preprocessing.sampling_rate)
+            branch: wave_relevance(maps, r_peaks, preprocessing.sampling_rate)
             for branch, maps in relevance.items()
         }
         return ExplainedRecord(

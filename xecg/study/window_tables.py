@@ -18,7 +18,7 @@ from xecg.data.datamodules import WindowDataModule
 from xecg.data.datasets import WindowDataset
 from xecg.errors import ConfigError
 from xecg.explain.deep_taylor import DeepTaylor
-from xecg.explain.relevance import WAVES, relevance_statistics
+from xecg.explain.relevance import WAVES, enrichment_column, wave_relevance
 from xecg.files import write_table
 from xecg.networks.weights import load_xecgarch
 from xecg.networks.xecgarch import XECGArch, fuse
@@ -155,12 +155,10 @@ def _enrichments(
     assert isinstance(explained, dict)  # by branch
     columns = {}
     for branch, explanation in explained.items():
-        statistics = relevance_statistics(
-            explanation.relevance.squeeze(1).numpy(), peaks, sampling_rate
-        )
+        table = wave_relevance(explanation.relevance, peaks, sampling_rate)
         for wave in WAVES:
-            name = f"{branch}_enrichment_{wave.lower().replace('-', '_')}"
-            columns[name] = statistics.enrichment[wave]
+            name = enrichment_column(wave)
+            columns[f"{branch}_{name}"] = table[name].to_numpy()
     return columns
 
 

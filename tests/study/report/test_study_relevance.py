@@ -1,28 +1,15 @@
 import numpy as np
+import pandas as pd
 import pytest
 
-from xecg.explain.relevance import WAVES, RelevanceStatistics, summarize
+from xecg.explain.relevance import WAVES, enrichment_column, summarize
 from xecg.study.report.relevance import ENRICHMENT, SPECIFICITY, relevance
 from xecg.study.report.resamples import Resamples
 
 
 def statistics_of(table, branch):
-    """Relevance statistics that hold a table's enrichments; of the rest nothing is asked."""
-    n = table.af.size
-    enrichment = table.enrichment[branch]
-    nothing = np.full(n, np.nan)
-    return RelevanceStatistics(
-        share=enrichment,
-        mean=enrichment,
-        enrichment=enrichment,
-        pointing=nothing,
-        pointing_chance=nothing,
-        gini=nothing,
-        conservation=nothing,
-        n_beats=np.full(n, 12),
-        valid=~np.isnan(enrichment["P"]),
-        left_out={},
-    )
+    """Table of relevance statistics that holds a table's enrichments."""
+    return pd.DataFrame({enrichment_column(w): table.enrichment[branch][w] for w in WAVES})
 
 
 def test_means_are_those_of_the_relevance_summary(ladder):
@@ -35,14 +22,13 @@ def test_means_are_those_of_the_relevance_summary(ladder):
     for branch in ladder.branches:
         right = ladder.right(branch)[cell]
         rows = summarize(statistics_of(table, branch), table.af, right, table.group, branch=branch)
-        wanted = [
-            row
-            for row in rows
-            if row.prediction == "right" and row.measure in (ENRICHMENT, SPECIFICITY)
-        ]
+        wanted = rows[rows.prediction == "right"].set_index(["class", "statistic"])
         assert len(wanted) == 2 * (len(WAVES) + 1)
-        for row in wanted:
-            measure = found[row.measure, branch, row.rhythm, row.wave]
+        keys = {enrichment_column(wave): (ENRICHMENT, wave) for wave in WAVES}
+        keys["domain_specificity"] = SPECIFICITY, ""
+        for (rhythm, statistic), row in wanted.iterrows():
+            name, wave = keys[statistic]
+            measure = found[name, branch, rhythm, wave]
             assert measure.observed[cell] == pytest.approx(row.value)
             ends = np.quantile(measure.values[1:, cell], [0.025, 0.975])
             np.testing.assert_allclose(ends, [row.low, row.high], atol=0.04)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xecg.errors import DataError
 from xecg.explain.deep_taylor import DeepTaylor, Explanation, RuleSet
-from xecg.explain.relevance import CLASSES, relevance_statistics
+from xecg.explain.relevance import CLASSES, WAVES, enrichment_column, wave_relevance
 from xecg.networks.weights import load_xecgarch
 from xecg.study.fit_arguments import WEIGHTS
 from xecg.study.report.cells import WINDOWS
@@ -155,8 +155,8 @@ def _looks(
     for branch, explanation in explained.items():
         maps = explanation.relevance[:, 0].numpy()
         p_af = explanation.logits.softmax(dim=1)[:, 1].tolist()
-        enrichment = relevance_statistics(maps, peaks, sampling_rate).enrichment
+        table = wave_relevance(maps, peaks, sampling_rate)
         for number, window in enumerate(looks):
-            waves = {wave: float(values[number]) for wave, values in enrichment.items()}
+            waves = {wave: float(table[enrichment_column(wave)][number]) for wave in WAVES}
             window[branch] = View(maps[number], p_af[number], waves)
     return looks

@@ -1,4 +1,4 @@
-"""Several processes share the probe and agree on what it shows.
+"""Several processes share the watched windows and agree on what it shows.
 
 Run as a script by torchrun, this file is one process of two.
 """

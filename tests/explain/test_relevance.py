@@ -1,0 +1,343 @@
+import csv
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from xecg.errors import ConfigError, DataError, UnknownNameError
+from xecg.explain.relevance import (
+    STATISTICS,
+    WAVES,
+    domain_specificity,
+    enrichment_column,
+    summarize,
+    summary_table,
+    wave_relevance,
+    wave_title,
+)
+from xecg.metrics.bootstrap import intervals
+from xecg.signal.heartbeats import detect_r_peaks
+from xecg.signal.waves import NOT_ANNOTATED, OTHER, QRS, P, T, codes_around_r_peaks
+from xecg.signal.wfdb import read_recording
+
+RATE, TIME = 250.0, 2500
+PEAKS = np.arange(200, TIME, 240)
+COLUMNS = [enrichment_column(wave) for wave in WAVES]
+
+# Enrichment of P, QRS, ST-T and other in the published maps of the original xECGArch, with the
+# number of records: windows relative to R peaks, right predictions, at least 4 beats.
+PUBLISHED = {
+    ("morphology", "non-AF"): (474, 1.514, 0.697, 0.724, 1.010),
+    ("morphology", "AF"): (234, 1.135, 0.830, 0.955, 0.984),
+    ("rhythm", "non-AF"): (492, 1.183, 3.296, 0.622, 0.548),
+    ("rhythm", "AF"): (242, 0.567, 2.978, 0.680, 0.742),
+}
+
+peaks_and_maps = st.tuples(
+    st.lists(st.integers(0, TIME - 1), min_size=4, max_size=25, unique=True).map(sorted),
+    st.integers(0, 2**32 - 1),
+)
+few = settings(max_examples=20, deadline=None)
+
+
+def random_map(seed):
+    return np.random.default_rng(seed).exponential(size=(1, TIME)).astype(np.float32)
+
+
+def measure(relevance, peaks=PEAKS, **options):
+    return wave_relevance(relevance, [peaks] * len(relevance), RATE, **options)
+
+
+@given(peaks_and_maps)
+@few
+def test_enrichments_equal_their_definition(example):
+    peaks, relevance = np.array(example[0]), random_map(example[1])
+    (found,) = measure(relevance, peaks)[COLUMNS].to_numpy()
+    codes = codes_around_r_peaks(peaks, TIME, RATE)
+    for value, code in zip(found, (P, QRS, T, OTHER), strict=True):
+        inside = relevance[0, codes == code].astype(np.float64)
+        if not inside.size:
+            assert np.isnan(value)
+            continue
+        share = inside.sum() / relevance.sum(dtype=np.float64)
+        assert value == pytest.approx(share / (inside.size / TIME))
+
+
+@given(peaks_and_maps)
+@few
+def test_even_relevance_is_chance_everywhere(example):
+    found = measure(np.full((1, TIME), 0.3), np.array(example[0])).iloc[0]
+    assert found[COLUMNS].dropna().to_numpy() == pytest.approx(1)
+    assert found.gini == pytest.approx(0, abs=1e-9)
+
+
+@given(peaks_and_maps, st.floats(1e-3, 1e3))
+@few
+def test_only_conservation_depends_on_the_scale(example, scale):
+    relevance, peaks = random_map(example[1]).astype(np.float64), np.array(example[0])
+    one = measure(relevance, peaks, logits=[2.0])
+    other = measure(relevance * scale, peaks, logits=[2.0])
+    one["conservation"] *= scale
+    np.testing.assert_allclose(other, one, rtol=1e-9)
+    assert one.conservation[0] == pytest.approx(scale * relevance.sum() / 2)
+
+
+def test_windows_do_not_depend_on_each_other_or_on_a_channel_axis():
+    relevance = np.concatenate([random_map(seed) for seed in range(3)])
+    peaks = [PEAKS, PEAKS[:6] + 11, PEAKS[3:]]
+    together = wave_relevance(relevance[:, None], peaks, RATE)
+    for row in range(3):
+        alone = wave_relevance(relevance[row : row + 1], [peaks[row]], RATE)
+        assert np.array_equal(alone.to_numpy()[0], together.to_numpy()[row], equal_nan=True)
+
+
+def test_relevance_on_the_r_peaks_is_all_qrs_and_points():
+    relevance = np.zeros((1, TIME), dtype=np.float32)
+    relevance[0, PEAKS] = 1
+    found = measure(relevance).iloc[0]
+    assert found.enrichment_qrs == pytest.approx(TIME / (len(PEAKS) * 24))
+    assert (found.enrichment_p, found.pointing) == (0, 1)
+    assert found.pointing_chance == pytest.approx(len(PEAKS) * 25 / TIME)
+
+
+@pytest.mark.parametrize(("offset", "points"), [(0, 1), (12, 1), (-12, 1), (13, 0), (-13, 0)])
+def test_pointing_tolerates_50_ms(offset, points):
+    relevance = np.zeros((1, 1000))
+    relevance[0, 500 + offset] = 1
+    found = measure(relevance, np.array([500]), min_beats=1)
+    assert found.pointing[0] == points
+    assert found.pointing_chance[0] == pytest.approx(25 / 1000)
+
+
+def test_an_r_peak_at_the_edge_reaches_into_the_window_only():
+    relevance = np.zeros((1, 1000))
+    relevance[0, 999] = 1
+    found = measure(relevance, np.array([0]), min_beats=1)
+    assert found.pointing[0] == 0
+    assert found.pointing_chance[0] == pytest.approx(13 / 1000)
+
+
+@given(arrays(np.float64, (3, 20), elements=st.floats(0.01, 100)))
+def test_gini_is_the_mean_absolute_difference_over_twice_the_mean(rows):
+    differences = np.abs(rows[:, :, None] - rows[:, None, :]).mean(axis=(1, 2))
+    found = measure(rows, np.array([5]), min_beats=1).gini
+    assert found.to_numpy() == pytest.approx(differences / (2 * rows.mean(axis=1)), abs=1e-9)
+
+
+def test_true_masks_leave_out_what_was_not_annotated():
+    codes = np.full((1, TIME), NOT_ANNOTATED, dtype=np.uint8)
+    codes[0, 500:1500] = OTHER
+    codes[0, 600:650] = P
+    codes[0, 700:725] = QRS
+    relevance = np.ones((1, TIME), dtype=np.float32)
+    relevance[0, :500] = 1000.0  # not annotated: neither relevance nor time
+    relevance[0, 600:650] = 4.0
+    found = measure(relevance, waves=codes).iloc[0]
+    assert found.enrichment_p == pytest.approx((200 / 1150) / (50 / 1000))
+    assert np.isnan(found.enrichment_st_t)  # no T wave was annotated
+
+
+def test_a_window_that_cannot_be_measured_is_nan_in_every_column():
+    relevance = np.ones((6, TIME), dtype=np.float32)
+    relevance[1] = 0
+    relevance[2, 7] = np.nan
+    codes = np.tile(codes_around_r_peaks(PEAKS, TIME, RATE), (6, 1))
+    codes[4] = NOT_ANNOTATED
+    peaks = [PEAKS, PEAKS, PEAKS, PEAKS[:3], PEAKS, PEAKS[:4]]
+    found = wave_relevance(relevance, peaks, RATE, codes, logits=np.full(6, TIME))
+    measured = [True, False, False, False, False, True]
+    assert found.notna().all(axis=1).tolist() == measured
+    assert found.notna().any(axis=1).tolist() == measured
+    assert found.conservation[0] == pytest.approx(1)
+
+
+def test_conservation_is_known_for_positive_logits_only():
+    found = measure(np.full((3, TIME), 0.1), logits=[250.0, 0.0, -1.0]).conservation
+    assert found.tolist() == pytest.approx([1.0, np.nan, np.nan], nan_ok=True)
+    assert measure(np.ones((1, TIME))).conservation.isna().all()
+
+
+def test_rounding_below_zero_is_taken_for_zero():
+    relevance = np.ones((1, TIME), dtype=np.float32)
+    relevance[0, 5] = -1e-6
+    assert measure(relevance).notna().any(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"relevance": np.ones(TIME)}, r"\(2500,\)"),
+        ({"relevance": np.ones((1, 2, TIME))}, r"\(1, 2, 2500\)"),
+        ({"relevance": np.ones((1, 0))}, r"\(1, 0\)"),
+        ({"relevance": np.ones((1, TIME), dtype=int)}, "int64"),
+        ({"relevance": -np.ones((1, TIME))}, "-1 in window 0"),
+        ({"r_peaks": []}, "found 0"),
+        ({"r_peaks": [np.array([5, TIME])]}, "2500 in window 0"),
+        ({"sampling_rate": 0.0}, "Hz, found 0.0"),
+        ({"waves": np.zeros((1, 10), dtype=np.uint8)}, r"\(1, 10\) of uint8"),
+        ({"waves": np.zeros((1, TIME))}, "float64"),
+        ({"waves": np.full((1, TIME), 9, dtype=np.uint8)}, r"\{9\}"),
+        ({"logits": [1.0, 2.0]}, r"\(2,\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes, message):
+    arguments = {"relevance": np.ones((1, TIME)), "r_peaks": [PEAKS], "sampling_rate": RATE}
+    with pytest.raises(DataError, match=message):
+        wave_relevance(**arguments | changes)
+
+
+def late_share(maps):
+    """A statistic from a package of the user's own: share of relevance in the second half."""
+    half = maps.relevance.shape[1] // 2
+    return maps.relevance[:, half:].sum(axis=1) / maps.relevance.sum(axis=1)
+
+
+def test_a_statistic_of_ones_own_is_a_column(monkeypatch):
+    path = "tests.explain.test_relevance.late_share"
+    found = measure(random_map(0), statistics=["gini", path])
+    assert found.columns.tolist() == ["gini", "late_share"]
+    monkeypatch.setitem(STATISTICS._registered, "late_share", late_share)
+    everything = measure(random_map(0))
+    assert everything.late_share[0] == found.late_share[0]
+    assert (
+        "late_share"
+        in summarize(
+            everything, [0], None, ["a"], branch="rhythm", n_resamples=2
+        ).statistic.tolist()
+    )
+    monkeypatch.setitem(STATISTICS._registered, "late_share", lambda maps: maps.relevance)
+    with pytest.raises(DataError, match="late_share"):
+        measure(random_map(0))
+    with pytest.raises(UnknownNameError, match="entropy"):
+        measure(random_map(0), statistics=["entropy"])
+
+
+def test_domain_specificity_is_positive_where_a_branch_prefers_its_own_wave():
+    assert domain_specificity(2.0, 1.0, "morphology") == pytest.approx(1)
+    assert domain_specificity(1.0, 4.0, "rhythm") == pytest.approx(2)
+    for branch in ("morphology", "rhythm"):
+        for p, qrs in ((0.0, 1.0), (1.0, 0.0), (np.nan, 1.0)):
+            assert np.isnan(domain_specificity(p, qrs, branch))
+    with pytest.raises(ConfigError, match="texture"):
+        domain_specificity(1.0, 1.0, "texture")
+
+
+N = 40
+CLASSES = np.arange(N) % 2
+CORRECT = np.arange(N) % 5 != 0
+GROUPS = np.array([f"person-{row // 4}" for row in range(N)])
+
+
+@pytest.fixture(scope="module")
+def table():
+    relevance = np.random.default_rng(0).exponential(size=(N, TIME))
+    relevance[3] = 0
+    return measure(relevance)
+
+
+def by_key(summary):
+    return summary.set_index(["class", "prediction", "statistic"]).sort_index()
+
+
+def test_values_and_intervals_are_those_of_the_mean_over_windows(table):
+    row = by_key(summarize(table, CLASSES, CORRECT, GROUPS, branch="rhythm", seed=5))
+    row = row.loc["AF", "right", "enrichment_qrs"]
+    chosen = (CLASSES == 1) & CORRECT & table.notna().any(axis=1)
+    values = table.enrichment_qrs[chosen].to_numpy()
+
+    def mean(weights):
+        return {"value": weights @ values / weights.sum(axis=1)}
+
+    expected = intervals(mean, GROUPS[chosen], seed=5)["value"]
+    found = row[["value", "low", "high"]].to_list()
+    assert found == pytest.approx([expected.value, expected.low, expected.high])
+    assert (row.n_windows, row.n_groups) == (chosen.sum(), len(set(GROUPS[chosen])))
+    assert row.low < row.value < row.high
+
+
+def test_rows_cover_classes_predictions_and_statistics(table):
+    summary = summarize(table, CLASSES, CORRECT, GROUPS, branch="rhythm", n_resamples=5)
+    assert len(by_key(summary)) == len(summary) == 2 * 2 * (len(STATISTICS) + 1)
+    gini = summary[summary.statistic == "gini"]
+    assert gini.n_windows.sum() == N - 1  # one map has no relevance
+    conservation = summary[summary.statistic == "conservation"]  # without logits
+    assert conservation[["value", "low", "high"]].isna().all(axis=None)
+    assert not conservation[["n_windows", "n_groups"]].any(axis=None)
+
+
+def test_domain_specificity_is_that_of_the_mean_enrichments(table):
+    rows = by_key(summarize(table, CLASSES, None, GROUPS, branch="morphology"))
+    p, qrs = (rows.loc["non-AF", "all", f"enrichment_{wave}"].value for wave in ("p", "qrs"))
+    specificity = rows.loc["non-AF", "all", "domain_specificity"]
+    assert specificity.value == pytest.approx(np.log2(p / qrs))
+    assert specificity.low < specificity.value < specificity.high
+    texture = summarize(table, CLASSES, None, GROUPS, branch="texture", n_resamples=5)
+    assert len(texture) == 2 * len(STATISTICS)
+
+
+def test_windows_of_no_class_are_left_out_and_a_class_without_windows_has_no_rows(table):
+    classes = np.where(CLASSES == 1, -1, 0)
+    rows = summarize(table, classes, None, GROUPS, branch="rhythm", n_resamples=5)
+    assert set(rows["class"]) == {"non-AF"}
+
+
+def test_one_seed_gives_one_result(table):
+    first, again, other = (
+        summarize(table, CLASSES, None, GROUPS, branch="rhythm", n_resamples=50, seed=seed)
+        for seed in (1, 1, 2)
+    )
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+@pytest.mark.parametrize("column", ["classes", "correct", "groups"])
+def test_columns_of_another_length_are_refused(table, column):
+    columns = {"classes": CLASSES, "correct": CORRECT, "groups": GROUPS}
+    columns[column] = columns[column][:-1]
+    with pytest.raises(DataError, match=rf"{column}.*\(39,\)"):
+        summarize(table, **columns, branch="rhythm")
+    with pytest.raises(DataError, match="found 2"):
+        summarize(table, CLASSES + 1, None, GROUPS, branch="rhythm")
+
+
+def test_the_table_has_a_line_for_each_class_and_says_where_p_is_none(table):
+    summary = summarize(table, CLASSES, CORRECT, GROUPS, branch="rhythm", n_resamples=20)
+    head, rule, *lines = summary_table(summary).splitlines()
+    assert "P (AF: where P would be)" in head
+    assert wave_title("P", "non-AF") == "P"
+    assert len({line.count("|") for line in (head, rule, *lines)}) == 1
+    kinds = [line.split(" | ")[1:3] for line in lines]
+    assert kinds == [[c, k] for c in ("non-AF", "AF") for k in ("right", "wrong")]
+    qrs = by_key(summary).loc["AF", "wrong", "enrichment_qrs"]
+    assert f"| {qrs.value:.3f} [{qrs.low:.3f}, {qrs.high:.3f}] |" in lines[3]
+
+
+def test_the_table_shows_a_dash_where_nothing_was_measured():
+    codes = np.zeros((2, TIME), dtype=np.uint8)  # not one wave is annotated
+    summary = summarize(
+        measure(np.ones((2, TIME)), waves=codes), [1, 1], None, ["a", "b"], branch="rhythm"
+    )
+    assert summary_table(summary).endswith("| - | - | - | 1.000 [1.000, 1.000] | - |")
+
+
+def test_the_published_maps_give_the_published_enrichments(real_database):
+    folder = real_database("xfusemap")
+    with np.load(folder / "relevance.npz") as published:
+        records, maps, predicted = (published[k] for k in ("record", "relevance", "predicted"))
+    with (folder / "labels.csv").open(encoding="utf-8") as file:
+        labels = {row["record"]: int(row["af"]) for row in csv.DictReader(file)}
+    classes = np.array([labels[record] for record in records])
+    recordings = [read_recording(folder / "records" / record) for record in records]
+    peaks = [detect_r_peaks(r.samples[0], r.sampling_rate) for r in recordings]
+    for column, branch in enumerate(("morphology", "rhythm")):
+        table = wave_relevance(maps[..., column], peaks, 500.0)
+        right = predicted[:, column] == classes
+        summary = by_key(summarize(table, classes, right, records, branch=branch, n_resamples=10))
+        for rhythm in ("non-AF", "AF"):
+            n, *enrichments = PUBLISHED[branch, rhythm]
+            rows = summary.loc[rhythm, "right"].loc[COLUMNS]
+            # Detectors differ between versions.
+            assert abs(rows.n_windows["enrichment_qrs"] - n) <= 2
+            assert rows.value.to_list() == pytest.approx(enrichments, abs=0.005)
