@@ -1,91 +1,183 @@
-"""What a store holds, in words and numbers."""
+"""Text and picture of a store: counts by class and part of the split, some of its windows."""
 
 from __future__ import annotations
 
 import io
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from xecg.data.splits import PARTS, Split, split_rows
-from xecg.data.store import MEANINGS, ClassCounts, Count, Index, Store, count_classes
+from xecg.data.store import Store
 from xecg.errors import StoreError
 from xecg.files import write_whole
 from xecg.signal.heartbeats import MIN_BEATS
 from xecg.signal.waves import NOT_ANNOTATED, OTHER, QRS, WAVE_NAMES, P, T
 
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-
 N_EXAMPLES = 8
+MEANINGS = {1: "AF", 0: "not AF", -1: "left out"}
 
-_INK, _QUIET, _GRID = "#1f2430", "#6b7280", "#f0c9c2"
+_LISTED, _SKIPPED, _LEADS = 8, 3, 12  # numbers of rhythms, records and leads that are named
+_INK, _QUIET, _R_PEAK = "#1f2430", "#6b7280", "#b3264f"
 _COLOURS = {P: "#2f7fd0", QRS: "#e58a1f", T: "#3f9a5f", NOT_ANNOTATED: "#9aa0aa"}
-_R_PEAK_COLOUR = "#b3264f"
+_NAMES = {P: WAVE_NAMES[P], QRS: WAVE_NAMES[QRS], T: WAVE_NAMES[T], NOT_ANNOTATED: "not annotated"}
 
 
-def choose_examples(index: Index, n: int = N_EXAMPLES, seed: int = 0) -> list[int]:
-    """Rows to show: rhythms take turns, each with windows of which more is known first.
-
-    Args:
-        index: The index of a store.
-        n: How many rows, if there are as many.
-        seed: Another seed chooses others.
-
-    Returns:
-        Rows, those of one rhythm together.
-    """
-    order = np.random.default_rng(seed).permutation(len(index))
-    order = order[np.argsort(index.wave_row[order] < 0, kind="stable")]
-    rhythms, windows = np.unique(index.rhythm, return_counts=True)
-    by_rhythm = [
-        _new_records_first(index, order[index.rhythm[order] == rhythm])[:n]
-        for rhythm in rhythms[np.argsort(-windows, kind="stable")][:n]
-    ]
-    in_turn = (row for rows in zip_longest(*by_rhythm) for row in rows if row is not None)
-    chosen = set(islice(in_turn, n))
-    return [row for rows in by_rhythm for row in rows if row in chosen]
-
-
-def _new_records_first(index: Index, rows: NDArray[np.int64]) -> list[int]:
-    _, first = np.unique(index.record[rows], return_index=True)
-    again = np.setdiff1d(np.arange(len(rows)), first)
-    return [int(row) for row in rows[[*np.sort(first), *again]]]
-
-
-def draw_examples(store: Store, path: Path, *, seed: int = 0) -> Path:
-    """Draws a page of example windows as PNG.
+def describe(store: Store, split: Split) -> str:
+    """Returns the page of text that ``xecg data show`` prints.
 
     Args:
         store: The store.
-        path: The file to write; an existing one is replaced.
-        seed: Another seed chooses other windows.
+        split: Split to count by.
+    """
+    info, index, settings = store.info, _table(store), store.info.preprocessing
+    low, high = (
+        "no limit" if edge is None else f"{edge:g} Hz"
+        for edge in (settings.low_hz, settings.high_hz)
+    )
+    annotated = int(index["reference_beats"].sum())
+    share = index["annotated_share"][index["wave_row"] >= 0].mean()
+    left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(info.left_out.items()))
+    skipped = [f"    {record}: {reason}" for record, reason in info.skipped.items()]
+    more = ["    ... (store.json names them all)"] if len(skipped) > _SKIPPED else []
+    version = info.recipe.database_version
+    shares = ", ".join(f"{part} {share:g}" for part, share in zip(PARTS, split.shares, strict=True))
+    unit = "person" if (index["person"] != "").any() else "record"
+    lines = [
+        str(store.path),
+        f"  {info.title}{f', version {version}' if version else ''}",
+        f"  licence: {info.licence}",
+        *([f"  cite: {info.citation}"] if info.citation else []),
+        f"  windows: {len(store)} of {settings.window_s:g} s, one every {info.stride_s:g} s, "
+        f"at {settings.sampling_rate:g} Hz; band {low} to {high}; scaling {settings.scaling}",
+        f"  leads: {_leads(index['lead'])}",
+        f"  heartbeats: annotated in {annotated} windows, detected in {len(store) - annotated}; "
+        f"fewer than {MIN_BEATS} in {(index['n_beats'] < MIN_BEATS).sum()}; nothing but sinus "
+        f"beats in {index['normal_beats'].sum()}",
+        f"  waves: annotated in {info.n_annotated} windows"
+        + (f", {share:.0%} of their time" if info.n_annotated else ""),
+        f"  windows left out: {left_out or 'none'}",
+        f"  records skipped: {len(skipped)}",
+        *skipped[:_SKIPPED],
+        *more,
+        f"\nSplit by {unit}, seed {split.seed}: {shares}\n",
+        count_classes(store, split).to_string(),
+    ]
+    return "\n".join(lines)
+
+
+def count_classes(store: Store, split: Split) -> pd.DataFrame:
+    """Returns numbers of windows, records and known persons, by class and by part of the split.
+
+    Rows are all windows, then each meaning of the labels, followed by its most frequent rhythms.
+    Persons are counted where they are known.
+    """
+    index = _table(store)
+    index = index.assign(
+        person=index["person"].replace("", None), meaning=index["af"].map(MEANINGS)
+    )
+    lines = [index.assign(line="all")]
+    for meaning in MEANINGS.values():
+        of_meaning = index[index["meaning"] == meaning]
+        rhythms = of_meaning["rhythm"].value_counts().index
+        named = {rhythm: f"  {rhythm}" for rhythm in rhythms[:_LISTED]}
+        others = f"  {len(rhythms) - _LISTED} others"
+        lines.append(of_meaning.assign(line=meaning))
+        lines += [
+            of_meaning[chosen].assign(line=line)
+            for line in [*named.values(), others]
+            if (chosen := of_meaning["rhythm"].map(named).fillna(others) == line).any()
+        ]
+    counts = {"windows": ("record", "size"), "records": ("record", "nunique")}
+    if index["person"].notna().any():
+        counts["persons"] = ("person", "nunique")
+    parts = {"whole store": np.arange(len(store))} | split_rows(store.index, split)
+    table = pd.concat(lines, keys=range(len(lines)), names=["number"])
+    counted = {
+        part: table[table.index.isin(rows, level=1)].groupby(["number", "line"]).agg(**counts)
+        for part, rows in parts.items()
+    }
+    found = pd.concat(counted, axis=1).sort_index().fillna(0).astype(int)
+    return found.droplevel("number").rename_axis("class")
+
+
+def choose_examples(store: Store, n: int = N_EXAMPLES, seed: int = 0) -> list[int]:
+    """Returns rows to draw: rhythms take turns; annotated windows and new records come first.
+
+    Args:
+        store: The store.
+        n: Number of rows, if there are as many.
+        seed: Random seed of the choice.
+    """
+    index = _table(store)
+    rank = {rhythm: i for i, rhythm in enumerate(index["rhythm"].value_counts().index)}
+    found = index.assign(rank=index["rhythm"].map(rank), bare=index["wave_row"] < 0)
+    found = found.sample(frac=1, random_state=seed).sort_values("bare", kind="stable")
+    found["again"] = found.duplicated(["rhythm", "record"])
+    found = found.sort_values("again", kind="stable")
+    found["turn"] = found.groupby("rank").cumcount()
+    chosen = found.sort_values(["turn", "rank"]).head(n)
+    return chosen.sort_values(["rank", "turn"]).index.tolist()
+
+
+def draw_examples(store: Store, path: Path, *, seed: int = 0) -> Path:
+    """Draws a page of windows as PNG: signal, R peaks, annotated waves.
+
+    Args:
+        store: The store.
+        path: File to write; an existing one is replaced.
+        seed: Random seed of the choice of windows.
 
     Raises:
         StoreError: If the file cannot be written.
     """
     from matplotlib.figure import Figure
 
-    rows = choose_examples(store.index, seed=seed)
+    rows, index, rate = (
+        choose_examples(store, seed=seed),
+        _table(store),
+        store.info.preprocessing.sampling_rate,
+    )
     figure = Figure(figsize=(11, 1.3 * len(rows) + 1), dpi=110, layout="constrained")
-    figure.suptitle(f"{store.info.title}: examples", x=0.01, ha="left", fontsize=12, color=_INK)
+    figure.suptitle(f"{store.info.title}: examples", x=0.01, ha="left", parse_math=False)
+    handles: dict[str, Any] = {}
     panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     for axes, row in zip(panels, rows, strict=True):
-        _draw_window(axes, store, row)
+        signal, wave_row = np.asarray(store.signals[row]), index["wave_row"][row]
+        time_s = np.arange(len(signal)) / rate
+        low, high = float(signal.min()), float(signal.max())
+        peaks_s = store.r_peaks(row) / rate
+        axes.plot(time_s, signal, color=_INK, linewidth=0.8)
+        above = np.full(len(peaks_s), high + 0.1 * (high - low))
+        (handles["R peak"],) = axes.plot(peaks_s, above, "v", color=_R_PEAK, ms=4)
+        nothing = NOT_ANNOTATED if store.info.n_annotated else OTHER
+        codes = store.waves[wave_row] if wave_row >= 0 else np.full(len(signal), nothing)
+        for code in (code for code in _COLOURS if (codes == code).any()):
+            handles[_NAMES[code]] = axes.fill_between(
+                time_s,
+                *(0, 1),
+                where=codes == code,
+                transform=axes.get_xaxis_transform(),
+                color=_COLOURS[code],
+                alpha=0.3,
+                linewidth=0,
+            )
+        axes.set_title(_caption(index, row), loc="left", fontsize=8, pad=3, parse_math=False)
+        axes.set(xlim=(0, len(signal) / rate), yticks=[])
+        axes.grid(axis="x", color="#f0c9c2", linewidth=0.6)
+        axes.set_ylim(low - 0.08 * (high - low), high + 0.22 * (high - low))
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0, labelsize=8, labelcolor=_QUIET)
     panels[-1].set_xlabel("time in the window / s", color=_QUIET, fontsize=8)
     figure.legend(
-        handles=_legend(store, rows),
+        handles.values(),
+        handles.keys(),
         loc="outside lower right",
         ncols=6,
         frameon=False,
         fontsize=8,
-        labelcolor=_INK,
     )
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
@@ -96,186 +188,26 @@ def draw_examples(store: Store, path: Path, *, seed: int = 0) -> Path:
     return path
 
 
-def _draw_window(axes: Axes, store: Store, row: int) -> None:
-    index, rate = store.index, store.info.preprocessing.sampling_rate
-    signal = np.asarray(store.signals[row])
-    time_s = np.arange(len(signal)) / rate
-    axes.set_title(_caption(index, row), loc="left", fontsize=8, color=_INK, pad=3)
-    axes.plot(time_s, signal, color=_INK, linewidth=0.8)
-    r_peaks = store.r_peaks(row)
-    low, high = float(signal.min()), float(signal.max())
-    above = high + 0.1 * (high - low)
-    axes.plot(time_s[r_peaks], np.full(len(r_peaks), above), "v", color=_R_PEAK_COLOUR, ms=4)
-    for start, stop, code in runs(_wave_codes(store, row)):
-        if colour := _COLOURS.get(code):
-            axes.axvspan(start / rate, stop / rate, color=colour, alpha=0.3, linewidth=0)
-    _draw_paper(axes, len(signal) / rate)
-    axes.set_ylim(low - 0.08 * (high - low), high + 0.22 * (high - low))
-
-
-def _wave_codes(store: Store, row: int) -> NDArray[np.uint8]:
-    """`(time,)` the wave codes of a window; all other where the whole store has none."""
-    if (wave_row := int(store.index.wave_row[row])) >= 0:
-        return np.asarray(store.waves[wave_row], dtype=np.uint8)
-    code = NOT_ANNOTATED if store.info.n_annotated else OTHER
-    return np.full(store.signals.shape[1], code, dtype=np.uint8)
-
-
-def _draw_paper(axes: Axes, duration_s: float) -> None:
-    axes.set_xlim(0, duration_s)
-    axes.set_xticks(np.arange(0, duration_s + 1e-9, max(1.0, round(duration_s / 10))))
-    axes.set_yticks([])
-    axes.grid(axis="x", color=_GRID, linewidth=0.6)
-    axes.tick_params(length=0, labelsize=8, labelcolor=_QUIET)
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
-
-
-def runs(codes: NDArray[np.uint8]) -> Iterator[tuple[int, int, int]]:
-    """Stretches of one code: first sample, the one after the last, the code.
-
-    Args:
-        codes: `(time,)`.
-    """
-    changes = np.flatnonzero(np.diff(codes)) + 1
-    edges = [0, *changes.tolist(), len(codes)]
-    for start, stop in pairwise(edges):
-        yield start, stop, int(codes[start])
-
-
-def _caption(index: Index, row: int) -> str:
-    rmssd = float(index.rmssd_ms[row])
+def _caption(index: pd.DataFrame, row: int) -> str:
+    window = index.iloc[row]
+    rmssd = "unknown" if np.isnan(window["rmssd_ms"]) else f"{window['rmssd_ms']:.0f} ms"
     facts = [
-        f"{index.record[row]}, lead {index.lead[row]}, from {index.start_s[row]:g} s",
-        f"{index.rhythm[row]} ({MEANINGS[int(index.af[row])]})",
-        f"{index.n_beats[row]} beats {'annotated' if index.reference_beats[row] else 'detected'}",
-        "RMSSD unknown" if np.isnan(rmssd) else f"RMSSD {rmssd:.0f} ms",
+        f"{window['record']}, lead {window['lead']}, from {window['start_s']:g} s",
+        f"{window['rhythm']} ({MEANINGS[window['af']]})",
+        f"{window['n_beats']} beats {'annotated' if window['reference_beats'] else 'detected'}",
+        f"RMSSD {rmssd}",
     ]
     return "   |   ".join(facts)
 
 
-def _legend(store: Store, rows: list[int]) -> list[Artist]:
-    """One handle for everything that the page shows."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    codes = {code for row in rows for code in np.unique(_wave_codes(store, row)).tolist()}
-    r_peak = Line2D([], [], color=_R_PEAK_COLOUR, marker="v", ls="", ms=4, label="R peak")
-    names = {code: WAVE_NAMES[code] for code in (P, QRS, T)} | {NOT_ANNOTATED: "not annotated"}
-    return [
-        r_peak,
-        *(
-            Patch(color=_COLOURS[code], alpha=0.3, linewidth=0, label=name)
-            for code, name in names.items()
-            if code in codes
-        ),
-    ]
+def _leads(leads: pd.Series) -> str:
+    counted = leads.value_counts()
+    if counted.nunique() == 1 and len(counted) <= _LEADS:
+        return ", ".join(counted.index)
+    named = ", ".join(f"{lead} ({n} windows)" for lead, n in counted.head(_LEADS).items())
+    others = len(counted) - _LEADS
+    return f"{named} and {others} others" if others > 0 else named
 
 
-_SKIPPED, _LEADS = 3, 12  # how many are named
-_COLUMN = 9
-_WHOLE = "whole store"
-
-
-def describe(store: Store, split: Split) -> str:
-    """The page of text that `xecg data show` prints.
-
-    Args:
-        store: The store.
-        split: The split to count by.
-    """
-    rows: dict[str, NDArray[np.int64]] = {_WHOLE: np.arange(len(store))}
-    rows.update({str(part): found for part, found in split_rows(store.index, split).items()})
-    counts = count_classes(store.index, rows)
-    known_persons = bool((store.index.person != "").any())
-    shares = ", ".join(f"{part} {share:g}" for part, share in zip(PARTS, split.shares, strict=True))
-    unit = "person" if known_persons else "record"
-    return "\n".join(
-        [
-            *_origin(store),
-            *_windows(store),
-            *_omissions(store),
-            "",
-            f"Split by {unit}, seed {split.seed}: {shares}",
-            "",
-            *_table(counts, (*rows,), known_persons),
-        ]
-    )
-
-
-def _origin(store: Store) -> list[str]:
-    info = store.info
-    return [
-        str(store.path),
-        f"  {info.title}{f', version {v}' if (v := info.recipe.database_version) else ''}",
-        f"  licence: {info.licence}",
-        *([f"  cite: {info.citation}"] if info.citation else []),
-    ]
-
-
-def _windows(store: Store) -> list[str]:
-    info, index = store.info, store.index
-    settings = info.preprocessing
-    band = f"{_hertz(settings.low_hz)} to {_hertz(settings.high_hz)}"
-    few = int((index.n_beats < MIN_BEATS).sum())
-    annotated = int(index.reference_beats.sum())
-    return [
-        f"  windows: {len(store)} of {settings.window_s:g} s, one every {info.stride_s:g} s, "
-        f"at {settings.sampling_rate:g} Hz; band {band}; scaling {settings.scaling}",
-        f"  leads: {_leads(index.lead)}",
-        f"  heartbeats: annotated in {annotated} windows, detected in {len(store) - annotated}; "
-        f"fewer than {MIN_BEATS} in {few}; nothing but sinus beats in "
-        f"{int(index.normal_beats.sum())}",
-        f"  waves: annotated in {info.n_annotated} windows"
-        + (f", {_mean_share(store):.0%} of their time" if info.n_annotated else ""),
-    ]
-
-
-def _omissions(store: Store) -> list[str]:
-    info = store.info
-    left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(info.left_out.items()))
-    lines = [f"  windows left out: {left_out or 'none'}", f"  records skipped: {len(info.skipped)}"]
-    lines += [f"    {record}: {reason}" for record, reason in list(info.skipped.items())[:_SKIPPED]]
-    if len(info.skipped) > _SKIPPED:
-        lines.append("    ... (store.json names them all)")
-    return lines
-
-
-def _table(counts: Sequence[ClassCounts], parts: Sequence[str], persons: bool) -> list[str]:
-    columns = ["windows", "records", "persons"] if persons else ["windows", "records"]
-    width = max(len("class"), *(len(_label(line)) for line in counts))
-    block = _COLUMN * len(columns)
-    head = " " * width + "".join(f"{part:>{block}}" for part in parts)
-    names = "class".ljust(width) + "".join(f"{name:>{_COLUMN}}" for _ in parts for name in columns)
-    body = [
-        _label(line).ljust(width) + "".join(_cells(line.counts[part], persons) for part in parts)
-        for line in counts
-    ]
-    return [head.rstrip(), names, *body]
-
-
-def _label(line: ClassCounts) -> str:
-    return f"  {line.rhythm}" if line.rhythm else line.meaning
-
-
-def _cells(count: Count, persons: bool) -> str:
-    numbers = [count.windows, count.records, *([count.persons] if persons else [])]
-    return "".join(f"{number:>{_COLUMN}}" for number in numbers)
-
-
-def _leads(leads: NDArray[np.str_]) -> str:
-    counted = Counter(leads.tolist()).most_common(_LEADS)
-    others = len(set(leads.tolist())) - len(counted)
-    if len({n for _, n in counted}) == 1 and not others:
-        return ", ".join(lead for lead, _ in counted)
-    named = ", ".join(f"{lead} ({n} windows)" for lead, n in counted)
-    return f"{named} and {others} others" if others else named
-
-
-def _mean_share(store: Store) -> float:
-    shares = store.index.annotated_share[store.index.wave_row >= 0]
-    return float(shares.mean())
-
-
-def _hertz(edge: float | None) -> str:
-    return "no limit" if edge is None else f"{edge:g} Hz"
+def _table(store: Store) -> pd.DataFrame:
+    return pd.DataFrame(store.index.columns())
