@@ -390,6 +390,8 @@ def _place_logger(logger: Namespace, folder: Path) -> None:
     if "save_dir" in logger.init_args:
         logger.init_args.save_dir = str(folder.resolve())  # W&B's process has its own idea of "."
     if logger.class_path.endswith("WandbLogger"):
+        if logger.init_args.name is None and "WANDB_NAME" not in os.environ:
+            logger.init_args.name = "/".join(folder.resolve().parts[-2:])
         online = os.environ.get("WANDB_MODE") == "online" or "WANDB_SWEEP_ID" in os.environ
         logger.init_args.offline = logger.init_args.offline and not online
         if logger.init_args.offline:

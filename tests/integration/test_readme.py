@@ -8,12 +8,21 @@ import pytest
 README = Path(__file__).parents[2] / "README.md"
 
 
-def test_the_python_session_runs(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    exec(compile(code, str(README), "exec"), {})
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_the_python_sessions_run(
+    number: int, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exec(compile(BLOCKS[number], str(README), "exec"), {})
     printed = capsys.readouterr().out
-    assert re.search(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", printed)
-    assert "torch.Size([64, 1, 2500])" in printed
+    if "trainer.fit" in BLOCKS[number]:
+        assert re.search(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", printed)
+        assert "torch.Size([64, 1, 2500])" in printed
+    else:
+        assert "p_af_morphology" in printed
+        assert Path("explained.png").is_file()
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:
