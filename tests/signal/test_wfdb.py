@@ -1,4 +1,4 @@
-"""Tests."""
+"""WFDB files: what wfdb writes and reads, checked before and after."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,6 @@ from xecg.signal.recording import Recording
 from xecg.signal.wfdb import (
     Annotations,
     find_records,
-    highest_rate,
-    named_files,
     read_annotations,
     read_recording,
     record_stem,
@@ -59,49 +57,17 @@ def test_folder_without_records_is_named(tmp_path):
     "text", ["broken/2 1 250 9\n../up 4\n/ 5\n", "broken/2\n\0/\\ 1\n", "/a\n..\n", ""]
 )
 def test_a_broken_header_does_not_hide_the_other_records(tmp_path, text):
-    header = write(tmp_path, "broken", text)
+    write(tmp_path, "broken", text)
     write(tmp_path, "whole", "whole 1 250 100\nwhole.dat 16\n")
     (tmp_path / "dangling.hea").symlink_to(tmp_path / "nowhere")
     (tmp_path / "folder.hea").mkdir()
     found = [record.name for record in find_records(tmp_path)]
     assert found == ["broken", "dangling", "folder", "whole"]
-    assert all(size is None for size in named_files(header).values())
 
 
 def test_record_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(RecordError, match=r"nowhere\.hea"):
         find_records(tmp_path / "nowhere")
-
-
-def test_named_files_with_their_sizes(tmp_path):
-    header = write(tmp_path, "r", "r 2 250 3\nr.dat 16 200 12\nother.dat 16\n# r2.dat\n")
-    (tmp_path / "r.dat").write_bytes(b"123456")
-    assert named_files(header) == {tmp_path / "r.dat": 6, tmp_path / "other.dat": None}
-
-
-def test_named_files_of_segments_are_their_headers(tmp_path):
-    header = write(tmp_path, "m", "m/2 1 250 6\nm1 3\n~ 3\n")
-    assert named_files(header) == {tmp_path / "m1.hea": None}
-
-
-@pytest.mark.parametrize(
-    ("text", "rate"),
-    [
-        ("r 1 360 100\nr.dat 212\n", 360),
-        ("r 1 250/360 100\nr.dat 212\n", 250),
-        ("r 1 257.5(12) 100\nr.dat 16+24\n", 257.5),
-        ("r 1\nr.dat 212\n", 250),
-        ("r 2 62.5 100\nr.dat 16x4\nr.dat 16x2:3\n", 250),
-        ("\n# comment\nr 0 128\n", 128),
-    ],
-)
-def test_highest_rate(tmp_path, text, rate):
-    assert highest_rate(write(tmp_path, "r", text)) == rate
-
-
-def test_highest_rate_of_segments(tmp_path):
-    write(tmp_path, "s1", "s1 1 125 100\ns1.dat 16x2\n")
-    assert highest_rate(write(tmp_path, "m", "m/2 1 125 200\n~ 100\ns1 100\n")) == 250
 
 
 MILLIVOLTS = st.integers(-5000, 5000).map(lambda microvolts: microvolts / 1000)
@@ -233,6 +199,14 @@ def test_segments_become_one_recording(tmp_path):
     (tmp_path / "m.hea").write_text("m/2 1 250 5\na 3\nb 2\n")
     np.testing.assert_array_equal(read_recording(tmp_path / "m").samples, [[1, 2, 3, 4, 5]])
     assert find_records(tmp_path) == [tmp_path / "m"]
+
+
+def test_annotations_of_segments_count_their_frames(tmp_path):
+    write_raw(tmp_path, "a 1 125 2\na.dat 16x2 1/mV 16 0 0 0 0 II\n", [1, 2, 3, 4], name="a")
+    (tmp_path / "m.hea").write_text("m/1 1 125 2\na 2\n")
+    wfdb.wrann("m", "atr", np.array([1]), symbol=["N"], write_dir=str(tmp_path))
+    assert read_recording(tmp_path / "m").sampling_rate == 250
+    np.testing.assert_array_equal(read_annotations(tmp_path / "m", "atr").samples, [2])
 
 
 def test_segments_with_gaps_and_other_leads_become_one_recording(tmp_path):

@@ -1,4 +1,4 @@
-"""Windows of fixed length, cut from a filtered lead, scaled, and what was left out and why."""
+"""Windows of one length, rate, band and scale, cut from a lead; what is left out, and why."""
 
 from __future__ import annotations
 
@@ -15,22 +15,41 @@ from scipy import signal as dsp
 
 from xecg.errors import ConfigError, RecordError
 
+INPUT_RATES_HZ = (100.0, 1000.0)
+"""Lowest and highest sampling rate of a recording."""
+
+OUTPUT_RATES_HZ = (50.0, 1000.0)
+"""Lowest and highest sampling rate after resampling."""
+
+MISSING_SAMPLES, FLAT_LINE = "missing samples", "flat line"
+
+# -6 dB at each edge, as the filter runs twice, and twice its slope
+_FILTER_ORDER = 3
+# Mirrored at both ends, by as much as a 0.5 Hz filter remembers. On cuts of MIT-BIH records this
+# leaves a third of the error at the edges that SciPy's default (odd, 21 samples) leaves: a cut
+# within a QRS complex is not turned into a step.
+_PADDING_S = 2.0
+# Terms of the resampling ratio: enough for 250 Hz from any rate up to 500 Hz of two decimals to be
+# exact; the filter for larger ones would take longer to design than a record to read.
+_LARGEST_FACTOR = 50_000
+# Filtered span / largest raw value below which only rounding errors are left
+_FLAT_SHARE = 1e-6
+
 
 def bridge_missing(
     signal: NDArray[np.floating],
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Replace NaN by straight lines between the neighbouring samples.
+    """Replaces NaN by straight lines between the neighbouring samples.
 
     Filters need every sample, and a line adds the least of its own. At the ends the nearest
-    sample is held; a signal of nothing but NaN becomes zeros. What was missing must not be used
-    as ECG: it is given back as a mask.
+    sample is held; a signal of nothing but NaN becomes zeros.
 
     Args:
         signal: (time,), NaN where samples are missing.
 
     Returns:
         The signal without NaN, (time,), the same array if none was missing; and the mask of the
-        missing samples, (time,).
+        missing samples, (time,), which must not be used as ECG.
     """
     missing = np.isnan(signal)
     if not missing.any():
@@ -43,59 +62,40 @@ def bridge_missing(
     return bridged, missing
 
 
-FILTER_ORDER = 3
-"""Order of the Butterworth filter at each band edge; run forwards and backwards, so -6 dB there
-and twice the slope, without a shift in time."""
-
-# Mirrored at both ends, by as much as a 0.5 Hz filter remembers. On cuts of MIT-BIH records this
-# leaves a third of the error at the edges that SciPy's default (odd, 21 samples) leaves: a cut
-# within a QRS complex is not turned into a step.
-_PADDING_S = 2.0
-
-# Terms of the resampling ratio: enough for 250 Hz from any rate up to 500 Hz of two decimals to be
-# exact; the filter for larger ones would take longer to design than a record to read.
-_LARGEST_FACTOR = 50_000
-_HALF_ZEROS = 10  # zero crossings on each side of the resampling filter, SciPy's default
-
-
 def limit_band(
-    signal: NDArray[np.float64],
-    sampling_rate: float,
-    low_hz: float | None,
-    high_hz: float | None,
+    signal: NDArray[np.float64], sampling_rate: float, low_hz: float | None, high_hz: float | None
 ) -> NDArray[np.float64]:
-    """Butterworth filter of order `FILTER_ORDER` at each edge, forwards and backwards.
+    """Limits the band by Butterworth filters of order 3, forwards and backwards: without a shift.
 
     Args:
         signal: (time,), without missing samples.
-        sampling_rate: Of `signal` (Hz).
-        low_hz: Lower edge, None for none.
-        high_hz: Upper edge, None for none; at or above half the sampling rate there is nothing
-            to take away, and only the lower edge is applied.
+        sampling_rate: Sampling rate of ``signal`` (Hz).
+        low_hz: Lower edge (Hz), None for none.
+        high_hz: Upper edge (Hz), None for none; at or above half the sampling rate there is
+            nothing to take away, and only the lower edge is applied.
 
     Returns:
         (time,).
     """
-    sections = _sections(low_hz, high_hz, sampling_rate)
-    if sections is None:
+    high = high_hz if high_hz is not None and high_hz < sampling_rate / 2 else None
+    if low_hz is None and high is None:
         return signal
     padding = min(round(_PADDING_S * sampling_rate), len(signal) - 1)
-    limited: NDArray[np.float64] = dsp.sosfiltfilt(sections, signal, padtype="even", padlen=padding)
+    limited: NDArray[np.float64] = dsp.sosfiltfilt(
+        _sections(low_hz, high, sampling_rate), signal, padtype="even", padlen=padding
+    )
     return limited
 
 
 @lru_cache(maxsize=64)
 def _sections(
     low_hz: float | None, high_hz: float | None, sampling_rate: float
-) -> NDArray[np.float64] | None:
-    """Second-order sections of the band limit; None for no limit."""
-    high = high_hz if high_hz is not None and high_hz < sampling_rate / 2 else None
-    edges = [edge for edge in (low_hz, high) if edge is not None]
-    if not edges:
-        return None
-    kind = "lowpass" if low_hz is None else "highpass" if high is None else "bandpass"
+) -> NDArray[np.float64]:
+    """Second-order sections of the band limit."""
+    edges = [edge for edge in (low_hz, high_hz) if edge is not None]
+    kind = "lowpass" if low_hz is None else "highpass" if high_hz is None else "bandpass"
     sections: NDArray[np.float64] = dsp.butter(
-        FILTER_ORDER, np.squeeze(edges), kind, output="sos", fs=sampling_rate
+        _FILTER_ORDER, np.squeeze(edges), kind, output="sos", fs=sampling_rate
     )
     return sections
 
@@ -105,46 +105,6 @@ def resampling_ratio(rate_from: float, rate_to: float) -> Fraction:
     """Ratio of two sampling rates, exact or off by 36 ms in half an hour at the very most."""
     # by way of text, so that 257.5 and 333.3 are what they look like
     return (Fraction(str(rate_to)) / Fraction(str(rate_from))).limit_denominator(_LARGEST_FACTOR)
-
-
-def resampled_length(n_samples: int, ratio: Fraction) -> int:
-    """Samples after resampling: the next whole number above `n_samples` times the ratio."""
-    return -(-n_samples * ratio.numerator // ratio.denominator)
-
-
-def resample(signal: NDArray[np.float64], ratio: Fraction) -> NDArray[np.float64]:
-    """Polyphase resampling with a low-pass filter below the lower of both Nyquist frequencies.
-
-    Args:
-        signal: (time,).
-        ratio: Sampling rate after to that before.
-
-    Returns:
-        (time',), as long as `resampled_length` says; sample 0 stays at time 0.
-    """
-    if ratio == 1:
-        return signal
-    up, down = ratio.numerator, ratio.denominator
-    resampled: NDArray[np.float64] = dsp.resample_poly(
-        signal, up, down, window=_resampling_filter(max(up, down)), padtype="line"
-    )
-    return resampled
-
-
-@lru_cache(maxsize=64)
-def _resampling_filter(factor: int) -> NDArray[np.float64]:
-    """Low-pass filter that `scipy.signal.resample_poly` would design at every call."""
-    coefficients: NDArray[np.float64] = dsp.firwin(
-        2 * _HALF_ZEROS * factor + 1, 1 / factor, window=("kaiser", 5.0)
-    )
-    return coefficients
-
-
-INPUT_RATES_HZ = (100.0, 1000.0)
-"""Lowest and highest sampling rate of a recording."""
-
-OUTPUT_RATES_HZ = (50.0, 1000.0)
-"""Lowest and highest sampling rate after resampling."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +118,7 @@ class Preprocessing:
             only the lower edge is applied.
         sampling_rate: Samples per second after resampling (Hz).
         window_s: Length of a window in seconds; a whole number of samples.
-        scaling: `minmax` scales each window to [0, 1]; `none` leaves physical units.
+        scaling: ``minmax`` scales each window to [0, 1]; ``none`` leaves physical units.
 
     Raises:
         ConfigError: A setting out of its range.
@@ -171,18 +131,10 @@ class Preprocessing:
     scaling: Literal["minmax", "none"] = "minmax"
 
     def __post_init__(self) -> None:
-        self._check_numbers()
-        self._check_band()
-        if self.scaling not in ("minmax", "none"):
-            raise ConfigError(
-                f"preprocessing.scaling: expected 'minmax' or 'none', found {self.scaling!r}."
-            )
-        whole_samples(self.window_s, self.sampling_rate, "preprocessing.window_s")
-
-    def _check_numbers(self) -> None:
         for name in ("low_hz", "high_hz", "sampling_rate", "window_s"):
             value, optional = getattr(self, name), name in ("low_hz", "high_hz")
-            if not (optional and value is None) and not _is_positive(value):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (value is None and optional) and not (number and 0 < value < np.inf):
                 expected = "a positive number or null" if optional else "a positive number"
                 raise ConfigError(f"preprocessing.{name}: expected {expected}, found {value!r}.")
         lowest, highest = OUTPUT_RATES_HZ
@@ -191,29 +143,31 @@ class Preprocessing:
                 f"preprocessing.sampling_rate: expected {lowest:g} to {highest:g} Hz, "
                 f"found {self.sampling_rate}."
             )
-
-    def _check_band(self) -> None:
-        upper = min(INPUT_RATES_HZ[0], self.sampling_rate) / 2
-        if self.high_hz is not None:
-            upper = min(upper, self.high_hz)
+        nyquist = min(INPUT_RATES_HZ[0], self.sampling_rate) / 2
+        upper = nyquist if self.high_hz is None else min(nyquist, self.high_hz)
         if self.low_hz is not None and self.low_hz >= upper:
             raise ConfigError(
                 f"preprocessing.low_hz: expected less than {upper:g} Hz, the lowest of high_hz "
                 f"and half the sampling rates, found {self.low_hz}."
             )
+        if self.scaling not in ("minmax", "none"):
+            raise ConfigError(
+                f"preprocessing.scaling: expected 'minmax' or 'none', found {self.scaling!r}."
+            )
+        _whole_samples(self.window_s, self.sampling_rate, "preprocessing.window_s")
 
     @property
     def window_samples(self) -> int:
         """Samples in a window after resampling."""
-        return whole_samples(self.window_s, self.sampling_rate, "preprocessing.window_s")
+        return round(self.window_s * self.sampling_rate)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain values, for JSON."""
+        """Returns the settings as plain values, for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Preprocessing:
-        """Settings from what `to_dict` gave; every one must be there, and no other."""
+        """Makes settings from what ``to_dict`` gave; every one must be there, and no other."""
         expected, found = {field.name for field in fields(cls)}, set(settings)
         if expected != found:
             raise ConfigError(
@@ -223,41 +177,46 @@ class Preprocessing:
         return cls(**settings)
 
     def resampled_length(self, n_samples: int, sampling_rate: float) -> int:
-        """Samples that `n_samples` at `sampling_rate` Hz become: the next whole number above."""
-        return resampled_length(n_samples, resampling_ratio(sampling_rate, self.sampling_rate))
+        """Samples that ``n_samples`` at ``sampling_rate`` Hz become: the next whole number."""
+        ratio = resampling_ratio(sampling_rate, self.sampling_rate)
+        return -(-n_samples * ratio.numerator // ratio.denominator)
 
     def filter_and_resample(
         self, signal: NDArray[np.floating], sampling_rate: float
     ) -> NDArray[np.float32]:
-        """Limit the band, then change the sampling rate; neither shifts the ECG in time.
+        """Limits the band, then changes the sampling rate; neither shifts the ECG in time.
 
         A Butterworth filter of order 3 at each edge, as second-order sections, runs forwards and
         backwards over the lead with mirrored ends. Polyphase resampling with its own low-pass
-        filter follows.
+        filter follows; sample 0 stays at time 0.
 
         Args:
             signal: (time,), without missing samples.
-            sampling_rate: Of `signal`, 100 to 1000 Hz; need not be a whole number.
+            sampling_rate: Sampling rate of ``signal``, 100 to 1000 Hz; need not be whole.
 
         Returns:
-            float32 (time',), as long as `resampled_length` says.
+            float32 (time',), as long as ``resampled_length`` says.
 
         Raises:
             RecordError: Sampling rate out of range, missing samples, wrong shape.
         """
         _check_input(signal, sampling_rate)
-        limited = limit_band(
+        resampled = limit_band(
             np.asarray(signal, dtype=np.float64), sampling_rate, self.low_hz, self.high_hz
         )
         ratio = resampling_ratio(sampling_rate, self.sampling_rate)
-        return resample(limited, ratio).astype(np.float32)
+        if ratio != 1:
+            resampled = dsp.resample_poly(
+                resampled, ratio.numerator, ratio.denominator, padtype="line"
+            )
+        return resampled.astype(np.float32)
 
     def scale(self, windows: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Scale each window by itself: its smallest sample to 0, its largest to 1, exactly.
+        """Scales each window by itself: its smallest sample to 0, its largest to 1, exactly.
 
         Args:
             windows: (..., time), without NaN. A window without any variation becomes zeros;
-                `cut_windows` leaves such windows out and counts them.
+                ``cut_windows`` leaves such windows out and counts them.
 
         Returns:
             float32, same shape.
@@ -271,8 +230,8 @@ class Preprocessing:
         return scaled
 
 
-def whole_samples(seconds: float, sampling_rate: float, name: str) -> int:
-    """A duration in samples; one that is not a whole number of samples is a ConfigError."""
+def _whole_samples(seconds: float, sampling_rate: float, name: str) -> int:
+    """A duration in samples, which must be a whole number of them."""
     samples = seconds * sampling_rate
     if round(samples) < 1 or abs(samples - round(samples)) > 1e-6 * samples:
         nearest = max(round(samples), 1) / sampling_rate
@@ -281,12 +240,6 @@ def whole_samples(seconds: float, sampling_rate: float, name: str) -> int:
             f"whole number of them; {nearest:.6g} s would be."
         )
     return round(samples)
-
-
-def _is_positive(value: object) -> bool:
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-    )
 
 
 def _check_input(signal: NDArray[np.floating], sampling_rate: float) -> None:
@@ -307,11 +260,6 @@ def _check_input(signal: NDArray[np.floating], sampling_rate: float) -> None:
         )
 
 
-MISSING_SAMPLES = "missing samples"
-FLAT_LINE = "flat line"
-_FLAT_SHARE = 1e-6  # filtered span / largest raw value below which only rounding errors are left
-
-
 @dataclass(frozen=True, eq=False)
 class Windows:
     """Windows of one lead.
@@ -319,7 +267,7 @@ class Windows:
     Args:
         signals: float32 (windows, time), scaled as the preprocessing says.
         starts: int64 (windows,), first sample of each at the rate of the preprocessing.
-        left_out: How many windows were left out, by reason.
+        left_out: Number of windows left out, by reason.
     """
 
     signals: NDArray[np.float32]
@@ -333,7 +281,7 @@ class Windows:
 def window_starts(
     n_samples: int, window: int, stride: int, *, align_last: bool = False
 ) -> NDArray[np.int64]:
-    """First samples of all windows that lie within a record.
+    """Returns the first samples of all windows that lie within a record.
 
     Args:
         n_samples: Length of the record in samples.
@@ -363,14 +311,14 @@ def cut_windows(
     align_last: bool = False,
     record: str = "",
 ) -> Windows:
-    """Filter and resample a lead, cut it into windows, and scale them.
+    """Filters and resamples a lead, cuts it into windows, and scales them.
 
     Missing samples are bridged by straight lines for the filter only: a window that touches one
     is left out. So is a window whose samples are all the same, as from a loose electrode.
 
     Args:
         signal: (time,) in physical units, NaN where samples are missing.
-        sampling_rate: Of `signal` (Hz).
+        sampling_rate: Sampling rate of ``signal`` (Hz).
         preprocessing: Band, sampling rate, window length, scaling.
         stride_s: Seconds from one window to the next; None: as long as a window.
         align_last: Add one window that ends with the record.
@@ -380,7 +328,7 @@ def cut_windows(
         RecordError: The record is shorter than a window, or cannot be filtered.
     """
     window, rate = preprocessing.window_samples, preprocessing.sampling_rate
-    stride = window if stride_s is None else whole_samples(stride_s, rate, "stride_s")
+    stride = window if stride_s is None else _whole_samples(stride_s, rate, "stride_s")
     bridged, missing = bridge_missing(signal)
     try:
         filtered = preprocessing.filter_and_resample(bridged, sampling_rate)
@@ -393,23 +341,16 @@ def cut_windows(
             f"of {preprocessing.window_s:g} s. Leave it out, or set a shorter window."
         )
     signals = filtered[starts[:, np.newaxis] + np.arange(window)]
-    raw_edges = _raw_edges(starts, window, sampling_rate / rate, len(signal))
+    # first raw sample that each window touches, and the one after the last
+    first = np.floor(starts * (sampling_rate / rate)).astype(np.int64)
+    stop = np.ceil((starts + window) * (sampling_rate / rate)).astype(np.int64)
     faults = [
-        _fault(bridged[start:stop], missing[start:stop], cut)
-        for (start, stop), cut in zip(raw_edges, signals, strict=True)
+        _fault(bridged[a:b], missing[a:b], cut)
+        for a, b, cut in zip(first, stop, signals, strict=True)
     ]
     kept = np.array([fault is None for fault in faults])
     left_out = dict(Counter(fault for fault in faults if fault is not None))
     return Windows(preprocessing.scale(signals[kept]), starts[kept], left_out)
-
-
-def _raw_edges(
-    starts: NDArray[np.int64], window: int, raw_per_sample: float, n_raw: int
-) -> NDArray[np.int64]:
-    """First raw sample and the one after the last that each window touches, (windows, 2)."""
-    first = np.floor(starts * raw_per_sample)
-    stop = np.ceil((starts + window) * raw_per_sample)
-    return np.stack([first, np.minimum(stop, n_raw)], axis=1).astype(np.int64)
 
 
 def _fault(

@@ -1,8 +1,10 @@
-"""Reading and writing WFDB files: recordings and annotations."""
+"""Reading and writing WFDB files: recordings and annotations.
+
+The package ``wfdb`` reads and writes; this file checks what goes in and what comes out.
+"""
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from xecg.errors import RecordError
 from xecg.signal.recording import Recording
 
 _SUFFIXES = (".hea", ".dat", ".mat")
-_DEFAULT_RATE_HZ = 250.0  # WFDB's, for headers that give none
+_DEFAULT_UNIT = "mV"  # WFDB's, for signals without a unit
 
 
 def record_stem(path: Path | str) -> Path:
@@ -31,15 +33,12 @@ def beside(stem: Path, extension: str) -> Path:
 
 
 def find_records(path: Path | str) -> list[Path]:
-    """All records in a folder and the folders below it.
+    """Finds all records in a folder and the folders below it, sorted, without suffix.
 
-    The segments of a record of several segments are part of it and not listed.
+    Segments are not listed: they belong to the record that names them.
 
     Args:
-        path: A folder; or a single record, with or without suffix.
-
-    Returns:
-        Paths without suffix, sorted.
+        path: A folder, or a single record with or without suffix.
 
     Raises:
         RecordError: There is no record.
@@ -54,63 +53,27 @@ def find_records(path: Path | str) -> list[Path]:
             )
         return [record_stem(path)]
     headers = sorted(path.rglob("*.hea"))
-    segments = {segment for header in headers for segment in _segments(header)}
+    segments = {segment for header in headers for segment in _named_files(header, segments=True)}
     records = [record_stem(header) for header in headers if header not in segments]
     if not records:
         raise RecordError(f"{path}: no WFDB header (*.hea) in this folder or below it.")
     return records
 
 
-def named_files(header: Path) -> dict[Path, int | None]:
-    """Signal files (or headers of segments) that a header names, with their sizes in bytes.
+def _named_files(header: Path, *, segments: bool) -> list[Path]:
+    """Headers of the segments that a header names, else (or without segments) its signal files.
 
-    The size of a file that does not exist is None.
+    Headers that wfdb cannot parse are read as well, so that they do not hide other records.
     """
-    segments = _segments(header)
-    lines = [] if segments else _lines(header)[1:]
-    files = segments or [header.parent / line[0] for line in lines]
-    return {file: file.stat().st_size if file.is_file() else None for file in files}
-
-
-def highest_rate(header: Path) -> float:
-    """Sampling rate (Hz) of the leads with most samples per frame."""
-    record_line = _lines(header)[0]
-    # 250/360(0): rate, then rate and start of a counter that has nothing to do with the samples
-    rate = float(re.split(r"[/(]", record_line[2])[0]) if len(record_line) > 2 else None
-    return (rate or _DEFAULT_RATE_HZ) * samples_per_frame(header)
-
-
-def samples_per_frame(header: Path) -> int:
-    """Of the leads that have most."""
-    lines = _lines(header)[1:]
-    segments = [segment for segment in _segments(header) if segment.is_file()]
-    if segments:
-        lines = _lines(segments[0])[1:]
-    # 212x4: format, samples per frame
-    per_frame = [re.match(r"\d+x(\d+)", line[1]) for line in lines if len(line) > 1]
-    return max((int(match[1]) for match in per_frame if match), default=1)
-
-
-def _lines(header: Path) -> list[list[str]]:
-    """Fields of the lines that are not comments; at least one line."""
     try:
         text = header.read_text(encoding="ascii", errors="ignore")
-    except OSError:  # a dangling link among others; whoever reads the record is told
-        text = ""
-    lines = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
-    return [line for line in lines if line] or [[""]]
-
-
-def _segments(header: Path) -> list[Path]:
-    """Headers of the segments of a record; none for a record of one piece."""
-    record_line, *lines = _lines(header)
-    if "/" not in record_line[0]:
+    except OSError:  # a dangling link among others; reading the record names it
         return []
-    # "~" stands for a gap
-    return [header.parent / f"{line[0]}.hea" for line in lines if line[0] != "~"]
-
-
-_DEFAULT_UNIT = "mV"  # WFDB's, for signals without a unit
+    lines = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
+    record, *rest = [line for line in lines if line] or [[""]]
+    if "/" in record[0]:
+        return [header.parent / f"{line[0]}.hea" for line in rest if line[0] != "~"]  # ~: a gap
+    return [] if segments else [header.parent / line[0] for line in rest]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,10 +81,10 @@ class Annotations:
     """Labels at points in time, as WFDB keeps them.
 
     Args:
-        samples: int64 (n,), ascending, at the rate at which `read_recording` gives the samples.
+        samples: int64 (n,), ascending, at the rate at which ``read_recording`` gives the samples.
         symbols: (n,), WFDB's code of each, such as "N" for a normal beat.
         notes: (n,), free text of each, such as "(AFIB" at the start of a rhythm.
-        numbers: int64 (n,), WFDB's `num` field.
+        numbers: int64 (n,), WFDB's ``num`` field.
     """
 
     samples: NDArray[np.int64]
@@ -142,7 +105,7 @@ class Annotations:
 
 
 def read_recording(path: Path | str) -> Recording:
-    """Read a WFDB record in any format that wfdb reads, of one or several segments.
+    """Reads a WFDB record in any format that wfdb reads, of one or several segments.
 
     Leads stored with several samples per frame keep their own rate; the samples of leads stored
     with fewer are repeated to match (WFDB's high-resolution mode). Gaps and invalid samples are
@@ -150,15 +113,15 @@ def read_recording(path: Path | str) -> Recording:
     a number: "ECG", "ECG 2".
 
     Args:
-        path: The record, with or without the suffix of its header (`.hea`) or signal file.
+        path: The record, with or without the suffix of its header (``.hea``) or signal file.
 
     Raises:
         RecordError: A file is missing, shorter than its header says, or not WFDB.
     """
-    stem = record_stem(path)
-    header = _existing(beside(stem, "hea"))
     import wfdb  # imports pandas
 
+    stem = record_stem(path)
+    header = _existing(beside(stem, "hea"))
     try:
         record = wfdb.rdrecord(str(stem), smooth_frames=False)
     except Exception as error:  # wfdb raises whatever its parsing happens to hit
@@ -168,10 +131,12 @@ def read_recording(path: Path | str) -> Recording:
         ) from error
     if not record.n_sig:
         raise RecordError(f"{header}: names no signals, so there is no ECG to read.")
-    signals = record.e_p_signal
+    longest = max(len(signal) for signal in record.e_p_signal)
     return Recording(
         name=stem.name,
-        samples=_stack(signals),
+        samples=np.stack(
+            [np.repeat(s, longest // len(s)).astype(np.float32) for s in record.e_p_signal]
+        ),
         sampling_rate=float(record.fs) * max(record.samps_per_frame),
         leads=_unique_names(record.sig_name),
         units=tuple(unit or _DEFAULT_UNIT for unit in record.units),
@@ -180,22 +145,24 @@ def read_recording(path: Path | str) -> Recording:
 
 
 def read_annotations(path: Path | str, extension: str) -> Annotations:
-    """Read the annotation file of a record.
+    """Reads the annotation file of a record.
 
     Args:
-        path: The record, as for `read_recording`.
-        extension: Of the annotation file, such as "atr".
+        path: The record, as for ``read_recording``.
+        extension: Extension of the annotation file, such as "atr".
 
     Raises:
         RecordError: The file is missing or is not a WFDB annotation file.
     """
+    import wfdb
+
     stem = record_stem(path)
     file = _existing(beside(stem, extension))
     try:
-        import wfdb
-
-        annotation = wfdb.rdann(str(stem), extension)
-        samples = _at_rate_of_recording(annotation.sample, annotation.fs, beside(stem, "hea"))
+        found = wfdb.rdann(str(stem), extension)
+        samples = found.sample
+        if beside(stem, "hea").is_file():  # whose rate wfdb takes if the annotations give none
+            samples = np.rint(samples * (_highest_rate(stem) / found.fs)).astype(np.int64)
     except Exception as error:  # as above
         raise RecordError(
             f"{file}: cannot be read as WFDB annotations ({type(error).__name__}: {error}). "
@@ -203,14 +170,23 @@ def read_annotations(path: Path | str, extension: str) -> Annotations:
         ) from error
     return Annotations(
         samples=samples,
-        symbols=tuple(annotation.symbol),
-        notes=tuple(note.rstrip("\x00") for note in annotation.aux_note),
-        numbers=np.asarray(annotation.num, dtype=np.int64),
+        symbols=tuple(found.symbol),
+        notes=tuple(note.rstrip("\x00") for note in found.aux_note),
+        numbers=np.asarray(found.num, dtype=np.int64),
     )
 
 
+def _highest_rate(stem: Path) -> float:
+    """Sampling rate (Hz) of the leads with most samples per frame."""
+    import wfdb
+
+    header = wfdb.rdheader(str(stem), rd_segments=True)
+    first = next((piece for piece in getattr(header, "segments", [header]) if piece), header)
+    return float(header.fs * max(getattr(first, "samps_per_frame", None) or [1]))
+
+
 def write_recording(recording: Recording, folder: Path | str, *, fmt: str = "16") -> Path:
-    """Write a recording as a WFDB header and signal file.
+    """Writes a recording as a WFDB header and signal file, and returns the header's path.
 
     Each lead is scaled to use the whole range of the format.
 
@@ -218,9 +194,6 @@ def write_recording(recording: Recording, folder: Path | str, *, fmt: str = "16"
         recording: What to write; its name must be made of letters, digits, "-" and "_".
         folder: Made if it does not exist.
         fmt: WFDB's signal format, such as "16" or "212".
-
-    Returns:
-        Path of the header.
 
     Raises:
         RecordError: The files exist already, or wfdb cannot write the recording.
@@ -250,17 +223,14 @@ def write_annotations(
     annotations: Annotations,
     sampling_rate: float,
 ) -> Path:
-    """Write the annotation file of a record.
+    """Writes the annotation file of a record and returns its path.
 
     Args:
         folder: Made if it does not exist.
         record_name: Name of the record.
-        extension: Of the annotation file; letters only.
+        extension: Extension of the annotation file; letters only.
         annotations: What to write; at least one.
-        sampling_rate: To which the samples refer (Hz).
-
-    Returns:
-        Path of the annotation file.
+        sampling_rate: Rate to which the samples refer (Hz).
 
     Raises:
         RecordError: The file exists already, or wfdb cannot write the annotations.
@@ -279,7 +249,10 @@ def write_annotations(
             fs=sampling_rate,
             write_dir=str(scratch),
         )
-        if not _same(read_annotations(scratch / record_name, extension), annotations):
+        back = read_annotations(scratch / record_name, extension)
+        if not all(
+            np.array_equal(vars(back)[key], value) for key, value in vars(annotations).items()
+        ):
             raise ValueError(
                 "it would read back otherwise: samples must ascend, symbols be WFDB's, notes have "
                 "at most 255 characters, numbers lie in -128 to 127, sample 0 hold no comment"
@@ -313,22 +286,11 @@ def _existing(file: Path) -> Path:
 
 
 def _state_of_files(header: Path) -> str:
-    files = named_files(header)
-    if not files:
-        return "It names no signals."
     states = [
-        f"{file.name} ({'missing' if size is None else f'{size} bytes'})"
-        for file, size in files.items()
+        f"{file.name} ({f'{file.stat().st_size} bytes' if file.is_file() else 'missing'})"
+        for file in dict.fromkeys(_named_files(header, segments=False))
     ]
-    return f"It names {', '.join(states)}."
-
-
-def _stack(signals: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
-    """Leads of one length, (leads, time), the samples of slower ones repeated."""
-    longest = max(len(signal) for signal in signals)
-    return np.stack(
-        [np.repeat(signal, longest // len(signal)).astype(np.float32) for signal in signals]
-    )
+    return f"It names {', '.join(states)}." if states else "It names no signals."
 
 
 def _unique_names(names: Sequence[str | None]) -> tuple[str, ...]:
@@ -341,24 +303,3 @@ def _unique_names(names: Sequence[str | None]) -> tuple[str, ...]:
             candidate = f"{name} {again}"
         unique.append(candidate)
     return tuple(unique)
-
-
-def _same(first: Annotations, second: Annotations) -> bool:
-    return (
-        np.array_equal(first.samples, second.samples)
-        and np.array_equal(first.numbers, second.numbers)
-        and first.symbols == tuple(second.symbols)
-        and first.notes == tuple(second.notes)
-    )
-
-
-def _at_rate_of_recording(
-    samples: NDArray[np.int64], rate: float | None, header: Path
-) -> NDArray[np.int64]:
-    """Annotation times in samples of the recording, which may have several per frame."""
-    if not header.is_file():
-        return samples
-    # without a rate of their own they count frames
-    factor = highest_rate(header) / rate if rate else samples_per_frame(header)
-    times: NDArray[np.int64] = np.rint(samples * factor).astype(np.int64)
-    return times
