@@ -90,8 +90,6 @@ _BRIDGED = {
     "classify": ("xecg.inference.verbs", "add_classify_parser"),
     "explain": ("xecg.inference.verbs", "add_explain_parser"),
     "explain evaluate": ("xecg.inference.evaluate_verb", "add_evaluate_parser"),
-    "study": ("xecg.study.verbs", "add_study_parser"),
-    "study report": ("xecg.study.report.verb", "add_report_parser"),
 }  # until their functions have landed
 
 
@@ -106,7 +104,7 @@ def _bridge(name: str, arguments: list[str]) -> int:
 
 
 def run_verb(name: str, verb: Verb, arguments: Sequence[str]) -> int:
-    """Runs a verb on files; its function returns the exit status, or null for 0."""
+    """Runs a verb on files; a number that its function returns is the exit status, else 0."""
     module, _, attribute = verb.function.partition(":")
     function = getattr(import_module(module), attribute)
     if not logging.getLogger().handlers:
@@ -116,7 +114,10 @@ def run_verb(name: str, verb: Verb, arguments: Sequence[str]) -> int:
         return function() or 0
     parser = function_parser(f"xecg {name}", function)
     given = parse(parser, [_with_underscores(argument) for argument in arguments])
-    return 2 if given is None else function(**vars(parser.instantiate(given))) or 0
+    if given is None:
+        return 2
+    found = function(**vars(parser.instantiate(given)))
+    return found if isinstance(found, int) else 0
 
 
 def list_databases() -> None:

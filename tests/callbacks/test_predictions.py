@@ -8,10 +8,10 @@ from lightning import Trainer
 from small_task import QUIET, able_task
 
 from xecg.callbacks.predictions import WindowTables
-from xecg.data import AFData, PWaveData
+from xecg.data import AFData
 from xecg.errors import ConfigError
 from xecg.networks.xecgarch import fuse
-from xecg.tasks import AFClassifier, PWaveDetection
+from xecg.tasks import AFClassifier
 
 WAVES = [f"enrichment_{wave}" for wave in ("p", "qrs", "st_t", "other")]
 
@@ -72,18 +72,17 @@ def test_nothing_is_explained_unasked(run):
     ("task", "settings", "named"),
     [
         (AFClassifier(channels=4), {"explain": 3, "sets": ["mitdb"]}, "mitdb"),
-        (PWaveDetection(channels=4), {"explain": 3}, "PWaveDetection"),
+        (AFClassifier(channels=4), {"explain": 3, "attribution": "lrp"}, "lrp"),
     ],
 )
 def test_what_cannot_be_explained_is_refused_before_the_run(
     task, settings, named, synthetic_store, tmp_path
 ):
-    data = PWaveData if isinstance(task, PWaveDetection) else AFData
     trainer = Trainer(
         **QUIET, logger=False, default_root_dir=tmp_path, callbacks=[WindowTables(**settings)]
     )
     with pytest.raises(ConfigError, match=named):
-        trainer.test(task, data(str(synthetic_store.path)), verbose=False)
+        trainer.test(task, AFData(str(synthetic_store.path)), verbose=False)
     assert not (tmp_path / "windows").exists()
 
 

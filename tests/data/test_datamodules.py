@@ -16,9 +16,9 @@ from xecg.data.datamodules import (
     AFData,
     PWaveData,
     RRVariabilityData,
+    Source,
     WindowDataModule,
 )
-from xecg.data.datasets import Source
 from xecg.data.prepare import prepare
 from xecg.data.splits import Split
 from xecg.data.store import Store
@@ -94,11 +94,10 @@ def test_weights_of_sources_hold_within_a_class(path: str) -> None:
     class TwoKinds(AFData):
         """AF in both sources, other rhythms in the first alone."""
 
-        def _dataset(self, name, chosen, leads=None):  # type: ignore[no-untyped-def]
+        def _dataset(self, sources, rows, name):  # type: ignore[no-untyped-def]
             if name == "train":
-                source, rows = chosen[1]
-                chosen = [chosen[0], (source, rows[source.opened.index.af[rows] == 1])]
-            return super()._dataset(name, chosen, leads)
+                rows = [rows[0], rows[1][sources[1].opened.index.af[rows[1]] == 1]]
+            return super()._dataset(sources, rows, name)
 
     sources = [Source(path, weight=1, name="a"), Source(path, weight=4, name="b")]
     data = ready(TwoKinds(sources, batch_size=10, windows_per_epoch=100))

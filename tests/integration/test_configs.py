@@ -8,9 +8,7 @@ import yaml
 from xecg.cli import main
 from xecg.data.databases import get_database
 from xecg.data.prepare import prepare
-from xecg.study.beginning import begin
-from xecg.study.fit_arguments import fit_arguments
-from xecg.study.plan import plan, read_settings
+from xecg.study.plan import cells_of, flags_of, read_study
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "configs").glob("study*.yaml"))
@@ -40,12 +38,12 @@ def test_every_cell_of_a_study_has_arguments_that_a_fit_takes(
     path: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (workplace / "configs").symlink_to(ROOT / "configs")
-    folder, settings = begin(read_settings(path))
-    cells = plan(settings)
+    study = read_study(path)
+    cells = cells_of(study)
     assert len(cells) > 3
-    last_of_each_kind = {(cell.kind, cell.branch): cell for cell in cells}
+    last_of_each_kind = {cell.branch: cell for cell in cells}
     for cell in last_of_each_kind.values():
-        flags = fit_arguments(cell, settings, folder)
+        flags = flags_of(cell, study, Path("cells"))
         with pytest.raises(SystemExit) as ended:
             main(["fit", *flags, "--print_config"])
         assert ended.value.code == 0

@@ -1,6 +1,8 @@
 """A study for real: pre-trains, is killed, goes on, fine-tunes, tests and explains."""
 
 import csv
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -70,19 +72,20 @@ def trained_for_an_epoch(run: Path) -> bool:
 
 
 def kill_after_an_epoch(work: Path) -> None:
-    """Start the study and kill it, without any warning, as soon as an epoch is saved."""
+    """Start the study and kill all of it, without any warning, as soon as an epoch is saved."""
     command = [sys.executable, "-m", "xecg.cli", "study", "--config", "study.yaml"]
-    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = subprocess.Popen(command, start_new_session=True, **quiet)
     deadline = time.monotonic() + 300
-    while not trained_for_an_epoch(work / "run-1"):
+    while not trained_for_an_epoch(work):
         assert time.monotonic() < deadline
         assert started.poll() is None
         time.sleep(0.002)
-    started.kill()
+    os.killpg(started.pid, signal.SIGKILL)
     started.wait()
 
 
-def test_a_study_that_is_killed_goes_on_to_its_end(
+def test_a_study_that_is_killed_continues_to_its_end(
     tmp_path: Path,
     synthetic_store: Store,
     monkeypatch: pytest.MonkeyPatch,
@@ -93,15 +96,13 @@ def test_a_study_that_is_killed_goes_on_to_its_end(
     monkeypatch.delenv("XECG_RUN_FOLDER", raising=False)
     write_study(synthetic_store)
     kill_after_an_epoch(Path("ladder/work/pretrain-morphology-seed3"))
-    assert main(["study", "--config", "study.yaml"]) == 0
-    output = capsys.readouterr().out
-    assert "pretrain-morphology-seed3 goes on" in output
-    assert "frozen2-seed3 started" in output
+    assert main(["study", "--config", "study.yaml"]) == 0, Path("ladder/logs").glob("*")
+    assert "2 done" in capsys.readouterr().out
 
     pretrained = Path("ladder/cells/pretrain-morphology-seed3")
     epochs = [row["epoch"] for row in rows(pretrained / "metrics.csv") if row["train/loss"]]
     assert epochs == [str(epoch) for epoch in range(EPOCHS)]
-    assert "Restored all states" in (pretrained / "log.txt").read_text()
+    assert "Restored all states" in Path("ladder/logs/pretrain-morphology-seed3.txt").read_text()
     assert len(list(pretrained.glob("wandb/offline-run-*"))) == 2
 
     cell = Path("ladder/cells/frozen2-seed3")
@@ -112,8 +113,13 @@ def test_a_study_that_is_killed_goes_on_to_its_end(
     assert all(torch.equal(after[key], before[key]) for key in frozen)
     assert not all(torch.equal(value, before[key]) for key, value in after.items())
     check_windows(cell, synthetic_store)
-    noted = Path("ladder/work/frozen2-seed3/run-1/weights.safetensors")  # for `wandb sync`
+    noted = Path("ladder/work/frozen2-seed3/weights.safetensors")  # for `wandb sync`
     assert noted.resolve() == (cell / "weights.safetensors").resolve()
+
+    assert main(["study", "report", "ladder", "--resamples=20", "--example_depths=2"]) == 0
+    page = Path("ladder/report/report.html").read_text()
+    assert "not finished" not in page
+    assert "could not be applied" not in page
 
 
 def morphology_of(path: Path) -> dict[str, torch.Tensor]:
@@ -147,5 +153,5 @@ def check_windows(cell: Path, store: Store) -> None:
     for branch, z in logits.items():
         p_af = [float(row[f"p_af_{branch}"]) for row in table]
         np.testing.assert_allclose(p_af, z.softmax(1)[:, 1].numpy(), atol=1e-4)
-        enrichments = [float(row[f"{branch}_enrichment_qrs"]) for row in table]
+        enrichments = [float(row[f"{branch}_enrichment_qrs"] or "nan") for row in table]
         assert 0 < np.isfinite(enrichments).sum() <= MAX_WINDOWS

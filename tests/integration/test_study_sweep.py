@@ -1,76 +1,52 @@
-"""The sweep over the cells of a study, by the real ``wandb agent``: no cell is made twice."""
+"""The sweep of the ladder, by the real ``wandb agent``: its runs are the cells of a report."""
 
-import csv
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from wandb_stand_in import ENTITY, SWEEP, WandbStandIn, run_with, serving
 
+from xecg.cli import main
 from xecg.data.store import Store
-from xecg.study.plan import choose, plan, read_settings
+from xecg.study.plan import read_study
 
 ROOT = Path(__file__).parents[2]
-CELL = {"frozen_layers": "scratch", "seed": 1}
-NAMES = ("validation/fused/f1", "train/loss")
 
 
-def last_logged(metrics: Path, name: str) -> float:
-    with metrics.open() as file:
-        return [float(row[name]) for row in csv.DictReader(file) if row[name]][-1]
+def sweep_of_the_ladder() -> dict:
+    return yaml.safe_load((ROOT / "configs" / "sweeps" / "study.yaml").read_text())
 
 
-def write_study(store: Store) -> None:
-    """A study with one cell that takes a moment, and the sweep with its config."""
-    config = yaml.safe_load((ROOT / "configs" / "study_demo.yaml").read_text())
-    config["folder"] = "ladder"
-    config["finetuning"] = {
-        "configs": [str(ROOT / "configs" / "finetune_frozen0.yaml")],
-        "arguments": {
-            "model.channels": 4,
-            "data.stores": str(store.path),
-            "data.windows_per_epoch": 64,
-            "trainer.max_epochs": 1,
-            "trainer.callbacks": None,
-        },
-    }
-    Path("study.yaml").write_text(yaml.safe_dump(config))
-    sweep = yaml.safe_load((ROOT / "configs" / "sweeps" / "study.yaml").read_text())
-    command = [part.replace("configs/study.yaml", "study.yaml") for part in sweep["command"]]
-    Path("sweep.yaml").write_text(yaml.safe_dump(sweep | {"command": command}))
+def test_the_sweep_is_the_ladder_of_the_study() -> None:
+    study = read_study(ROOT / "configs" / "study.yaml")
+    parameters = sweep_of_the_ladder()["parameters"]
+    *rungs, scratch = [yaml.safe_load(value) for value in parameters["config"]["values"]]
+    depths = [rung["freezing"]["frozen_layers"] for rung in rungs]
+    assert depths == study.frozen_layers
+    assert {*scratch["model"]["init_args"].values()} == {None}
+    assert parameters["seed_everything"]["values"] == study.seeds
 
 
-def test_the_sweep_is_over_the_cells_of_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    sweep = yaml.safe_load(Path("configs/sweeps/study.yaml").read_text())
-    (config,) = [part for part in sweep["command"] if part.endswith(".yaml")]
-    cells = plan(read_settings(Path(config)))
-    values = {name: parameter["values"] for name, parameter in sweep["parameters"].items()}
-    chosen = [
-        choose(cells, str(depth), seed)[-1]
-        for depth in values["frozen_layers"]
-        for seed in values["seed"]
-    ]
-    assert {*chosen} == {cell for cell in cells if cell.kind == "finetune"}
-
-
-def test_a_cell_is_the_agents_run_and_one_that_is_done_tells_what_it_found(
+def test_agents_make_runs_that_the_report_reads(
     tmp_path: Path, synthetic_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_study(synthetic_store)
-    with serving(WandbStandIn([CELL, CELL])) as server:
+    Path("configs").symlink_to(ROOT / "configs")
+    sweep = sweep_of_the_ladder()
+    values = sweep["parameters"]["config"]["values"]
+    tiny = [f"--data.stores={synthetic_store.path}", "--data.windows_per_epoch=64"]
+    tiny += ["--trainer.max_epochs=1", "--trainer.callbacks=null", "--test_windows.explain=6"]
+    sweep["command"][-1:] = [*tiny, "${args}"]
+    Path("sweep.yaml").write_text(yaml.safe_dump(sweep))
+    chosen = [{"config": values[place], "seed_everything": 1} for place in (3, -1)]
+    with serving(WandbStandIn(chosen)) as server:
         run_with(server, "wandb", "sweep", "sweep.yaml")
         output = run_with(server, "wandb", "agent", f"{ENTITY}/xecg/{SWEEP}")
-    assert output.count("scratch-seed1 started") == 1
-    (cell,) = Path("ladder/cells").iterdir()
-    assert len(server.runs) == 2
-    for run in server.runs.values():
-        assert (run.exit_code, run.sweep) == (0, SWEEP), output
-        assert run.labels["groupName"] == "ladder"
-        assert run.labels["displayName"] == cell.name == "scratch-seed1"
-        for name in NAMES:
-            assert run.summary[name] == pytest.approx(last_logged(cell / "metrics.csv", name))
-    made, told = server.runs.values()
-    assert [row for row in made.history if "train/loss" in row]
-    assert told.config["seed"] == 1
+    assert [run.exit_code for run in server.runs.values()] == [0, 0], output
+    runs = Path("runs/finetune_frozen0")
+    assert main(["study", "report", str(runs), "--resamples=20", "--example_depths=3"]) == 0
+    accuracy = pd.read_csv(runs / "report" / "accuracy.csv")
+    assert {*accuracy["frozen_layers"]} == {"scratch", "3"}
+    relevance = pd.read_csv(runs / "report" / "relevance.csv")
+    assert relevance["most_windows"].between(0, 6).all()

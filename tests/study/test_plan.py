@@ -1,49 +1,46 @@
-"""Which cells a study has, in which order, and which of them a process makes."""
+"""What a study asks for, and what is said about a config that is wrong."""
 
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xecg.errors import ConfigError
-from xecg.study.plan import Cell, Explanations, Fit, StudySettings, choose, plan
+from xecg.study.plan import Explain, Fit, Study, cells_of, choose, flags_of, read_study
 
-FIT = Fit((Path("fit.yaml"),))
+FIT = Fit([Path("fit.yaml")], {"model.channels": 4})
 HOW = st.sampled_from([FIT, "released"])
-SETTINGS = st.builds(
-    StudySettings,
+STUDIES = st.builds(
+    Study,
     folder=st.just(Path("study")),
-    seeds=st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True).map(tuple),
-    frozen_layers=st.lists(st.integers(0, 8), unique=True).map(tuple),
-    scratch=st.booleans(),
+    seeds=st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True),
+    frozen_layers=st.lists(st.integers(0, 8), min_size=1, unique=True),
     pretraining=st.fixed_dictionaries({"morphology": HOW, "rhythm": HOW}),
-    pretraining_seeds=st.sampled_from(["first", "each"]),
     finetuning=st.just(FIT),
-    explain=st.just(Explanations()),
+    scratch=st.booleans(),
+    pretraining_seeds=st.sampled_from(["first", "each"]),
 )
 
 
-def ladder(**changes: object) -> StudySettings:
+def ladder(**changes):
     settings = {
         "folder": Path("study"),
-        "seeds": (5, 1),
-        "frozen_layers": (0, 8),
-        "scratch": True,
+        "seeds": [5, 1],
+        "frozen_layers": [0, 8],
         "pretraining": {"morphology": FIT, "rhythm": FIT},
-        "pretraining_seeds": "first",
         "finetuning": FIT,
-        "explain": Explanations(),
     }
-    return StudySettings(**{**settings, **changes})  # type: ignore[arg-type]
+    return Study(**{**settings, **changes})
 
 
-def names(cells: list[Cell]) -> list[str]:
+def names(cells):
     return [cell.name for cell in cells]
 
 
-def test_cells_are_named_after_what_they_are() -> None:
-    assert names(plan(ladder())) == [
+def test_cells_are_named_after_what_they_are():
+    assert names(cells_of(ladder())) == [
         "pretrain-morphology-seed5",
         "pretrain-rhythm-seed5",
         "frozen0-seed5",
@@ -53,52 +50,119 @@ def test_cells_are_named_after_what_they_are() -> None:
         "frozen8-seed1",
         "scratch-seed1",
     ]
-    frozen = plan(ladder())[-2]
-    assert (frozen.kind, frozen.frozen_layers, frozen.seed) == ("finetune", 8, 1)
+    frozen, scratch = cells_of(ladder())[-2:]
     assert frozen.needs == ("pretrain-morphology-seed5", "pretrain-rhythm-seed5")
-    assert (plan(ladder())[-1].frozen_layers, plan(ladder())[-1].needs) == (None, ())
+    assert scratch.needs == ()
 
 
-def test_a_pretraining_for_each_seed() -> None:
-    cells = plan(ladder(pretraining_seeds="each", pretraining={"morphology": FIT, "rhythm": "a"}))
+def test_a_pretraining_for_each_seed():
+    study = ladder(pretraining_seeds="each", pretraining={"morphology": FIT, "rhythm": "a"})
+    cells = cells_of(study)
     assert names(cells)[:2] == ["pretrain-morphology-seed5", "pretrain-morphology-seed1"]
     assert cells[-2].needs == ("pretrain-morphology-seed1",)
 
 
-@given(SETTINGS)
-def test_a_plan_can_be_done_in_its_order(settings: StudySettings) -> None:
-    cells = plan(settings)
-    assert len(set(names(cells))) == len(cells)
+@given(STUDIES)
+def test_a_plan_can_be_done_in_its_order(study):
+    cells = cells_of(study)
+    assert len({*names(cells)}) == len(cells)
     for number, cell in enumerate(cells):
-        assert set(cell.needs) <= set(names(cells[:number]))
+        assert {*cell.needs} <= {*names(cells[:number])}
     needed = {name for cell in cells for name in cell.needs}
-    assert needed == {cell.name for cell in cells if cell.kind == "pretrain"}
-    rungs = len(settings.frozen_layers) + settings.scratch
-    assert sum(cell.kind == "finetune" for cell in cells) == rungs * len(settings.seeds)
+    assert needed == {cell.name for cell in cells if cell.branch}
+    rungs = len(study.frozen_layers) + study.scratch
+    assert sum(bool(cell.depth) for cell in cells) == rungs * len(study.seeds)
 
 
 @pytest.mark.parametrize(
-    ("frozen_layers", "seed", "chosen"),
+    ("depths", "seeds", "chosen"),
     [
-        ("8", 1, ["frozen8-seed1"]),
-        ("scratch", 5, ["scratch-seed5"]),
-        ("0", None, ["frozen0-seed5", "frozen0-seed1"]),
-        (None, 1, ["frozen0-seed1", "frozen8-seed1", "scratch-seed1"]),
+        (["8"], [1], ["frozen8-seed1"]),
+        (["scratch"], [5], ["scratch-seed5"]),
+        (["0"], None, ["frozen0-seed5", "frozen0-seed1"]),
+        (None, [1], ["frozen0-seed1", "frozen8-seed1", "scratch-seed1"]),
     ],
 )
-def test_some_cells_are_chosen_with_what_they_need(
-    frozen_layers: str | None, seed: int | None, chosen: list[str]
-) -> None:
-    cells = choose(plan(ladder()), frozen_layers, seed)
+def test_some_cells_are_chosen_with_what_they_need(depths, seeds, chosen):
+    cells = choose(cells_of(ladder()), depths, seeds)
     needed = ["pretrain-morphology-seed5", "pretrain-rhythm-seed5"]
-    assert names(cells) == ([] if chosen == ["scratch-seed5"] else needed) + chosen
+    assert names(cells) == ([] if depths == ["scratch"] else needed) + chosen
 
 
-def test_all_are_chosen_where_nothing_is_asked_for() -> None:
-    assert choose(plan(ladder())) == plan(ladder())
+def test_flags_say_what_a_cell_is():
+    study = ladder(
+        pretraining={"morphology": FIT, "rhythm": "rr"}, explain=Explain("zbox", ["ours"], 7)
+    )
+    pretrain, frozen, _, scratch, *_ = cells_of(study)
+    flags = flags_of(frozen, study, Path("cells"))
+    assert flags[:2] == ["--config=fit.yaml", "--model.channels=4"]
+    weights = "cells/pretrain-morphology-seed5/weights.safetensors"
+    assert weights in " ".join(flags)
+    assert {
+        "--freezing.frozen_layers=0",
+        "--seed_everything=5",
+        "--test_windows.explain=7",
+        '--test_windows.sets=["ours"]',
+        "--test_windows.attribution=zbox",
+    } <= {*flags}
+    assert "--freezing.frozen_layers=0" in flags_of(scratch, study, Path("cells"))
+    assert "rr" not in " ".join(flags_of(scratch, study, Path("cells")))
+    assert not any("test_windows" in flag for flag in flags_of(pretrain, study, Path("cells")))
 
 
-@pytest.mark.parametrize(("frozen_layers", "seed"), [("3", None), ("deep", 1), (None, 7)])
-def test_a_cell_that_is_not_planned_is_told(frozen_layers: str | None, seed: int | None) -> None:
-    with pytest.raises(ConfigError, match=r"frozen_layers 0, 8, scratch and seeds 5, 1"):
-        choose(plan(ladder()), frozen_layers, seed)
+CONFIG = {
+    "folder": "ladder",
+    "seeds": [0],
+    "frozen_layers": [0, 3],
+    "pretraining": {"morphology": {"configs": ["pretrain.yaml"]}, "rhythm": "rr_rhythm"},
+    "finetuning": {"configs": ["finetune.yaml"], "arguments": {"model.channels": 4}},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"folder": None}, "folder"),
+        ({"seed": [0]}, "seed"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [0, 0]}, "seeds"),
+        ({"seeds": 3}, "seeds"),
+        ({"seeds": [-1]}, "seeds"),
+        ({"frozen_layers": ["deep"]}, "frozen_layers"),
+        ({"frozen_layers": [], "scratch": False}, "frozen_layers"),
+        ({"scratch": "maybe"}, "scratch"),
+        ({"pretraining_seeds": "all"}, "pretraining_seeds"),
+        ({"pretraining": "pwave"}, "pretraining"),
+        (
+            {"finetuning": {"configs": ["a"], "arguments": {"seed_everything": 3}}},
+            "seed_everything",
+        ),
+        ({"explain": {"rules": 3}}, "rules"),
+        ({"reference": {"accuracy_range": [0.8]}}, "accuracy_range"),
+    ],
+)
+def test_a_mistake_is_named_with_its_file(changes, named, tmp_path):
+    path = tmp_path / "study.yaml"
+    settings = {key: value for key, value in {**CONFIG, **changes}.items() if value is not None}
+    path.write_text(yaml.safe_dump(settings))
+    with pytest.raises(ConfigError, match=rf"study\.yaml(?s:.)*{named}"):
+        read_study(path)
+
+
+@pytest.mark.parametrize("text", [None, "- a\n- b\n", "seeds: [", "1: 2\n"])
+def test_a_file_that_is_no_config_is_named(text, tmp_path):
+    path = tmp_path / "study.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=r"study\.yaml"):
+        read_study(path)
+
+
+def test_a_config_is_read_with_its_defaults(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(CONFIG | {"reference": {"accuracy_range": [0.8, 0.9]}}))
+    study = read_study(path)
+    assert study.finetuning == Fit([Path("finetune.yaml")], {"model.channels": 4})
+    assert study.pretraining["rhythm"] == "rr_rhythm"
+    assert (study.scratch, study.explain) == (True, Explain())
+    assert study.reference.accuracy_range == (0.8, 0.9)

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xecg.errors import ConfigError
-from xecg.explain.deep_taylor import DeepTaylor, RuleSet
+from xecg.explain.attributions import BranchExplainer
 from xecg.explain.relevance import wave_relevance
 from xecg.files import write_whole
-from xecg.networks.xecgarch import XECGArch
 
 _BATCH = 64  # windows: an explanation keeps the activations of all layers
 _WIDEST = 8  # numbers of a window; a task that says more of it says it of its samples
@@ -34,24 +33,30 @@ class WindowTables(BasePredictionWriter):
     Args:
         explain: Number of windows of each test set to explain, drawn at random, the same ones for
             every network; null explains all.
-        rules: Rule set of deep Taylor decomposition.
+        attribution: Name of the attribution method, in ``ATTRIBUTIONS``, or its class path.
         sets: Names of the test sets to explain; null explains every one.
+
+    Raises:
+        ConfigError: The number is negative.
     """
 
     def __init__(
         self,
         explain: int | None = 0,
-        rules: RuleSet = "innvestigate",
+        attribution: str = "innvestigate",
         sets: list[str] | None = None,
     ) -> None:
         super().__init__(write_interval="epoch")
-        self.explain, self.rules, self.sets = explain, rules, sets
+        if explain is not None and explain < 0:
+            raise ConfigError(f"test_windows.explain: expected 0 or more, found {explain}")
+        self.explain, self.attribution, self.sets = explain, attribution, sets
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuses what cannot be written after the run, before it.
 
         Raises:
-            ConfigError: Several processes predict, or there is nothing that can be explained.
+            ConfigError: Several processes predict, or a test set or the method is not there.
+            NetworkError: The method does not cover the network.
         """
         super().setup(trainer, pl_module, stage)
         if stage == "predict" and trainer.world_size > 1:
@@ -60,8 +65,8 @@ class WindowTables(BasePredictionWriter):
         there = [dataset.name for dataset in getattr(data, "test_sets", [])]
         if missing := [name for name in self.sets or () if name not in there]:
             raise ConfigError(f"test_windows.sets: found no {missing}; there are {there}")
-        if self.explain != 0 and not isinstance(pl_module.network, XECGArch):
-            raise ConfigError(f"test_windows.explain: {type(pl_module).__name__} predicts no class")
+        if self.explain != 0:
+            BranchExplainer(pl_module.network, self.attribution)  # type: ignore[arg-type]
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes a table per test set."""
@@ -97,7 +102,7 @@ class WindowTables(BasePredictionWriter):
     ) -> pd.DataFrame:
         """Statistics of the windows that are explained, by their row in the table."""
         rows = np.sort(np.random.default_rng(0).permutation(positions.size)[: self.explain])
-        deep_taylor: Any = DeepTaylor(task.network, self.rules)
+        explainer = BranchExplainer(task.network, self.attribution)
         parts = []
         for start in tqdm(range(0, rows.size, _BATCH), f"explain {dataset.name}", disable=None):
             chosen = rows[start : start + _BATCH]
@@ -107,7 +112,7 @@ class WindowTables(BasePredictionWriter):
                 branch: wave_relevance(
                     maps.cpu(), peaks, sampling_rate, logits=logits.amax(dim=1).cpu()
                 )
-                for branch, (logits, maps) in deep_taylor.explain(signal).items()
+                for branch, (logits, maps) in explainer.explain(signal).items()
             }
             tables = [table.add_prefix(f"{branch}_") for branch, table in measured.items()]
             parts.append(pd.concat(tables, axis=1).set_index(chosen))

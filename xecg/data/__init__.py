@@ -3,8 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xecg.data.datamodules import AFData, PWaveData, RRVariabilityData
-    from xecg.data.datasets import Source
+    from xecg.data.datamodules import AFData, PWaveData, RRVariabilityData, Source
 
 __all__ = ["AFData", "PWaveData", "RRVariabilityData", "Source"]
 
