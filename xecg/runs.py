@@ -1,15 +1,12 @@
 """``xecg fit | validate | test | predict``: LightningCLI with a folder per run."""
 
 import os
-import re
-import shutil
 import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -33,9 +30,9 @@ from xecg.files import write_whole
 from xecg.metrics.bootstrap import Interval
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.run_flags import add_run_arguments, flags_of_classes, short_help
+from xecg.run_folder import claim_folder, keep_metrics, rank, remove, resumed_folder, run_folder
 from xecg.tasks.base import Task
 
-RUNS = Path("runs")
 REPORT = "test_metrics.csv"
 COLUMNS = ("test_set", "part", "metric", "value", "low", "high", "n", "n_groups")
 Reports = Mapping[str, Mapping[str, Mapping[str, Interval]]]  # test set -> part -> metric
@@ -56,7 +53,6 @@ _EXPECTED_WARNINGS = (
     "The number of training batches",  # a short epoch is nothing to warn of
 )
 _STOPPED = 128 + signal.SIGTERM
-_FOLDER_OF_RANK_ZERO = "XECG_RUN_FOLDER"
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -140,9 +136,9 @@ class RunCLI(LightningCLI):
         """Gives everything that is written its place in the run's folder."""
         config = self.config
         _check(config, self.verb)
-        folder = _resumed(config) if self.verb == "fit" else None
+        folder = resumed_folder(config) if self.verb == "fit" else None
         self.resumed = folder is not None
-        self.run_folder = folder or _run_folder(config, self.verb)
+        self.run_folder = folder or run_folder(config, self.verb)
         given = deepcopy(config)
         given.run_folder = given.ckpt_path = None  # of this run, not of the next by this config
         self.save_config_kwargs |= {"folder": self.run_folder, "given": given}
@@ -157,14 +153,14 @@ class RunCLI(LightningCLI):
     @contextmanager
     def folder(self) -> Iterator[None]:
         """Makes the run's folder; takes it away again if the run is refused before it trains."""
-        claim = _claim(self.run_folder, self.resumed) if _rank() == 0 else None
+        claim = claim_folder(self.run_folder, self.resumed) if rank() == 0 else None
         try:
-            if self.resumed and _rank() == 0:
-                _keep_metrics(self.trainer, self.run_folder, Path(self.config.ckpt_path))
+            if self.resumed and rank() == 0:
+                keep_metrics(self.trainer, self.run_folder, Path(self.config.ckpt_path))
             yield
         except BaseException:
             if claim and not self.resumed and not self.trainer.global_step:
-                _remove(self.run_folder)
+                remove(self.run_folder)
             raise
         finally:
             if claim:
@@ -304,88 +300,6 @@ def _check(config: Namespace, verb: str) -> None:
             )
 
 
-def _resumed(config: Namespace) -> Path | None:
-    """The folder of the run that a fit continues: that of its checkpoint."""
-    folder = Path(config.ckpt_path).parent.parent if config.ckpt_path else None
-    if folder is None or not (folder / "config.yaml").is_file():
-        return None
-    if config.run_folder and Path(config.run_folder).resolve() != folder.resolve():
-        raise ConfigError(
-            f"run_folder {config.run_folder}: the run of {config.ckpt_path} continues in its own "
-            f"folder {folder}, where its best epoch is; leave run_folder out"
-        )
-    return folder
-
-
-def _run_folder(config: Namespace, verb: str) -> Path:
-    if _rank() != 0:  # launched by rank zero, which made the folder
-        return Path(os.environ[_FOLDER_OF_RANK_ZERO])
-    folder = Path(config.run_folder) if config.run_folder else _new_folder(_name(config, verb))
-    os.environ[_FOLDER_OF_RANK_ZERO] = str(folder)
-    return folder
-
-
-def _name(config: Namespace, verb: str) -> str:
-    """Name of a run: of its config, or of the run whose ``config.yaml`` it is given."""
-    if not config.config:
-        return verb
-    path = Path(str(config.config[0])).resolve()
-    if path.stem != "config":
-        return path.stem
-    timed = re.fullmatch(r"\d{8}-\d{6}(-\d+)?", path.parent.name)
-    return f"{path.parents[1].name if timed else path.parent.name}_{verb}"
-
-
-def _new_folder(name: str) -> Path:
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
-        if not (folder := RUNS / name / f"{stamp}{suffix}").exists():
-            return folder
-    raise ConfigError(f"{RUNS / name} holds a hundred runs of this second; set run_folder")
-
-
-def _claim(folder: Path, resumed: bool) -> Path:
-    """Makes a folder, and a file in it that no other run can make; returns the file."""
-    claim = folder / ".running"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not resumed and any(folder.iterdir()):
-            raise ConfigError(
-                f"run_folder {folder} is not empty; name another, or move it away. To continue the "
-                f"run in it, add --ckpt_path {folder}/checkpoints/last.ckpt"
-            )
-        claim.touch(exist_ok=resumed)
-    except FileExistsError as error:
-        raise ConfigError(f"run_folder {folder} is in use by another run") from error
-    except OSError as error:
-        raise ConfigError(f"run_folder {folder} cannot be made ({error})") from error
-    return claim
-
-
-def _remove(folder: Path) -> None:
-    """Removes a run's folder, and those above it in ``runs`` that it leaves empty."""
-    shutil.rmtree(folder)
-    for above in folder.parents:
-        if not above.is_relative_to(RUNS) or any(above.iterdir()):
-            return
-        above.rmdir()
-
-
-def _keep_metrics(trainer: Trainer, folder: Path, checkpoint: Path) -> None:
-    """Lets ``metrics.csv`` keep its epochs up to the checkpoint, and go on behind them."""
-    path = folder / "metrics.csv"
-    if not path.is_file():
-        return
-    table = pd.read_csv(path)
-    epoch = torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]
-    for logger in trainer.loggers:
-        if isinstance(logger, CSVLogger):
-            writer = logger.experiment  # deletes the file
-            writer.metrics_keys = sorted(table.columns)
-            kept = table.loc[table["epoch"] <= epoch, writer.metrics_keys]
-            write_whole(path, kept.to_csv(index=False))
-
-
 def _place_logger(logger: Namespace, folder: Path) -> None:
     if "save_dir" in logger.init_args:
         logger.init_args.save_dir = str(folder.resolve())  # W&B's process has its own idea of "."
@@ -408,7 +322,3 @@ def _log_model(logger: WandbLogger, weights: Path, info: WeightsInfo) -> None:
     # Not copied to W&B's cache: the run's folder keeps it.
     artifact.add_file(str(weights.resolve()), policy="immutable", skip_cache=True)
     run.log_artifact(artifact, aliases=["best"])
-
-
-def _rank() -> int:
-    return int(getattr(rank_zero_only, "rank", 0))
