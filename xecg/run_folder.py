@@ -34,7 +34,7 @@ def resumed_folder(config: Namespace) -> Path | None:
 
 
 def run_folder(config: Namespace, verb: str) -> Path:
-    """Returns the folder of a new run: the one that was asked for, or one named by config and time."""
+    """Returns the folder of a new run: the one asked for, or one named by config and time."""
     if rank() != 0:  # launched by rank zero, which made the folder
         return Path(os.environ[_FOLDER_OF_RANK_ZERO])
     folder = Path(config.run_folder) if config.run_folder else _new_folder(_name(config, verb))
