@@ -72,7 +72,7 @@ class RelevanceLogger(Callback):
         statistics: list[str] | None = None,
         every_n_epochs: int = 1,
         n_pictures: int = 4,
-        show_every_n_epochs: int = 10,
+        show_every_n_epochs: int = 5,
         seed: int = 0,
         name: str = "relevance",
     ) -> None:

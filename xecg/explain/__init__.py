@@ -14,7 +14,6 @@ _MODULES = {
     "draw_window": "pictures",
     "save_figure": "pictures",
     "summarize": "relevance",
-    "summary_table": "relevance",
     "wave_relevance": "relevance",
 }
 __all__ = list(_MODULES)

@@ -10,15 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xecg.errors import ConfigError, DataError, NetworkError
-from xecg.explain.chain import (
-    AVERAGES,
-    WEIGHTED,
-    Layer,
-    Trace,
-    chain_of,
-    check_same,
-    frozen_copy,
-)
+from xecg.explain.chain import AVERAGES, WEIGHTED, Layer, Trace, chain_of, check_same, frozen_copy
 
 RuleSet = Literal["innvestigate", "zbox"]
 Target = int | Tensor | Literal["predicted"]
@@ -28,12 +20,7 @@ LARGEST_SHARE = 1e30
 
 
 class Explanation(NamedTuple):
-    """Logits of windows, ``(batch, classes)`` float32, and relevance of the shape of the windows.
-
-    Args:
-        logits: Output of the network.
-        relevance: Relevance of each sample for one of the logits.
-    """
+    """Logits ``(batch, classes)`` of windows, and relevance of the shape of the windows."""
 
     logits: Tensor
     relevance: Tensor
@@ -244,12 +231,9 @@ class DeepTaylor:
             return known[2]  # type: ignore[no-any-return]
         trace = Trace(frozen_copy(network), x[:1].clone())
         outputs: Any = trace.output
-        if isinstance(outputs, Mapping):
-            steps: Any = {
-                name: self._steps_to(output, trace, x) for name, output in outputs.items()
-            }
-        else:
-            steps = self._steps_to(outputs, trace, x)
+        named = outputs if isinstance(outputs, Mapping) else {"": outputs}
+        steps: Any = {name: self._steps_to(output, trace, x) for name, output in named.items()}
+        steps = steps if named is outputs else steps[""]
         self._copied = key, [tensor.detach().clone() for tensor in state], steps
         return steps  # type: ignore[no-any-return]
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,6 @@ WAVE_CODES = (P, QRS, T, OTHER)  # in the order of WAVES
 CLASSES = ("non-AF", "AF")
 OWN_WAVE: Mapping[str, str] = {"morphology": "P", "rhythm": "QRS"}
 """Wave of each branch's own domain; a branch that is not here has none."""
-BRANCHES = tuple(OWN_WAVE)
 
 FEWEST_BEATS = 4  # R peaks of a window whose waves are measured, as in the published tables
 POINTING_TOLERANCE_MS = 50.0  # the half-width of the QRS window
@@ -177,52 +178,45 @@ def wave_relevance(
             return a number for each window.
         ConfigError: No statistic has such a name.
     """
-    if not sampling_rate > 0:
-        raise DataError(f"Expected a positive sampling rate in Hz, found {sampling_rate}.")
-    values = _checked_maps(relevance)
-    n, time = values.shape
-    peaks = _checked_peaks(r_peaks, n, time)
-    if waves is None:
-        codes = np.array([codes_around_r_peaks(p, time, sampling_rate) for p in peaks])
-    else:
-        codes = _checked_codes(waves, (n, time))
-    explained = np.full(n, np.nan) if logits is None else np.asarray(logits, dtype=np.float64)
-    if explained.shape != (n,):
-        raise DataError(f"Expected one logit for each of {n} maps, found shape {explained.shape}.")
-    finite = np.isfinite(values).all(axis=1)
-    maps = Maps(np.where(finite[:, None], values, 0), codes, peaks, sampling_rate, explained)
-    found = {}
+    maps, finite = _checked(relevance, r_peaks, sampling_rate, waves, logits)
+    n, found = len(maps.r_peaks), {}
     for name in STATISTICS if statistics is None else statistics:
         column = np.asarray(STATISTICS[name](maps), dtype=np.float64)
         if column.shape != (n,):
             raise DataError(f"Statistic {name}: expected {n} numbers, found {column.shape}.")
         found[name.rpartition(".")[2]] = column
-    enough = np.array([window.size >= min_beats for window in peaks], dtype=np.bool_)
+    enough = np.array([window.size >= min_beats for window in maps.r_peaks], dtype=np.bool_)
     table = pd.DataFrame(found)
     table.loc[~(finite & enough & (maps.wave_sums.sum(axis=1) > 0))] = np.nan
     return table
 
 
-def _checked_maps(relevance: ArrayLike) -> NDArray[np.floating]:
+def _checked(
+    relevance: ArrayLike,
+    r_peaks: Sequence[ArrayLike],
+    sampling_rate: float,
+    waves: ArrayLike | None,
+    logits: ArrayLike | None,
+) -> tuple[Maps, NDArray[np.bool_]]:
+    """The maps, zero where they are not finite, and whether each is, ``(n,)``."""
+    if not sampling_rate > 0:
+        raise DataError(f"Expected a positive sampling rate in Hz, found {sampling_rate}.")
     maps = np.asarray(relevance)
     if maps.ndim == 3 and maps.shape[1] == 1:
         maps = maps[:, 0]
-    if maps.ndim != 2 or 0 in maps.shape:
-        raise DataError(f"Expected relevance (n, time) or (n, 1, time), found shape {maps.shape}.")
-    if not np.issubdtype(maps.dtype, np.floating):
-        raise DataError(f"Expected relevance as floating-point numbers, found {maps.dtype}.")
-    lowest = maps.min(axis=1)
-    negative = np.flatnonzero(lowest < -_ROUNDING * np.abs(maps).max(axis=1))
-    if negative.size:
+    if maps.ndim != 2 or 0 in maps.shape or not np.issubdtype(maps.dtype, np.floating):
         raise DataError(
-            f"Expected relevance that is not negative, found {lowest[negative[0]]:.3g} in window "
-            f"{negative[0]} ({negative.size} of {len(maps)} windows). Shares of signed relevance "
-            "are undefined: take its positive part or its absolute value first."
+            f"Expected relevance (n, time) or (n, 1, time) of floating-point numbers, found shape "
+            f"{maps.shape} of {maps.dtype}."
         )
-    return maps
-
-
-def _checked_peaks(r_peaks: Sequence[ArrayLike], n: int, time: int) -> list[NDArray[np.int64]]:
+    lowest = maps.min(axis=1)
+    for negative in np.flatnonzero(lowest < -_ROUNDING * np.abs(maps).max(axis=1)):
+        raise DataError(
+            f"Expected relevance that is not negative, found {lowest[negative]:.3g} in window "
+            f"{negative}. "
+            "Shares of signed relevance are undefined: take its absolute value first."
+        )
+    n, time = maps.shape
     if len(r_peaks) != n:
         raise DataError(f"Expected R peaks of {n} windows, found {len(r_peaks)}.")
     peaks = [np.asarray(window, dtype=np.int64).reshape(-1) for window in r_peaks]
@@ -232,18 +226,22 @@ def _checked_peaks(r_peaks: Sequence[ArrayLike], n: int, time: int) -> list[NDAr
                 f"Expected R peaks in samples of the window, 0 to {time - 1}, found "
                 f"{window.min()} to {window.max()} in window {row}."
             )
-    return peaks
-
-
-def _checked_codes(waves: ArrayLike, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    codes = np.asarray(waves)
-    if codes.shape != shape or codes.dtype != np.uint8:
+    if waves is None:
+        codes = np.array([codes_around_r_peaks(p, time, sampling_rate) for p in peaks])
+    else:
+        codes = np.asarray(waves)
+    known = np.isin(codes, (*WAVE_CODES, NOT_ANNOTATED))
+    if codes.shape != maps.shape or codes.dtype != np.uint8 or not known.all():
         raise DataError(
-            f"Expected wave codes {shape} of uint8, found {codes.shape} of {codes.dtype}."
+            f"Expected wave codes 0 to 3 or {NOT_ANNOTATED}, uint8 {maps.shape}; found "
+            f"{codes.shape} of {codes.dtype} with codes {np.unique(codes[~known])[:5]} beside them."
         )
-    if unknown := set(np.unique(codes).tolist()) - {*WAVE_CODES, NOT_ANNOTATED}:
-        raise DataError(f"Expected wave codes 0 to 3 or {NOT_ANNOTATED}, found {unknown}.")
-    return codes
+    explained = np.full(n, np.nan) if logits is None else np.asarray(logits, dtype=np.float64)
+    if explained.shape != (n,):
+        raise DataError(f"Expected one logit for each of {n} maps, found shape {explained.shape}.")
+    finite: NDArray[np.bool_] = np.isfinite(maps).all(axis=1)
+    zeroed = np.where(finite[:, None], maps, 0)
+    return Maps(zeroed, codes, peaks, sampling_rate, explained), finite
 
 
 def domain_specificity(
@@ -291,9 +289,7 @@ def summarize(
     groups: ArrayLike,
     *,
     branch: str,
-    n_resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
+    **resampling: Any,
 ) -> pd.DataFrame:
     """Means over the windows of each class and kind of prediction, with intervals over persons.
 
@@ -304,9 +300,8 @@ def summarize(
         correct: Whether the branch's prediction was right, ``(n,)``; None: not known.
         groups: Person or record of each window, ``(n,)``.
         branch: Name of the branch.
-        n_resamples: Number of resamples of the bootstrap.
-        seed: Random seed of the bootstrap.
-        confidence: Coverage of the intervals.
+        resampling: ``n_resamples``, ``seed`` and ``confidence`` of
+            :func:`xecg.metrics.bootstrap.intervals`.
 
     Returns:
         Columns ``branch``, ``class``, ``prediction`` (``right``, ``wrong``, or ``all``),
@@ -315,39 +310,28 @@ def summarize(
     Raises:
         DataError: The lengths disagree, or there is another class.
     """
-    columns = {"classes": classes, "groups": groups} | (
-        {} if correct is None else {"correct": correct}
-    )
-    for name, values in columns.items():
-        if np.shape(values) != (len(table),):
-            raise DataError(
-                f"Expected {name} of {len(table)} windows, found shape {np.shape(values)}."
-            )
-    if np.max(classes) >= len(CLASSES):
-        raise DataError(f"Expected classes 0, 1 or negative, found {np.max(classes)}.")
-    kinds = {"all": np.ones(len(table), bool)}
+    kinds = {"all": np.ones(len(table), np.bool_)}
     if correct is not None:
-        kinds = {"right": np.asarray(correct, bool), "wrong": ~np.asarray(correct, bool)}
-    measured, persons = table.notna().any(axis=1).to_numpy(), np.asarray(groups)
-    rows = []
-    for code, rhythm in enumerate(CLASSES):
-        for kind, of_kind in kinds.items():
-            chosen = measured & of_kind & (np.asarray(classes) == code)
-            if chosen.any():
-                by_group = table[chosen].groupby(persons[chosen])
-                sums, counts = by_group.sum(), by_group.count()
-                found = intervals(
-                    partial(_means, sums, counts, branch),
-                    np.arange(len(sums)),
-                    n_resamples=n_resamples,
-                    seed=seed,
-                    confidence=confidence,
-                )
-                for name, interval in found.items():
-                    present = counts[enrichment_column("P") if name == SPECIFICITY else name]
-                    numbers = interval.value, interval.low, interval.high
-                    n = int(present.sum()), int((present > 0).sum())
-                    rows.append((branch, rhythm, kind, name, *numbers, *n))
+        kinds = {"right": np.asarray(correct, np.bool_), "wrong": ~np.asarray(correct, np.bool_)}
+    af, persons, (known, *_) = np.asarray(classes), np.asarray(groups), kinds.values()
+    for name, values in {"classes": af, "groups": persons, "correct": known}.items():
+        if values.shape != (len(table),):
+            raise DataError(f"Expected {name} of {len(table)} windows, found {values.shape}.")
+    if af.max(initial=0) >= len(CLASSES):
+        raise DataError(f"Expected classes 0, 1 or negative, found {af.max()}.")
+    measured, rows = table.notna().any(axis=1).to_numpy(), []
+    for (code, rhythm), (kind, of_kind) in product(enumerate(CLASSES), kinds.items()):
+        chosen = measured & of_kind & (af == code)
+        if not chosen.any():
+            continue
+        by_group = table[chosen].groupby(persons[chosen])
+        sums, counts = by_group.sum(), by_group.count()
+        means, numbers = partial(_means, sums, counts, branch), np.arange(len(sums))
+        for name, interval in intervals(means, numbers, **resampling).items():
+            present = counts[enrichment_column("P") if name == SPECIFICITY else name]
+            n = int(present.sum()), int((present > 0).sum())
+            key = branch, rhythm, kind, name
+            rows.append((*key, interval.value, interval.low, interval.high, *n))
     names = ["branch", "class", "prediction", "statistic", "value", "low", "high"]
     return pd.DataFrame(rows, columns=[*names, "n_windows", "n_groups"])
 
@@ -362,21 +346,3 @@ def _means(
     if branch in OWN_WAVE and {p, qrs} <= named.keys():
         named[SPECIFICITY] = domain_specificity(named[p], named[qrs], branch)
     return named
-
-
-def summary_table(summary: pd.DataFrame) -> str:
-    """Enrichments as a Markdown table, a line for each branch, class and kind of prediction."""
-    shown = {enrichment_column(wave): wave for wave in WAVES} | {SPECIFICITY: "domain specificity"}
-    shown[enrichment_column("P")] = f"P (AF: {wave_title('P', 'AF')})"
-    keys = ["branch", "class", "prediction"]
-    lines = [[*keys, "windows", "groups", *shown.values()]]
-    lines.append(["---"] * len(lines[0]))
-    for key, rows in summary.groupby(keys, sort=False):
-        cells = rows.set_index("statistic").reindex(list(shown))
-        counts = cells.loc[enrichment_column("other"), ["n_windows", "n_groups"]].astype(int)
-        texts = [
-            "-" if np.isnan(value) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
-            for value, low, high in cells[["value", "low", "high"]].to_numpy()
-        ]
-        lines.append([*map(str, key), *map(str, counts), *texts])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
