@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from xecg.errors import ConfigError
 from xecg.signal.heartbeats import detect_r_peaks, rr_measures
 from xecg.signal.synthetic import LEADS, RHYTHMS, Noise, synthesize
-from xecg.signal.synthetic.heart import Gaussians, fibrillatory_waves, sum_gaussians
-from xecg.signal.synthetic.person import draw_person
+from xecg.signal.synthetic.ecg import fibrillatory_waves, sum_gaussians
+from xecg.signal.synthetic.heart import Gaussians, draw_person
 from xecg.signal.waves import OTHER, QRS, P, T
 
 SEEDS = st.integers(0, 2**40)
@@ -287,10 +287,10 @@ def test_mains_hum_lies_at_its_frequency():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rhythm": "AFIB"}, "rhythm: expected one of N, AF, O, found 'AFIB'"),
+        ({"rhythm": "AFIB"}, "rhythm.*AFIB"),
         ({"duration_s": 0.5}, "duration_s"),
         ({"duration_s": float("nan")}, "duration_s"),
-        ({"sampling_rate": 50}, "sampling_rate: expected 100 to 1000 Hz, found 50"),
+        ({"sampling_rate": 50}, "sampling_rate.*50"),
         ({"seed": -1}, "seed"),
         ({"person_seed": -1}, "person_seed"),
         ({"leads": ("II", "MLII")}, "leads"),

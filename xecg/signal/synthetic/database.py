@@ -1,31 +1,28 @@
 """A database of synthetic ECGs in the layout of real ones: WFDB records, annotations, a table.
 
-Beside each record `p0007_1` (`.hea`, `.dat`: 16 bit, mV) lie
-- `p0007_1.atr`: one symbol per R peak (N sinus beat and every beat in AF, V ventricular, A atrial
-  ectopic) and at sample 0 a rhythm change `+` with the note `(N` or `(AFIB`;
-- `p0007_1.waves`: each wave as `(` onset, `p`, `N` or `t` at its peak, `)` offset, as in LUDB;
-and in `records.csv` its label as in the CinC Challenge 2017 (N, A, O) and its person.
+Beside each record ``p0007_1`` (``.hea``, ``.dat``: 16 bit, mV) lie
+
+- ``p0007_1.atr``: one symbol for each R peak (N sinus beat and every beat in AF, V ventricular, A
+  atrial ectopic) and at sample 0 a rhythm change ``+`` with the note ``(N`` or ``(AFIB``;
+- ``p0007_1.waves``: each wave as ``(`` onset, ``p``, ``N`` or ``t`` at its peak, ``)`` offset;
+
+and ``records.csv`` holds persons and labels (N, A, O, as in the CinC Challenge 2017).
 """
 
-import csv
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from xecg.errors import ConfigError, DataError
-from xecg.signal.synthetic.ecg import Noise, Rhythm, SyntheticECG, synthesize
+from xecg.signal.synthetic.ecg import Noise, Rhythm, SyntheticECG, check_ranges, synthesize
 from xecg.signal.waves import QRS, P, T
 from xecg.signal.wfdb import Annotations, write_annotations, write_recording
 
 RECORDS_FILE = "records.csv"
-LABELS: dict[Rhythm, str] = {"N": "N", "AF": "A", "O": "O"}
-
+_LABELS: dict[Rhythm, str] = {"N": "N", "AF": "A", "O": "O"}
 _RHYTHM_NOTES: dict[Rhythm, str] = {"N": "(N", "AF": "(AFIB", "O": "(N"}
 _WAVE_SYMBOLS = {P: "p", QRS: "N", T: "t"}
 # Room for so many persons per database seed, and records per person, without sharing a seed.
@@ -46,22 +43,23 @@ def write_synthetic_database(
     seed: int = 0,
     progress: bool = True,
 ) -> Path:
-    """Write a database of synthetic ECGs.
+    """Writes a database of synthetic ECGs.
 
     The rhythms are dealt over all records at random in exact shares, so that most persons have
-    records of several rhythms and nobody's shape of waves gives the rhythm away.
+    records of several rhythms and the shape of a person's waves does not give the rhythm away.
 
     Args:
-        folder: Where to write; must not exist, or be empty.
-        persons: How many persons, at most 10,000.
-        records_per_person: How many records of each, at most 1,000.
+        folder: Folder to write, which must not exist, or be empty.
+        persons: Number of persons, at most 10,000.
+        records_per_person: Number of records of each person, at most 1,000.
         duration_s: Length of each record, s.
         sampling_rate: 100 to 1000 Hz.
-        leads: Names among `LEADS`.
+        leads: Names among ``LEADS``.
         af_share: Share of the records that are in AF.
         ectopy_share: Share of the records with ectopic beats; the rest is sinus rhythm.
         noise: Typical sizes of the noise.
-        seed: Two databases of the same seed have the same persons and records, others none.
+        seed: Random seed. Databases of one seed have the same persons and records; those of
+            different seeds share none.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -72,71 +70,41 @@ def write_synthetic_database(
         DataError: The folder exists and is not empty.
     """
     folder = Path(folder)
-    _check_folder(folder)
-    _check_counts(persons, records_per_person, seed)
-    rhythms = _deal_rhythms(persons * records_per_person, af_share, ectopy_share, seed)
-    draw = partial(
-        synthesize, duration_s=duration_s, sampling_rate=sampling_rate, leads=leads, noise=noise
-    )
-    with _folder_in_the_making(folder) as part:
-        rows = []
-        for i, rhythm in enumerate(tqdm(rhythms, "synthesizing", disable=not progress)):
-            person, repeat = divmod(i, records_per_person)
-            ecg = _draw_record(draw, rhythm, seed, person, repeat)
-            _write_record(ecg, part)
-            rows.append((ecg.recording.name, LABELS[rhythm], ecg.person))
-        _write_table(rows, part)
-    return folder
-
-
-def _draw_record(
-    draw: Callable[..., SyntheticECG], rhythm: Rhythm, seed: int, person: int, repeat: int
-) -> SyntheticECG:
-    """Draw one record of a person from seeds that no other record or person shares."""
-    person_seed = seed * _MAX_PERSONS + person
-    return draw(
-        rhythm,
-        seed=person_seed * _MAX_RECORDS + repeat,
-        person_seed=person_seed,
-        name=f"p{person:04d}_{repeat + 1}",
-    )
-
-
-@contextmanager
-def _folder_in_the_making(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `folder` if all goes well, and vanishes if not."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield part
-        part.chmod(0o755)  # mkdtemp makes it private
-        part.rename(folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse to mix with what is there."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(
             f"{folder}: expected a new or an empty folder, found one with files in it; "
             "choose another or delete it"
         )
-
-
-def _check_counts(persons: int, records_per_person: int, seed: int) -> None:
-    for key, value, low, high in (
-        ("persons", persons, 1, _MAX_PERSONS),
-        ("records_per_person", records_per_person, 1, _MAX_RECORDS),
-        ("seed", seed, 0, np.inf),
-    ):
-        if not low <= value <= high:
-            raise ConfigError(f"{key}: expected {low} to {high}, found {value}")
+    counts = {"persons": (persons, 1, _MAX_PERSONS), "seed": (seed, 0, np.inf)}
+    check_ranges(**counts, records_per_person=(records_per_person, 1, _MAX_RECORDS))
+    rhythms = _deal_rhythms(persons * records_per_person, af_share, ectopy_share, seed)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        whole = Path(scratch) / folder.name  # takes its place when it is done
+        whole.mkdir()
+        rows = ["record,label,person\n"]
+        for i, rhythm in enumerate(tqdm(rhythms, "synthesizing", disable=not progress)):
+            person, repeat = divmod(i, records_per_person)
+            person_seed = seed * _MAX_PERSONS + person
+            ecg = synthesize(
+                rhythm,
+                duration_s=duration_s,
+                sampling_rate=sampling_rate,
+                seed=person_seed * _MAX_RECORDS + repeat,
+                person_seed=person_seed,
+                leads=leads,
+                noise=noise,
+                name=f"p{person:04d}_{repeat + 1}",
+            )
+            _write_record(ecg, whole)
+            rows.append(f"{ecg.recording.name},{_LABELS[rhythm]},{ecg.person}\n")
+        (whole / RECORDS_FILE).write_text("".join(rows))
+        whole.rename(folder)
+    return folder
 
 
 def _deal_rhythms(n: int, af_share: float, ectopy_share: float, seed: int) -> list[Rhythm]:
-    """Shuffle the rhythms of `n` records, in exact shares."""
+    """Shuffles the rhythms of ``n`` records, in exact shares."""
     if not (af_share >= 0 and ectopy_share >= 0 and af_share + ectopy_share <= 1):
         raise ConfigError(
             "af_share, ectopy_share: expected shares from 0 to 1 that sum to at most 1, "
@@ -151,37 +119,20 @@ def _deal_rhythms(n: int, af_share: float, ectopy_share: float, seed: int) -> li
 
 
 def _write_record(ecg: SyntheticECG, folder: Path) -> None:
-    """Write the samples, beats and waves of one recording."""
-    name, rate = ecg.recording.name, ecg.recording.sampling_rate
-    write_recording(ecg.recording, folder)
-    write_annotations(folder, name, "atr", _beat_annotations(ecg), rate)
-    write_annotations(folder, name, "waves", _wave_annotations(ecg), rate)
-
-
-def _beat_annotations(ecg: SyntheticECG) -> Annotations:
-    """The rhythm at sample 0, then every beat."""
-    n = ecg.r_peaks.size
-    return Annotations(
+    name, rate, n = ecg.recording.name, ecg.recording.sampling_rate, ecg.r_peaks.size
+    beats = Annotations(
         samples=np.concatenate([[0], ecg.r_peaks]).astype(np.int64),
         symbols=("+", *ecg.beat_symbols),
         notes=(_RHYTHM_NOTES[ecg.rhythm], *[""] * n),
         numbers=np.zeros(n + 1, dtype=np.int64),
     )
-
-
-def _wave_annotations(ecg: SyntheticECG) -> Annotations:
-    """Three annotations per wave: onset, peak, offset."""
     symbols = [mark for code in ecg.waves[:, 0] for mark in ("(", _WAVE_SYMBOLS[int(code)], ")")]
-    return Annotations(
+    waves = Annotations(
         samples=ecg.waves[:, 1:].ravel(),
         symbols=tuple(symbols),
         notes=("",) * len(symbols),
         numbers=np.zeros(len(symbols), dtype=np.int64),
     )
-
-
-def _write_table(rows: list[tuple[str, str, str]], folder: Path) -> None:
-    with (folder / RECORDS_FILE).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["record", "label", "person"])
-        writer.writerows(rows)
+    write_recording(ecg.recording, folder)
+    write_annotations(folder, name, "atr", beats, rate)
+    write_annotations(folder, name, "waves", waves, rate)

@@ -1,6 +1,6 @@
-"""One synthetic recording and everything that is true of it."""
+"""Synthetic recordings with everything that is true of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, Self, get_args
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xecg.errors import ConfigError
 from xecg.signal.heartbeats import RRMeasures, rr_measures
+from xecg.signal.preprocessing import INPUT_RATES_HZ
 from xecg.signal.recording import Recording
 from xecg.signal.synthetic.heart import (
     OFFSET,
@@ -17,20 +18,21 @@ from xecg.signal.synthetic.heart import (
     PEAK,
     Beats,
     Breathing,
+    Floats,
+    Gaussians,
+    draw_person,
     ectopic_beats,
     fibrillation_beats,
-    fibrillatory_waves,
+    log_uniform,
     place_waves,
     sinus_beats,
     slow_variation,
-    sum_gaussians,
 )
-from xecg.signal.synthetic.person import Floats, Person, draw_person
 from xecg.signal.waves import OTHER, QRS, P, T
 
-_I = np.array([0.632, -0.235, 0.059])
-_II = np.array([0.235, 1.066, -0.132])
-
+# Directions of the leads for a dipole (x left, y down, z back): Dower's matrix
+# (Clin. Cardiol. 3:87, 1980); the other limb leads follow from I and II.
+_I, _II = np.array([0.632, -0.235, 0.059]), np.array([0.235, 1.066, -0.132])
 _VECTORS = {
     "I": _I,
     "II": _II,
@@ -45,35 +47,21 @@ _VECTORS = {
     "V5": np.array([1.125, 0.127, -0.086]),
     "V6": np.array([0.831, 0.076, 0.230]),
 }
-
 LEADS = tuple(_VECTORS)
 
 
-def lead_vectors(leads: Sequence[str]) -> NDArray[np.float64]:
-    """Stack the vectors that project a dipole onto `leads`.
+Rhythm = Literal["N", "AF", "O"]
+RHYTHMS: tuple[Rhythm, ...] = get_args(Rhythm)
 
-    Args:
-        leads: Names among `LEADS`, each at most once.
-
-    Returns:
-        Shape (leads, 3): one row per lead.
-
-    Raises:
-        ConfigError: No lead, an unknown one, or one named twice.
-    """
-    unknown = [lead for lead in leads if lead not in _VECTORS]
-    if isinstance(leads, str) or unknown or not leads or len(set(leads)) < len(leads):
-        raise ConfigError(
-            f"leads: expected a list of different names among {', '.join(LEADS)}, found {leads!r}"
-        )
-    return np.stack([_VECTORS[lead] for lead in leads])
+# Beyond five standard deviations a Gaussian of 2 mV is below 0.01 uV.
+_REACH_SIGMAS = 5.0
 
 
 @dataclass(frozen=True)
 class Noise:
     """Typical size of each kind of noise; every lead draws its own around it (log-normal).
 
-    Attributes:
+    Args:
         wander_mv: Baseline wander below 0.5 Hz, partly in step with the breath, RMS, mV.
         electrode_mv: Electrode movement, 1/f from 0.5 Hz, RMS, mV: it fills the band of P, T and
             fibrillatory waves.
@@ -104,17 +92,8 @@ class Noise:
 
     def draw(
         self, rng: np.random.Generator, times_s: Floats, n_leads: int, breathing: Breathing
-    ) -> NDArray[np.float64]:
-        """Draw noise for every lead.
-
-        Args:
-            rng: Source of the noise.
-            times_s: Evenly spaced from 0, shape (time,), s.
-            n_leads: How many leads.
-            breathing: What part of the baseline follows.
-
-        Returns:
-            Shape (leads, time), mV.
+    ) -> Floats:
+        """Draws noise for every lead at ``times_s``, evenly spaced from 0: (leads, time), mV.
 
         Raises:
             ConfigError: The mains cannot be shown at this sampling rate.
@@ -156,30 +135,22 @@ def _coloured(
     return np.asarray(noise * np.sqrt(length / max(2 * np.sum(gains**2), 1e-12)))
 
 
-Rhythm = Literal["N", "AF", "O"]
-RHYTHMS: tuple[Rhythm, ...] = get_args(Rhythm)
-
-MIN_RATE, MAX_RATE = 100.0, 1000.0
-MIN_DURATION_S = 1.0
-
-
 @dataclass(frozen=True, eq=False)
 class SyntheticECG:
     """A recording with its truth.
 
-    Attributes:
+    Args:
         recording: Samples in mV.
-        r_peaks: Sample nearest the centre of each beat's main QRS deflection (the R wave's
-            Gaussian), the same in all leads; where a lead shows a deep Q or S, its extremum lies
-            a few ms beside. Shape (n,), ascending.
-        codes: Wave code of each sample (see `xecg.signal.waves`), uint8, shape (time,). A wave
+        r_peaks: Sample nearest the centre of each beat's main QRS deflection, the same in all
+            leads, (n,), ascending; a deep Q or S of a lead has its extremum a few ms beside.
+        codes: Wave code of each sample (see ``xecg.signal.waves``), uint8, (time,). A wave
             reaches to 2.5 standard deviations of its outermost Gaussians; T ends where the next
             wave begins. In AF there is no P.
-        waves: One row per wave in the order of time: code, onset, peak, offset in samples (both
-            ends belong to the wave), cut to the record. Shape (m, 4).
+        waves: Code, onset, peak and offset of each wave, (m, 4), in samples and in the order of
+            time; both ends belong to the wave, and the record's ends cut it.
         rhythm: "N" sinus, "AF", or "O": sinus rhythm with ectopic beats.
         beat_symbols: "N", "V" or "A" for each R peak.
-        person: Whose heart it is, e.g. "synthetic-7" for `person_seed=7`.
+        person: Name of the person, such as "synthetic-7" for ``person_seed=7``.
     """
 
     recording: Recording
@@ -207,7 +178,7 @@ def synthesize(
     noise: Noise | None = None,
     name: str = "synthetic",
 ) -> SyntheticECG:
-    """Synthesize an ECG.
+    """Synthesizes an ECG.
 
     The same arguments give the same samples, bit for bit. Heart, atria and noise draw from streams
     of their own: another sampling rate, lead or noise leaves the beats where they were.
@@ -216,28 +187,33 @@ def synthesize(
         rhythm: "N" sinus rhythm, "AF", or "O": sinus rhythm with ectopic beats.
         duration_s: Length, at least 1 s.
         sampling_rate: 100 to 1000 Hz.
-        seed: What happens in this recording: its beats, breath, fibrillatory waves and noise.
-        person_seed: Who is recorded: shapes of the waves, usual rate and variability. By default
-            the same number as `seed`.
-        leads: Names among `LEADS`.
-        noise: Typical sizes of the noise; `Noise.none()` for a clean signal.
-        name: The recording's name.
+        seed: Random seed of the recording: its beats, breath, fibrillatory waves and noise.
+        person_seed: Random seed of the person: shapes of the waves, usual rate and variability.
+            By default the same number as ``seed``.
+        leads: Names among ``LEADS``, each at most once.
+        noise: Typical sizes of the noise; ``Noise.none()`` for a clean signal.
+        name: Name of the recording.
 
     Raises:
         ConfigError: A setting outside its range.
     """
     person_seed = seed if person_seed is None else person_seed
     noise = Noise() if noise is None else noise
-    _check(rhythm, duration_s, sampling_rate, seed, person_seed)
-    vectors = lead_vectors(leads)
+    _check(rhythm, duration_s, sampling_rate, leads)
+    check_ranges(seed=(seed, 0, np.inf), person_seed=(person_seed, 0, np.inf))
+    vectors = np.stack([_VECTORS[lead] for lead in leads])
     heart, shapes, atria, interference = (
         np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)
     )
     person, breathing = draw_person(person_seed), Breathing.draw(heart)
-    beats = _beats(rhythm, heart, person, breathing, duration_s)
-    placed = place_waves(shapes, person, beats, breathing, with_p=rhythm != "AF")
+    if rhythm == "AF":
+        beats = fibrillation_beats(heart, duration_s)
+    else:
+        draw_beats = sinus_beats if rhythm == "N" else ectopic_beats
+        beats = draw_beats(heart, person, breathing, duration_s)
+    gaussians, extents_s = place_waves(shapes, person, beats, breathing, with_p=rhythm != "AF")
     times_s = np.arange(round(duration_s * sampling_rate)) / sampling_rate
-    dipole = sum_gaussians(placed.gaussians, times_s.size, sampling_rate)
+    dipole = sum_gaussians(gaussians, times_s.size, sampling_rate)
     if rhythm == "AF":
         dipole += fibrillatory_waves(atria, times_s)
     samples = vectors @ dipole + noise.draw(interference, times_s, len(leads), breathing)
@@ -245,61 +221,95 @@ def synthesize(
     recording = Recording(
         name, samples.astype(np.float32), float(sampling_rate), tuple(leads), units
     )
-    return _with_truth(recording, rhythm, beats, placed.extents_s, f"synthetic-{person_seed}")
+    return _with_truth(recording, rhythm, beats, extents_s, f"synthetic-{person_seed}")
 
 
-def _check(
-    rhythm: str, duration_s: float, sampling_rate: float, seed: int, person_seed: int
-) -> None:
-    """Refuse what the model does not cover."""
+def _check(rhythm: str, duration_s: float, sampling_rate: float, leads: Sequence[str]) -> None:
     if rhythm not in RHYTHMS:
         raise ConfigError(f"rhythm: expected one of {', '.join(RHYTHMS)}, found {rhythm!r}")
-    if not (np.isfinite(duration_s) and duration_s >= MIN_DURATION_S):
-        raise ConfigError(f"duration_s: expected {MIN_DURATION_S:g} s or more, found {duration_s}")
-    if not MIN_RATE <= sampling_rate <= MAX_RATE:
+    check_ranges(duration_s=(duration_s, 1, np.finfo(float).max))
+    check_ranges(sampling_rate=(sampling_rate, *INPUT_RATES_HZ))
+    unknown = [lead for lead in leads if lead not in _VECTORS]
+    if isinstance(leads, str) or unknown or not leads or len(set(leads)) < len(leads):
         raise ConfigError(
-            f"sampling_rate: expected {MIN_RATE:g} to {MAX_RATE:g} Hz, found {sampling_rate}"
+            f"leads: expected a list of different names among {', '.join(LEADS)}, found {leads!r}"
         )
-    for key, value in (("seed", seed), ("person_seed", person_seed)):
-        if value < 0:
-            raise ConfigError(f"{key}: expected 0 or more, found {value}")
 
 
-def _beats(
-    rhythm: Rhythm,
-    rng: np.random.Generator,
-    person: Person,
-    breathing: Breathing,
-    duration_s: float,
-) -> Beats:
-    """Draw the beats of `rhythm`."""
-    if rhythm == "AF":
-        return fibrillation_beats(rng, duration_s)
-    draw = sinus_beats if rhythm == "N" else ectopic_beats
-    return draw(rng, person, breathing, duration_s)
+def check_ranges(**ranges: tuple[float, float, float]) -> None:
+    """Refuses a value outside of its lowest and highest."""
+    for key, (value, low, high) in ranges.items():
+        if not low <= value <= high:
+            upper = f" to {high:g}" if high < np.finfo(float).max else " or more"
+            raise ConfigError(f"{key}: expected {low:g}{upper}, found {value}")
+
+
+def sum_gaussians(
+    gaussians: Iterable[Gaussians], n_samples: int, sampling_rate: float
+) -> NDArray[np.float64]:
+    """Sums Gaussians into a dipole, (3, n_samples), mV; only near each of them."""
+    dipole = np.zeros((3, n_samples))
+    for group in gaussians:
+        if group.centres_s.size:
+            _add(dipole, group, sampling_rate)
+    return dipole
+
+
+def _add(dipole: Floats, group: Gaussians, sampling_rate: float) -> None:
+    """Adds one group of Gaussians to ``dipole`` in place."""
+    widest = max(group.rise_s.max(), group.fall_s.max())
+    reach = int(np.ceil(_REACH_SIGMAS * widest * sampling_rate))
+    near = np.rint(group.centres_s * sampling_rate).astype(np.int64)
+    samples = near[:, None] + np.arange(-reach, reach + 1)
+    away_s = samples / sampling_rate - group.centres_s[:, None]
+    sigmas = np.where(away_s < 0, group.rise_s[:, None], group.fall_s[:, None])
+    shapes = np.exp(-0.5 * (away_s / sigmas) ** 2)
+    inside = (samples >= 0) & (samples < dipole.shape[1])
+    index = samples[inside]
+    for axis in range(3):
+        values = (group.dipoles_mv[:, axis, None] * shapes)[inside]
+        dipole[axis] += np.bincount(index, values, minlength=dipole.shape[1])
+
+
+def fibrillatory_waves(rng: np.random.Generator, times_s: Floats) -> NDArray[np.float64]:
+    """Draws the fibrillatory waves of the atria: a sawtooth whose frequency and size wander.
+
+    After the model of Stridh & Sornmo 2001 (IEEE Trans. Biomed. Eng. 48:105), a harmonic series
+    with slowly modulated frequency (here 4-9 Hz) and amplitude; smooth random modulation stands in
+    for their single sinusoids.
+
+    Returns:
+        Dipole, (3, time), mV.
+    """
+    wandering = rng.uniform(0.1, 0.4) * slow_variation(rng, times_s, 0.05, 1.0)
+    frequency = np.clip(rng.uniform(4.5, 8.5) + wandering, 4, 9)
+    theta = 2 * np.pi * np.cumsum(frequency) * times_s[1] + rng.uniform(0, 2 * np.pi)
+    unrest = rng.uniform(0.2, 0.6)
+    wave = np.zeros_like(times_s)
+    for harmonic in range(1, 5):
+        size = np.clip(1 + unrest * slow_variation(rng, times_s, 0.1, 1.5), 0.1, None)
+        wave -= size / harmonic * np.sin(harmonic * theta)
+    direction = np.array([0.3, 0.55, -0.6]) + 0.2 * rng.normal(size=3)
+    return np.outer(log_uniform(rng, 0.012, 0.11) * direction, wave)
 
 
 def _with_truth(
     recording: Recording, rhythm: Rhythm, beats: Beats, extents_s: Floats, person: str
 ) -> SyntheticECG:
-    """Put what is known in seconds beside the samples it belongs to."""
+    """Adds what is known in seconds to the samples, as samples."""
     n_samples, rate = recording.n_samples, recording.sampling_rate
     r_peaks = np.rint(beats.times_s * rate).astype(np.int64)
     inside = (r_peaks >= 0) & (r_peaks < n_samples)
     waves = _waves_in_samples(extents_s, n_samples, rate)
-    return SyntheticECG(
-        recording=recording,
-        r_peaks=r_peaks[inside],
-        codes=_codes(waves, n_samples),
-        waves=waves,
-        rhythm=rhythm,
-        beat_symbols=tuple(beats.symbols[inside].tolist()),
-        person=person,
-    )
+    codes = np.full(n_samples, OTHER, dtype=np.uint8)
+    for code, onset, _, offset in waves:  # which do not overlap
+        codes[onset : offset + 1] = code
+    symbols = tuple(beats.symbols[inside].tolist())
+    return SyntheticECG(recording, r_peaks[inside], codes, waves, rhythm, symbols, person)
 
 
 def _waves_in_samples(extents_s: Floats, n_samples: int, sampling_rate: float) -> NDArray[np.int64]:
-    """Round extents to samples, cut them to the record, and order them; shape (m, 4)."""
+    """Rounds extents to samples, cuts them to the record and sorts them; (m, 4)."""
     beat, wave = np.nonzero(~np.isnan(extents_s[:, :, PEAK]))
     samples = np.rint(extents_s[beat, wave] * sampling_rate).astype(np.int64)
     onset = np.maximum(samples[:, ONSET], 0)
@@ -308,11 +318,3 @@ def _waves_in_samples(extents_s: Floats, n_samples: int, sampling_rate: float) -
     rows = np.column_stack([np.array([P, QRS, T])[wave], onset, peak, offset])
     rows = rows[offset >= onset]
     return np.asarray(rows[np.argsort(rows[:, 1], kind="stable")], dtype=np.int64)
-
-
-def _codes(waves: NDArray[np.int64], n_samples: int) -> NDArray[np.uint8]:
-    """Paint waves, which do not overlap, as one code per sample."""
-    codes = np.full(n_samples, OTHER, dtype=np.uint8)
-    for code, onset, _, offset in waves:
-        codes[onset : offset + 1] = code
-    return codes

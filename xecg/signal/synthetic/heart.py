@@ -1,26 +1,176 @@
-"""The heart's dipole over time: a sum of Gaussians, and in AF the atria's fibrillatory waves."""
+"""A person's heart: the shapes of its waves, when it beats, and where the waves then lie."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.signal.synthetic.person import Floats, Person, Wave, log_uniform
+Floats = NDArray[np.float64]
+ONSET, PEAK, OFFSET = 0, 1, 2
+
+# A wave begins and ends where its outermost Gaussian has fallen to exp(-2.5**2 / 2) = 4 %.
+_EXTENT_SIGMAS = 2.5
+# Beats reach this far beyond both ends of the record, so that cut waves are there too.
+_MARGIN_S = 2.0
+# No RR interval is shorter than this share of the mean one, on average over a record.
+_SHORTEST_MEAN = 0.6
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draws a positive number whose logarithm is uniform between those of `low` and `high`."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussians:
+    """Gaussians to be summed, one a row: of one wave, or of all repetitions of it in a record.
+
+    Args:
+        centres_s: Centre of each, (n,), s from the wave's reference point or the record's start.
+        rise_s: Standard deviation before the centre, (n,), s.
+        fall_s: Standard deviation after the centre, (n,), s.
+        dipoles_mv: Dipole at the centre, (n, 3), mV.
+    """
+
+    centres_s: Floats
+    rise_s: Floats
+    fall_s: Floats
+    dipoles_mv: Floats
+
+    @property
+    def onset_s(self) -> float:
+        """Beginning of the wave, s."""
+        return float((self.centres_s - _EXTENT_SIGMAS * self.rise_s).min())
+
+    @property
+    def offset_s(self) -> float:
+        """End of the wave, s."""
+        return float((self.centres_s + _EXTENT_SIGMAS * self.fall_s).max())
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """What stays the same from one recording of a person to the next.
+
+    Args:
+        heart_rate_bpm: Usual sinus rate, beats a minute.
+        rmssd_ms: Usual RMSSD in sinus rhythm, 5-100 ms.
+        pr_s: PR interval at 60 beats a minute, s.
+        qtc_s: QT interval after Bazett, s.
+        p: P wave, relative to its middle.
+        qrs: QRS complex, relative to the R wave's centre.
+        t: T wave, relative to its peak, at 60 beats a minute.
+        ectopic_p: P wave of the atrial focus.
+        ectopic_qrs: QRS complex of the ventricular focus, relative to its main deflection.
+        ectopic_t: The discordant T wave that follows it.
+    """
+
+    heart_rate_bpm: float
+    rmssd_ms: float
+    pr_s: float
+    qtc_s: float
+    p: Gaussians
+    qrs: Gaussians
+    t: Gaussians
+    ectopic_p: Gaussians
+    ectopic_qrs: Gaussians
+    ectopic_t: Gaussians
+
+
+def draw_person(person_seed: int) -> Person:
+    """Draws the person that belongs to ``person_seed``."""
+    rng = np.random.default_rng(person_seed)
+    axis = _rotation(np.radians(rng.uniform(-25, 12)), np.radians(rng.uniform(-20, 20)))
+    p = _p_wave(rng, axis)
+    ectopic_qrs = _ectopic_qrs(rng)
+    return Person(
+        heart_rate_bpm=float(np.clip(rng.normal(72, 15), 48, 112)),
+        rmssd_ms=log_uniform(rng, 5, 100),
+        pr_s=rng.uniform(0.13, 0.2),
+        qtc_s=rng.uniform(0.37, 0.44),
+        p=p,
+        qrs=_qrs(rng, axis),
+        t=_t_wave(rng, axis),
+        ectopic_p=_ectopic_p(rng, p),
+        ectopic_qrs=ectopic_qrs,
+        ectopic_t=_discordant_t(rng, ectopic_qrs),
+    )
+
+
+def _rotation(frontal: float, horizontal: float) -> Floats:
+    """Turns the heart's axis in the frontal (x, y) and then in the horizontal (x, z) plane."""
+    cos, sin = np.cos(frontal), np.sin(frontal)
+    in_frontal = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    cos, sin = np.cos(horizontal), np.sin(horizontal)
+    in_horizontal = np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
+    return np.asarray(in_horizontal @ in_frontal)
+
+
+def _scatter(rng: np.random.Generator, dipoles: NDArray[np.float64] | list[list[float]]) -> Floats:
+    """Varies each dipole by up to a quarter of its length in every direction."""
+    dipoles = np.asarray(dipoles)
+    lengths = np.linalg.norm(dipoles, axis=1, keepdims=True)
+    return np.asarray(dipoles + 0.25 * lengths * rng.uniform(-1, 1, dipoles.shape))
+
+
+def _p_wave(rng: np.random.Generator, axis: Floats) -> Gaussians:
+    """The right atrium, then the left one: the notch in some leads, the biphasic P in V1."""
+    gap = rng.uniform(0.022, 0.042)
+    sigmas = rng.uniform(0.013, 0.018, 2)
+    dipoles = log_uniform(rng, 0.4, 1.4) * _scatter(rng, [[0.04, 0.09, -0.05], [0.08, 0.08, 0.06]])
+    return Gaussians(np.array([-gap / 2, gap / 2]), sigmas, sigmas, dipoles @ axis.T)
+
+
+def _qrs(rng: np.random.Generator, axis: Floats) -> Gaussians:
+    """Septum (Q), free walls (R), base (S)."""
+    breadth = rng.uniform(0.85, 1.2)
+    centres = breadth * np.array([-rng.uniform(0.020, 0.027), 0, rng.uniform(0.020, 0.028)])
+    sigmas = breadth * rng.uniform([0.006, 0.009, 0.008], [0.008, 0.012, 0.011])
+    sizes = rng.lognormal([-0.2, 0, -0.2], [0.5, 0.25, 0.5])[:, None]
+    dipoles = sizes * _scatter(rng, [[-0.15, -0.08, -0.25], [1.0, 0.85, 0.3], [-0.2, -0.2, 0.45]])
+    return Gaussians(centres, sigmas, sigmas, dipoles @ axis.T)
+
+
+def _t_wave(rng: np.random.Generator, axis: Floats) -> Gaussians:
+    """A wave that rises slowly and falls faster."""
+    fall = rng.uniform(0.030, 0.040)
+    rise = fall * rng.uniform(1.2, 1.7)
+    dipoles = log_uniform(rng, 0.3, 1.2) * _scatter(rng, [[0.38, 0.28, -0.15]])
+    return Gaussians(np.zeros(1), np.array([rise]), np.array([fall]), dipoles @ axis.T)
+
+
+def _ectopic_p(rng: np.random.Generator, p: Gaussians) -> Gaussians:
+    """Another focus: the atria are crossed in another direction, often upwards."""
+    direction = np.array([rng.uniform(-0.8, 1), rng.uniform(-1.2, 0.4), rng.uniform(-1, 1)])
+    return Gaussians(p.centres_s, p.rise_s, p.fall_s, _scatter(rng, p.dipoles_mv * direction))
+
+
+def _ectopic_qrs(rng: np.random.Generator) -> Gaussians:
+    """A broad, slurred complex: from the right outflow tract downwards, from an apex upwards."""
+    main = np.array([[0.4, 1.2, 0.8], [0.9, -0.9, 0.6], [-0.7, -0.8, -0.7]][rng.integers(3)])
+    early, late = rng.uniform([-0.3, -0.4], [0.3, 0.4])
+    breadth = rng.uniform(0.85, 1.15)
+    sigmas = breadth * rng.uniform([0.011, 0.015, 0.016], [0.014, 0.020, 0.022])
+    dipoles = _scatter(rng, np.stack([early * main[[1, 2, 0]], main, late * main[[2, 0, 1]]]))
+    size = log_uniform(rng, 0.8, 1.6)
+    return Gaussians(breadth * np.array([-0.038, 0, 0.045]), sigmas, sigmas, size * dipoles)
+
+
+def _discordant_t(rng: np.random.Generator, qrs: Gaussians) -> Gaussians:
+    """Repolarisation runs against the broad complex that it follows."""
+    dipole = -rng.uniform(0.3, 0.5) * qrs.dipoles_mv[1:2]
+    rise, fall = rng.uniform([0.055, 0.040], [0.070, 0.050])
+    return Gaussians(np.zeros(1), np.array([rise]), np.array([fall]), dipole)
 
 
 def slow_variation(
     rng: np.random.Generator, times_s: Floats, low_hz: float, high_hz: float, terms: int = 5
 ) -> Floats:
-    """Sum sinusoids of random frequency and phase to a smooth course of unit variance.
+    """Sums ``terms`` sinusoids of random phase and a frequency from ``low_hz`` to ``high_hz``.
 
-    Args:
-        rng: Source of the frequencies and phases.
-        times_s: Times at which the course is wanted, shape (time,), s.
-        low_hz: Lowest frequency drawn, Hz.
-        high_hz: Highest frequency drawn, Hz.
-        terms: How many sinusoids are summed.
+    Returns:
+        A smooth course of unit variance at ``times_s``, (time,).
     """
     course = np.zeros_like(times_s)
     for frequency, phase in zip(
@@ -32,13 +182,13 @@ def slow_variation(
 
 @dataclass(frozen=True)
 class Breathing:
-    """One breath drives the RR intervals, the height of the R waves and the baseline alike.
+    """Breathing, which drives the RR intervals, the height of the R waves and the baseline alike.
 
-    Attributes:
+    Args:
         rate_hz: Breaths per second, 0.15-0.4 Hz.
         phase: Phase at time 0, rad.
-        unrest_hz: Frequency at which the breath's phase wanders, Hz.
-        unrest: How far it wanders, rad.
+        unrest_hz: Frequency at which the breath's phase wanders.
+        unrest: Amplitude of the wandering, rad.
     """
 
     rate_hz: float
@@ -48,7 +198,7 @@ class Breathing:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:
-        """Draw the breathing of one recording."""
+        """Draws the breathing of one recording."""
         return cls(
             rate_hz=rng.uniform(0.15, 0.4),
             phase=rng.uniform(0, 2 * np.pi),
@@ -57,25 +207,19 @@ class Breathing:
         )
 
     def at(self, times_s: Floats) -> Floats:
-        """Depth of the breath at `times_s`, from -1 (out) to 1 (in)."""
+        """Depth of the breath at ``times_s``, from -1 (out) to 1 (in)."""
         wandering = self.unrest * np.sin(2 * np.pi * self.unrest_hz * times_s)
         return np.sin(2 * np.pi * self.rate_hz * times_s + self.phase + wandering)
-
-
-# Beats reach this far beyond both ends of the record, so that cut waves are there too.
-MARGIN_S = 2.0
-# No RR interval is shorter than this share of the mean one, on average over a record.
-SHORTEST_MEAN = 0.6
 
 
 @dataclass(frozen=True, eq=False)
 class Beats:
     """Heartbeats from before a record's start to after its end.
 
-    Attributes:
-        times_s: Centres of the R waves, shape (n,), s from the record's start, ascending.
-        rr_s: RR interval before each beat, shape (n,), s.
-        symbols: "N", "V" or "A" per beat, shape (n,).
+    Args:
+        times_s: Centres of the R waves, (n,), s from the record's start, ascending.
+        rr_s: RR interval before each beat, (n,), s.
+        symbols: "N", "V" or "A" for each beat, (n,).
     """
 
     times_s: Floats
@@ -86,25 +230,24 @@ class Beats:
 def sinus_beats(
     rng: np.random.Generator, person: Person, breathing: Breathing, duration_s: float
 ) -> Beats:
-    """Sinus rhythm at about the person's rate and RMSSD."""
-    mean = _mean_sinus_rr(rng, person)
-    n = _enough(duration_s, mean)
-    rr = _sinus_rr(rng, n, mean, person.rmssd_ms, breathing)
-    return _beats_within(rng, rr, np.full(n, "N"), duration_s)
+    """Draws sinus rhythm at about the person's rate and RMSSD."""
+    mean = 60 / float(np.clip(person.heart_rate_bpm * rng.lognormal(0, 0.1), 45, 120))
+    symbols = np.full(_enough(duration_s, mean), "N")
+    rr = _sinus_rr(rng, symbols.size, mean, person.rmssd_ms, breathing)
+    return _beats_within(rng, rr, symbols, duration_s)
 
 
 def ectopic_beats(
     rng: np.random.Generator, person: Person, breathing: Breathing, duration_s: float
 ) -> Beats:
-    """Sinus rhythm with ventricular or atrial ectopic beats, at least one within the record.
+    """Draws sinus rhythm with ventricular or atrial ectopic beats, at least one within the record.
 
     A ventricular beat comes early and is followed by a compensatory pause (the sinus node keeps
     its pace); an atrial one resets the node.
     """
-    mean = max(_mean_sinus_rr(rng, person), 60 / 105)
-    n = _enough(duration_s, mean)
-    symbols = _ectopic_symbols(rng, n)
-    rr = _sinus_rr(rng, n, mean, person.rmssd_ms, breathing)
+    mean = 60 / float(np.clip(person.heart_rate_bpm * rng.lognormal(0, 0.1), 45, 105))
+    symbols = _ectopic_symbols(rng, _enough(duration_s, mean))
+    rr = _sinus_rr(rng, symbols.size, mean, person.rmssd_ms, breathing)
     early = np.flatnonzero(symbols != "N")
     coupling = rng.uniform(0.6, 0.85) * rng.lognormal(0, 0.03, early.size)
     pause = np.where(symbols[early] == "V", 2 - coupling, rng.uniform(1, 1.2, early.size))
@@ -114,7 +257,7 @@ def ectopic_beats(
 
 
 def fibrillation_beats(rng: np.random.Generator, duration_s: float) -> Beats:
-    """Atrial fibrillation: log-normal RR intervals above a refractory floor.
+    """Draws atrial fibrillation: log-normal RR intervals above a refractory floor.
 
     The spread shrinks with the mean, so that fast AF may look nearly regular.
     """
@@ -127,14 +270,9 @@ def fibrillation_beats(rng: np.random.Generator, duration_s: float) -> Beats:
     return _beats_within(rng, np.minimum(floor + drawn, 2.2), np.full(n, "N"), duration_s)
 
 
-def _mean_sinus_rr(rng: np.random.Generator, person: Person) -> float:
-    """Mean RR interval of one recording, s: the person's rate, a little up or down."""
-    return 60 / float(np.clip(person.heart_rate_bpm * rng.lognormal(0, 0.1), 45, 120))
-
-
 def _enough(duration_s: float, mean_rr_s: float) -> int:
     """Intervals that cover the record and its margins from any beat within it."""
-    return 2 * int(np.ceil((duration_s + MARGIN_S) / (SHORTEST_MEAN * mean_rr_s))) + 1
+    return 2 * int(np.ceil((duration_s + _MARGIN_S) / (_SHORTEST_MEAN * mean_rr_s))) + 1
 
 
 def _sinus_rr(
@@ -160,7 +298,7 @@ def _sinus_rr(
 
 
 def _ectopic_symbols(rng: np.random.Generator, n: int) -> NDArray[np.str_]:
-    """Mark ectopic beats: scattered, bigeminal or trigeminal, never two in a row.
+    """Marks ectopic beats: scattered, bigeminal or trigeminal, never two in a row.
 
     The middle beat is always one.
     """
@@ -181,44 +319,11 @@ def _ectopic_symbols(rng: np.random.Generator, n: int) -> NDArray[np.str_]:
 def _beats_within(
     rng: np.random.Generator, rr_s: Floats, symbols: NDArray[np.str_], duration_s: float
 ) -> Beats:
-    """Let the middle beat fall at random within the record, and keep what the margins hold."""
+    """Places the middle beat at random within the record and keeps what the margins hold."""
     times = np.cumsum(rr_s)
     times += rng.uniform(0.05, 0.95) * duration_s - times[rr_s.size // 2]
-    kept = (times > -MARGIN_S) & (times < duration_s + MARGIN_S)
+    kept = (times > -_MARGIN_S) & (times < duration_s + _MARGIN_S)
     return Beats(times[kept], rr_s[kept], symbols[kept])
-
-
-ONSET, PEAK, OFFSET = 0, 1, 2
-
-
-@dataclass(frozen=True, eq=False)
-class Gaussians:
-    """Gaussians to be summed, one per row.
-
-    Attributes:
-        centres_s: Shape (n,), s from the record's start.
-        rise_s: Standard deviations before the centre, shape (n,), s.
-        fall_s: Standard deviations after the centre, shape (n,), s.
-        dipoles_mv: Dipoles at the centre, shape (n, 3), mV.
-    """
-
-    centres_s: Floats
-    rise_s: Floats
-    fall_s: Floats
-    dipoles_mv: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class PlacedWaves:
-    """All waves of a record.
-
-    Attributes:
-        gaussians: What they are made of, one entry per wave shape.
-        extents_s: Shape (beats, 3, 3): onset, peak, offset of P, QRS, T; nan where there is none.
-    """
-
-    gaussians: tuple[Gaussians, ...]
-    extents_s: Floats
 
 
 def place_waves(
@@ -228,11 +333,15 @@ def place_waves(
     breathing: Breathing,
     *,
     with_p: bool,
-) -> PlacedWaves:
-    """Lay the person's waves around each beat.
+) -> tuple[list[Gaussians], Floats]:
+    """Places the person's waves around each beat.
 
     QT scales with the square root of RR (Bazett), PR a little. The RR interval that counts is
     half the last one and half the record's mean, as repolarisation follows the rate slowly.
+
+    Returns:
+        Gaussians for each wave shape; and onset, peak and offset of P, QRS and T of each beat,
+        (beats, 3, 3), s, NaN where there is no such wave.
     """
     n = beats.times_s.size
     pace = np.sqrt((beats.rr_s + beats.rr_s.mean()) / 2)
@@ -240,10 +349,20 @@ def place_waves(
     ventricular, atrial = beats.symbols == "V", beats.symbols == "A"
     placed, extents = [], np.full((n, 3, 3), np.nan)
 
-    def lay(column: int, wave: Wave, which: NDArray[np.bool_], at: Floats, stretch: Floats) -> None:
+    def lay(
+        column: int, wave: Gaussians, which: NDArray[np.bool_], at: Floats, stretch: Floats
+    ) -> None:
+        at, stretch = at[which, None], stretch[which, None]
         size = height[which] * rng.lognormal(0, 0.04, which.sum())
-        placed.append(_gaussians(wave, at[which], stretch[which], size))
-        extents[which, column] = _extents(wave, at[which], stretch[which])
+        placed.append(
+            Gaussians(
+                (at + stretch * wave.centres_s).ravel(),
+                (stretch * wave.rise_s).ravel(),
+                (stretch * wave.fall_s).ravel(),
+                (size[:, None, None] * wave.dipoles_mv).reshape(-1, 3),
+            )
+        )
+        extents[which, column] = at + stretch * np.array([wave.onset_s, 0.0, wave.offset_s])
 
     whole = np.ones(n)
     late = rng.normal(0, 0.003, n)
@@ -259,26 +378,11 @@ def place_waves(
         p_onset = beats.times_s + person.qrs.onset_s - person.pr_s * (0.75 + 0.25 * pace) + late
         lay(0, person.p, ~ventricular & ~atrial, p_onset - person.p.onset_s, whole)
         lay(0, person.ectopic_p, atrial, p_onset - person.ectopic_p.onset_s + 0.015, whole)
-    return PlacedWaves(tuple(placed), _without_overlap(extents))
-
-
-def _gaussians(wave: Wave, at_s: Floats, stretch: Floats, size: Floats) -> Gaussians:
-    """Repeat `wave` at the times `at_s`, widened by `stretch` and heightened by `size`."""
-    return Gaussians(
-        (at_s[:, None] + np.outer(stretch, wave.centres_s)).ravel(),
-        np.outer(stretch, wave.rise_s).ravel(),
-        np.outer(stretch, wave.fall_s).ravel(),
-        (size[:, None, None] * wave.dipoles_mv).reshape(-1, 3),
-    )
-
-
-def _extents(wave: Wave, at_s: Floats, stretch: Floats) -> Floats:
-    """Onset, peak and offset of each repetition, shape (n, 3)."""
-    return np.asarray(at_s[:, None] + np.outer(stretch, [wave.onset_s, 0.0, wave.offset_s]))
+    return placed, _without_overlap(extents)
 
 
 def _without_overlap(extents_s: Floats) -> Floats:
-    """Let QRS keep its extent, P end and begin at QRS, and T yield to both.
+    """Cuts P where it meets QRS, and T where it meets either.
 
     So a sample belongs to one wave only, and an annotator's brackets never interleave.
     """
@@ -290,60 +394,3 @@ def _without_overlap(extents_s: Floats) -> Floats:
     next_wave = np.fmin(p[1:, ONSET], qrs[1:, ONSET])
     t[:-1, OFFSET] = np.minimum(t[:-1, OFFSET], next_wave)
     return extents
-
-
-# Beyond five standard deviations a Gaussian of 2 mV is below 0.01 uV.
-_REACH_SIGMAS = 5.0
-
-
-def sum_gaussians(
-    gaussians: Iterable[Gaussians], n_samples: int, sampling_rate: float
-) -> NDArray[np.float64]:
-    """Sum Gaussians into a dipole, touching only the samples near each of them.
-
-    Returns:
-        Shape (3, n_samples), mV.
-    """
-    dipole = np.zeros((3, n_samples))
-    for group in gaussians:
-        if group.centres_s.size:
-            _add(dipole, group, sampling_rate)
-    return dipole
-
-
-def _add(dipole: Floats, group: Gaussians, sampling_rate: float) -> None:
-    """Add one group of Gaussians to `dipole` in place."""
-    widest = max(group.rise_s.max(), group.fall_s.max())
-    reach = int(np.ceil(_REACH_SIGMAS * widest * sampling_rate))
-    near = np.rint(group.centres_s * sampling_rate).astype(np.int64)
-    samples = near[:, None] + np.arange(-reach, reach + 1)
-    away_s = samples / sampling_rate - group.centres_s[:, None]
-    sigmas = np.where(away_s < 0, group.rise_s[:, None], group.fall_s[:, None])
-    shapes = np.exp(-0.5 * (away_s / sigmas) ** 2)
-    inside = (samples >= 0) & (samples < dipole.shape[1])
-    index = samples[inside]
-    for axis in range(3):
-        values = (group.dipoles_mv[:, axis, None] * shapes)[inside]
-        dipole[axis] += np.bincount(index, values, minlength=dipole.shape[1])
-
-
-def fibrillatory_waves(rng: np.random.Generator, times_s: Floats) -> NDArray[np.float64]:
-    """Draw the fibrillatory waves of the atria: a sawtooth whose frequency and size wander.
-
-    After the model of Stridh & Sornmo 2001 (IEEE Trans. Biomed. Eng. 48:105), a harmonic series
-    with slowly modulated frequency (here 4-9 Hz) and amplitude; smooth random modulation stands in
-    for their single sinusoids.
-
-    Returns:
-        Dipole, shape (3, time), mV.
-    """
-    wandering = rng.uniform(0.1, 0.4) * slow_variation(rng, times_s, 0.05, 1.0)
-    frequency = np.clip(rng.uniform(4.5, 8.5) + wandering, 4, 9)
-    theta = 2 * np.pi * np.cumsum(frequency) * times_s[1] + rng.uniform(0, 2 * np.pi)
-    unrest = rng.uniform(0.2, 0.6)
-    wave = np.zeros_like(times_s)
-    for harmonic in range(1, 5):
-        size = np.clip(1 + unrest * slow_variation(rng, times_s, 0.1, 1.5), 0.1, None)
-        wave -= size / harmonic * np.sin(harmonic * theta)
-    direction = np.array([0.3, 0.55, -0.6]) + 0.2 * rng.normal(size=3)
-    return np.outer(log_uniform(rng, 0.012, 0.11) * direction, wave)
