@@ -56,6 +56,14 @@ def test_no_ecg_has_no_peaks(signal):
     assert peaks.dtype == np.int64
 
 
+@pytest.mark.parametrize("varying", [1, 20, 37, 38, 60])
+@pytest.mark.parametrize("rate", [100.0, 250.0])
+def test_a_lead_that_varies_at_its_very_end_is_no_error(rate, varying):
+    signal = np.zeros(2500)
+    signal[-varying:] = np.random.default_rng(0).standard_normal(varying)
+    assert (np.diff(detect_r_peaks(signal, rate)) > 0).all()
+
+
 def test_no_peak_where_samples_are_missing_and_others_stay():
     ecg = repeating_ecg(250.0)
     everywhere = detect_r_peaks(ecg, 250.0)

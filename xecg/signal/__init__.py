@@ -1,1 +1,1 @@
-"""From a WFDB record to windows: NumPy only."""
+"""From a WFDB record to windows, on NumPy arrays."""

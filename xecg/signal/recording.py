@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xecg.errors import RecordError
 
-# The lead taken when none is asked for: lead II, in which P waves stand out, or a lead like it
+# The lead taken by default: lead II, in which P waves stand out, or a lead like it
 # (MLII, the modified lead II of ambulatory recorders); hand-held devices record about lead I.
 LEAD_PREFERENCE = ("II", "MLII", "I")
 
@@ -20,12 +20,12 @@ class Recording:
 
     Args:
         name: Name of the record.
-        samples: float32 (leads, time) in `units`; NaN where a sample is missing. Other real
+        samples: float32 (leads, time) in ``units``; NaN where a sample is missing. Other real
             types are converted.
         sampling_rate: Samples per second (Hz).
         leads: One name per lead; unique, none empty.
         units: One physical unit per lead, such as "mV".
-        comments: Free text that came with the record, such as diagnoses.
+        comments: Free text of the record, such as diagnoses.
 
     Raises:
         RecordError: The parts do not fit each other, or samples are infinite.
@@ -84,11 +84,11 @@ class Recording:
         return self.n_samples / self.sampling_rate
 
     def choose_lead(self, lead: str | None = None) -> int:
-        """Index of a lead by name.
+        """Returns the index of a lead by name.
 
         Args:
             lead: Name of the lead; upper and lower case are the same unless both occur. None
-                takes the first of `LEAD_PREFERENCE` that exists, else the first lead.
+                takes the first of ``LEAD_PREFERENCE`` that exists, else the first lead.
 
         Raises:
             RecordError: The named lead does not exist; the message names those that do.
@@ -111,6 +111,6 @@ class Recording:
         return folded.index(lead.casefold()) if lead.casefold() in folded else None
 
     def lead(self, name: str | None = None) -> NDArray[np.float32]:
-        """Samples of one lead, float32 (time,), chosen as in `choose_lead`."""
+        """Samples of one lead, float32 (time,), chosen as in ``choose_lead``."""
         samples: NDArray[np.float32] = self.samples[self.choose_lead(name)]
         return samples

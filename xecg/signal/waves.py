@@ -1,4 +1,4 @@
-"""Wave codes: which samples of an ECG belong to a P wave, a QRS complex, a T wave, or to none."""
+"""Wave codes: samples of an ECG that belong to a P wave, a QRS complex, a T wave, or to none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xecg.signal.wfdb import Annotations
 
 OTHER, P, QRS, T = 0, 1, 2, 3
 NOT_ANNOTATED = 255
-"""Nobody looked here: neither a wave nor the absence of one."""
+"""No annotator looked here: neither a wave nor the absence of one."""
 
 WAVE_NAMES = ("other", "P", "QRS", "T")
 
@@ -31,11 +31,11 @@ _WINDOWS_MS = ((T, 100, 350), (P, -220, -60), (QRS, -50, 50))
 def wave_codes(
     annotations: Annotations, n_samples: int, *, region: tuple[int, int] | None
 ) -> NDArray[np.uint8]:
-    """Code of each sample, from annotated onsets, peaks and offsets of waves.
+    """Returns the code of each sample, from annotated onsets, peaks and offsets of waves.
 
-    Waves are written in WFDB as `( p )`, `( N )`, `( t )` at onset, peak and offset; both ends
-    belong to the wave. Several peaks in a row of one kind are one wave (biphasic T). U waves
-    are OTHER. Some annotators leave out an onset or offset, and it is not guessed at:
+    Waves are written in WFDB as ``( p )``, ``( N )``, ``( t )`` at onset, peak and offset; both
+    ends belong to the wave. Several peaks in a row of one kind are one wave (biphasic T). U waves
+    are OTHER. An onset or offset that an annotator left out is not guessed:
 
     - A T wave (usual in the QT Database) or QRS complex without onset is marked from its peak,
       one without offset up to its peak; the part of unknown extent is OTHER.
@@ -43,10 +43,10 @@ def wave_codes(
       or offset is NOT_ANNOTATED, as far as the annotations beside it let it reach.
 
     Args:
-        annotations: With samples at the rate of the codes.
+        annotations: Annotations with samples at the rate of the codes.
         n_samples: Length of the lead.
-        region: First sample of where the annotator worked, and the one after its last; outside
-            it all is NOT_ANNOTATED. None: from the first onset to the last offset.
+        region: First sample that the annotator looked at, and the one after the last; all
+            others are NOT_ANNOTATED. None: from the first onset to the last offset.
 
     Returns:
         uint8 (time,).
@@ -107,11 +107,11 @@ def _waves(annotations: Annotations, n_samples: int) -> Iterator[tuple[int, int,
 def resample_codes(
     codes: NDArray[np.uint8], rate_from: float, rate_to: float, n_samples: int
 ) -> NDArray[np.uint8]:
-    """Codes at another sampling rate, each of the nearest sample.
+    """Returns codes at another sampling rate, each of the nearest sample.
 
     Args:
-        codes: uint8 (time,) at `rate_from` Hz.
-        rate_from: Sampling rate of `codes` (Hz).
+        codes: uint8 (time,) at ``rate_from`` Hz.
+        rate_from: Sampling rate of ``codes`` (Hz).
         rate_to: Sampling rate of the result (Hz).
         n_samples: Length of the result; beyond the end the last code is held.
 
@@ -131,7 +131,7 @@ def resample_codes(
 def codes_around_r_peaks(
     r_peaks: NDArray[np.integer], n_samples: int, sampling_rate: float
 ) -> NDArray[np.uint8]:
-    """Where waves usually lie, for ECGs without annotated waves.
+    """Returns codes where waves usually lie, for ECGs without annotated waves.
 
     P from -220 to -60 ms of an R peak, QRS from -50 to +50 ms, ST-T (code T) from 100 to 350 ms;
     the first sample belongs to the window, the last does not.

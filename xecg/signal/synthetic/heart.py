@@ -18,7 +18,7 @@ _SHORTEST_MEAN = 0.6
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Draws a positive number whose logarithm is uniform between those of `low` and `high`."""
+    """Draws a positive number whose logarithm is uniform between those of ``low`` and ``high``."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
