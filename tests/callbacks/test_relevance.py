@@ -281,7 +281,8 @@ def test_a_pre_training_is_watched_too(task, target, branch):
     data.train_set, data.validation_set = (PreTraining(n, n, target) for n in (32, 20))
     task = task(channels=4)
     if branch == "morphology":
-        torch.nn.init.constant_(task.network.head.conv.bias, 0.1)  # detects something
+        torch.nn.init.uniform_(task.network.head.conv.weight, 0, 1)  # detects something
+        torch.nn.init.constant_(task.network.head.conv.bias, 0.1)
     fit(RelevanceLogger(8), relevance, task=task, data=data)
     assert relevance.seen[-1].keys() == names_of([branch], ["unlabelled"])
     assert relevance.seen[-1][f"relevance/{branch}/unlabelled/n_right"] == 8

@@ -95,7 +95,7 @@ def test_p_wave_relevance_is_of_the_logit_where_it_is_positive():
     ((name, (logits, relevance)),) = BranchExplainer(network).explain(X).items()
     assert name == "morphology"
     features = network.branches["morphology"](X)
-    steps = (features * network.head.weight[0]).sum(dim=1) + network.head.conv.bias
+    steps = torch.conv1d(features, network.head.weight, network.head.conv.bias)[:, 0]
     torch.testing.assert_close(logits, steps.relu().mean(dim=1, keepdim=True))
     assert (steps < 0).any()
     assert relevance.any()

@@ -204,10 +204,8 @@ class DeepTaylor:
     def _checked(self, x: Tensor) -> Tensor:
         """``x`` in float32, apart from the caller's."""
         if x.dim() != 3 or not x.is_floating_point() or x.numel() == 0:
-            raise DataError(
-                f"x must be windows (batch, channels, time) of floating point numbers; "
-                f"found {tuple(x.shape)} of {x.dtype}"
-            )
+            found = f"{tuple(x.shape)} of {x.dtype}"
+            raise DataError(f"x must be windows (batch, channels, time) of floats; found {found}")
         x = x.detach().to(torch.float32, copy=True)
         lowest, highest = x.min().item(), x.max().item()
         if not -math.inf < lowest <= highest < math.inf:
