@@ -16,11 +16,11 @@ from xecg.data.datamodules import (
     AFData,
     PWaveData,
     RRVariabilityData,
-    Source,
     WindowDataModule,
 )
+from xecg.data.datasets import Source
 from xecg.data.prepare import prepare
-from xecg.data.splits import Split
+from xecg.data.splits import Split, keys
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError, StoreError, WeightsError
 from xecg.signal.preprocessing import Preprocessing
@@ -94,10 +94,11 @@ def test_weights_of_sources_hold_within_a_class(path: str) -> None:
     class TwoKinds(AFData):
         """AF in both sources, other rhythms in the first alone."""
 
-        def _dataset(self, sources, rows, name):  # type: ignore[no-untyped-def]
+        def _dataset(self, name, chosen, leads=None):  # type: ignore[no-untyped-def]
             if name == "train":
-                rows = [rows[0], rows[1][sources[1].opened.index.af[rows[1]] == 1]]
-            return super()._dataset(sources, rows, name)
+                source, rows = chosen[1]
+                chosen = [chosen[0], (source, rows[source.opened.index.af[rows] == 1])]
+            return super()._dataset(name, chosen, leads)
 
     sources = [Source(path, weight=1, name="a"), Source(path, weight=4, name="b")]
     data = ready(TwoKinds(sources, batch_size=10, windows_per_epoch=100))
@@ -154,8 +155,9 @@ def test_a_person_in_training_and_validation_is_refused(
 def test_leads_and_normal_beats_restrict_a_source(path: str, synthetic_store: Store) -> None:
     data = ready(AFData(path, evaluation_leads=["ii"]))
     assert set(data.test_sets[0].column("lead")) == {"II"}
-    with pytest.raises(DataError, match="no window"):
-        ready(AFData(path, evaluation_leads=["V6"]))
+    for wrong in (AFData(path, evaluation_leads=["V6"]), AFData([Source(path, leads=[])])):
+        with pytest.raises(DataError, match="no window"):
+            ready(wrong)
     sinus = ready(AFData(path, test_stores=None, split=Split(0.4, 0.2, 0.4)))
     source = Source(path, windows="normal_beats")
     rows = source.choose(np.arange(len(synthetic_store)))
@@ -269,6 +271,13 @@ def weights(data: WindowDataModule, **changed: object) -> SimpleNamespace:
     """What weights that were trained on ``data`` say of themselves."""
     settings = data.preprocessing.to_dict() | changed
     return SimpleNamespace(preprocessing=settings, learnt=data.learnt())
+
+
+def test_learnt_are_persons_and_signals_of_training_and_validation(path: str) -> None:
+    data = ready(AFData(path))
+    learnt = data.learnt().numpy()
+    for dataset, known in ((data.train_set, 1), (data.validation_set, 1), (data.test_sets[0], 0)):
+        assert (np.isin(keys(*dataset.tables()[0]), learnt) == known).all()
 
 
 def test_weights_for_other_windows_are_refused_with_both_values(path: str) -> None:

@@ -6,14 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xecg.data.datasets import (
-    MixtureSampler,
-    Part,
-    WindowDataset,
-    af_target,
-    p_wave_target,
-    rr_target,
-)
+from xecg.data.datamodules import AFData, PWaveData, RRVariabilityData
+from xecg.data.datasets import MixtureSampler, Part, WindowDataset
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError
 from xecg.signal.waves import P
@@ -24,7 +18,7 @@ def dataset(synthetic_store: Store) -> WindowDataset:
     """Two parts of one store: odd rows backwards, then even rows."""
     rows = np.arange(len(synthetic_store))
     parts = [Part(synthetic_store, rows[1::2][::-1]), Part(synthetic_store, rows[::2])]
-    return WindowDataset(parts, af_target, "both")
+    return WindowDataset(parts, AFData.target, "both")
 
 
 def test_a_batch_keeps_the_order_that_was_asked(dataset: WindowDataset) -> None:
@@ -60,14 +54,14 @@ def test_groups_are_persons(dataset: WindowDataset) -> None:
 
 
 def test_rr_target_is_in_ms(synthetic_store: Store) -> None:
-    target = rr_target(synthetic_store, np.arange(5))
+    target = RRVariabilityData.target(synthetic_store, np.arange(5))
     assert target.shape == (5, 2)
     assert np.array_equal(target[:, 0], synthetic_store.index.rmssd_ms[:5])
 
 
 def test_p_wave_target_is_binary_and_empty_in_af(synthetic_store: Store) -> None:
     rows = np.arange(len(synthetic_store))
-    target = p_wave_target(synthetic_store, rows)
+    target = PWaveData.target(synthetic_store, rows)
     af = synthetic_store.index.af == 1
     assert not target[af].any()
     assert set(np.unique(target[~af])) <= {0, 1, 255}
@@ -80,12 +74,12 @@ def test_p_waves_annotated_in_af_are_an_error(synthetic_store: Store) -> None:
 
     index = replace(synthetic_store.index, af=np.ones(len(synthetic_store), np.int8))
     with pytest.raises(DataError, match="P waves are annotated in AF, in record p0"):
-        p_wave_target(replace(synthetic_store, index=index), np.arange(len(synthetic_store)))
+        PWaveData.target(replace(synthetic_store, index=index), np.arange(len(synthetic_store)))
 
 
 def test_no_window_is_an_error_that_names_the_store(synthetic_store: Store) -> None:
     with pytest.raises(DataError, match=f"train: no window of {synthetic_store.path}"):
-        WindowDataset([Part(synthetic_store, np.empty(0, np.int64))], af_target, "train")
+        WindowDataset([Part(synthetic_store, np.empty(0, np.int64))], AFData.target, "train")
 
 
 def draw(pools: list[range], shares: list[float], size: int, seed: int = 0, epoch: int = 0):

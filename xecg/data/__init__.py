@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xecg.data.datamodules import AFData, PWaveData, RRVariabilityData, Source
+    from xecg.data.datamodules import AFData, PWaveData, RRVariabilityData
+    from xecg.data.datasets import Source
 
 __all__ = ["AFData", "PWaveData", "RRVariabilityData", "Source"]
 

@@ -1,91 +1,27 @@
 """Data modules: which windows of which stores train, select and test, one class per task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from xecg.data.augmentation import Augmentation, step_generator
-from xecg.data.datasets import (
-    Batch,
-    MixtureSampler,
-    Part,
-    WindowDataset,
-    af_target,
-    p_wave_target,
-    rr_target,
-)
+from xecg.data.datasets import Batch, MixtureSampler, Part, Source, WindowDataset
 from xecg.data.embedded import EMBEDDED, embedded_store
 from xecg.data.splits import Part as PartName
 from xecg.data.splits import Split, Table, assert_disjoint, keys, people, seen, split_stores
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError, StoreError, WeightsError
 from xecg.signal.preprocessing import Preprocessing
-
-
-class Learnt(Protocol):
-    """What is asked of weights that this data is to train on or to test."""
-
-    @property
-    def preprocessing(self) -> Mapping[str, Any]:
-        """Settings that made the windows."""
-
-    @property
-    def learnt(self) -> ArrayLike | None:
-        """Keys of the windows that were trained and selected on; None where they are unknown."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """One prepared store in a mixture.
-
-    Args:
-        store: Folder of the store, or ``synthetic``: the ECGs that come with xecg.
-        weight: Share of an epoch's windows, relative to the other sources.
-        name: Name in results; the folder's name by default.
-        leads: Leads to use; all by default.
-        windows: ``normal_beats`` takes only windows in which every beat is annotated as a sinus
-            beat in sinus rhythm.
-        split: Shares of this store's persons (or records), if other than the data module's.
-    """
-
-    store: str
-    weight: float = 1.0
-    name: str | None = None
-    leads: list[str] | None = None
-    windows: Literal["all", "normal_beats"] = "all"
-    split: Split | None = None
-
-    @property
-    def label(self) -> str:
-        """Name in results."""
-        return self.name or Path(self.store).name
-
-    @cached_property
-    def opened(self) -> Store:
-        """The store itself."""
-        return embedded_store() if self.store == EMBEDDED else Store.open(Path(self.store))
-
-    def choose(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Returns those of ``rows`` that have this source's leads and kind of windows."""
-        index = self.opened.index
-        keep = np.ones(len(rows), dtype=bool)
-        if self.leads is not None:
-            leads = np.char.upper(np.asarray(index.lead, dtype=np.str_)[rows])
-            keep &= np.isin(leads, [lead.upper() for lead in self.leads])
-        if self.windows == "normal_beats":
-            keep &= np.asarray(index.normal_beats)[rows]
-        return rows[keep]
+from xecg.signal.waves import NOT_ANNOTATED, OTHER, P
 
 
 class WindowDataModule(LightningDataModule, ABC):
@@ -193,17 +129,21 @@ class WindowDataModule(LightningDataModule, ABC):
             StoreError: If a person or a signal would be in two of training, validation and test.
         """
         del stage  # all splits are made together, so that their disjointness is always checked
-        _ = self.preprocessing  # the same for all stores
-        splits = self._splits()
-        self.test_sets = self._test_sets(splits)
-        train = [rows["train"] for rows in splits]
-        self.train_set = self._dataset(self.sources, train, "train")
-        evaluated = [self._evaluated(source) for source in self.sources]
-        validation = [rows["validation"] for rows in splits]
-        self.validation_set = self._dataset(evaluated, validation, "validation")
-        tested = [table for test_set in self.test_sets for table in test_set.tables()]
+        _ = self.preprocessing  # is one for all stores
+        splits = list(zip(self.sources, self._splits(), strict=True))
+        tested = [(source, rows["test"]) for source, rows in splits if self.test_splits]
+        tested += [(source, np.arange(len(source.opened))) for source in self.test_sources]
+        names = [source.label for source, _ in tested]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"test sets need different names; found {', '.join(names)}")
+        leads = self.evaluation_leads
+        self.test_sets = [self._dataset(s.label, [(s, rows)], leads) for s, rows in tested]
+        self.train_set = self._dataset("train", [(s, rows["train"]) for s, rows in splits])
+        selected = [(source, rows["validation"]) for source, rows in splits]
+        self.validation_set = self._dataset("validation", selected, leads)
         learnt_from = {"training": self.train_set, "validation": self.validation_set}
-        assert_disjoint({n: d.tables() for n, d in learnt_from.items()} | {"held-out": tested})
+        parts = {name: dataset.tables() for name, dataset in learnt_from.items()}
+        assert_disjoint(parts | {"held-out": self._tested()})
 
     def learnt(self) -> Tensor:
         """Returns the keys of who and what is trained and selected on: int64, rising."""
@@ -211,26 +151,20 @@ class WindowDataModule(LightningDataModule, ABC):
         return torch.from_numpy(np.unique(np.concatenate([keys(*table) for table in tables])))
 
     def provenance(self) -> dict[str, Any]:
-        """Returns what decides about the windows that are learnt from, for a weights file."""
+        """Returns the sources with their splits and fingerprints, for a weights file."""
         data = [
-            {
-                "store": source.label,
-                "database": source.opened.info.database,
-                "fingerprint": source.opened.info.fingerprint,
-                "weight": source.weight,
-                "leads": source.leads,
-                "windows": source.windows,
-                "split": asdict(source.split or self.split),
-            }
+            asdict(replace(source, split=source.split or self.split))
+            | {"store": source.label, "fingerprint": source.opened.info.fingerprint}
             for source in self.sources
         ]
         return {"data": data, "exclude_persons_of": self.exclude_persons_of}
 
-    def check_weights(self, info: Learnt, name: str) -> None:
-        """Checks that weights fit the windows, and did not learn from who they are tested on.
+    def check_weights(self, info: Any, name: str) -> None:
+        """Checks that weights take these windows and did not learn from the test sets.
 
         Args:
-            info: What weights (or a checkpoint) say of themselves.
+            info: ``preprocessing`` of the weights (or checkpoint), and ``learnt``, which is null
+                where it is not known.
             name: Name of the weights in errors.
 
         Raises:
@@ -240,7 +174,7 @@ class WindowDataModule(LightningDataModule, ABC):
         found, expected = dict(info.preprocessing), self.preprocessing.to_dict()
         wrong = [
             f"{key} {found.get(key)} (stores: {expected.get(key)})"
-            for key in {**expected, **found}
+            for key in expected | found
             if found.get(key) != expected.get(key)
         ]
         if wrong:
@@ -249,8 +183,7 @@ class WindowDataModule(LightningDataModule, ABC):
                 f"{', '.join(wrong)}. Prepare the stores with these settings, or choose other "
                 "weights"
             )
-        tables = [table for test_set in self.test_sets for table in test_set.tables()]
-        if info.learnt is not None and (who := people(tables, info.learnt)):
+        if info.learnt is not None and (who := people(self._tested(), info.learnt)):
             raise StoreError(
                 f"{name}: the weights learnt from persons or records of the test sets: {who}. "
                 "Split the stores as for the weights, or train these with exclude_persons_of set "
@@ -315,42 +248,25 @@ class WindowDataModule(LightningDataModule, ABC):
         )
 
     def _dataset(
-        self, sources: Sequence[Source], rows: Sequence[NDArray[np.int64]], name: str
+        self,
+        name: str,
+        chosen: Sequence[tuple[Source, NDArray[np.int64]]],
+        leads: Sequence[str] | None = None,
     ) -> WindowDataset:
-        parts = [
-            Part(
-                source.opened,
-                source.choose(chosen[np.asarray(self.eligible(source.opened))[chosen]]),
-            )
-            for source, chosen in zip(sources, rows, strict=True)
-        ]
+        parts = []
+        for source, rows in chosen:
+            eligible = np.asarray(self.eligible(source.opened))
+            parts.append(Part(source.opened, source.choose(rows[eligible[rows]], leads)))
         return WindowDataset(parts, self.target, name)
 
-    def _evaluated(self, source: Source) -> Source:
-        return replace(source, leads=self.evaluation_leads) if self.evaluation_leads else source
-
-    def _test_sets(
-        self, splits: Sequence[Mapping[PartName, NDArray[np.int64]]]
-    ) -> list[WindowDataset]:
-        own = self.sources if self.test_splits else []
-        sources = [*own, *self.test_sources]
-        names = [source.label for source in sources]
-        if len(set(names)) < len(names):
-            raise ConfigError(f"test sets need different names; found {', '.join(names)}")
-        rows = [
-            *(splits[number]["test"] for number in range(len(own))),
-            *(np.arange(len(source.opened)) for source in self.test_sources),
-        ]
-        return [
-            self._dataset([self._evaluated(source)], [chosen], source.label)
-            for source, chosen in zip(sources, rows, strict=True)
-        ]
+    def _tested(self) -> list[Table]:
+        return [table for test_set in self.test_sets for table in test_set.tables()]
 
     def _splits(self) -> list[dict[PartName, NDArray[np.int64]]]:
         """Rows of each part of each source, without the persons that are to be kept out."""
-        tables = [_table(source.opened) for source in self.sources]
+        tables = [source.table for source in self.sources]
         splits = split_stores(tables, [source.split or self.split for source in self.sources])
-        kept_out = [keys(*_table(Store.open(path))) for path in self.exclude_persons_of]
+        kept_out = [keys(*Source(path).table) for path in self.exclude_persons_of]
         if kept_out:
             for table, rows in zip(tables, splits, strict=True):
                 out = seen(*table, np.concatenate(kept_out))
@@ -363,7 +279,10 @@ class WindowDataModule(LightningDataModule, ABC):
 class AFData(WindowDataModule):
     """Windows labelled AF or not; half of an epoch's windows are in AF."""
 
-    target = staticmethod(af_target)
+    @staticmethod
+    def target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns 1 for AF, 0 for anything else: ``(n,)``."""
+        return np.asarray(store.index.af)[rows].astype(np.int64)
 
     @staticmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
@@ -393,7 +312,27 @@ class AFData(WindowDataModule):
 class PWaveData(WindowDataModule):
     """Windows with annotated P waves, and windows in AF, which have none."""
 
-    target = staticmethod(p_wave_target)
+    @staticmethod
+    def target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Returns 1 for a sample in a P wave, 0 outside, 255 if not annotated: ``(n, time)``.
+
+        A window in AF has no P wave anywhere, annotated or not.
+
+        Raises:
+            DataError: If a window in AF carries an annotated P wave.
+        """
+        target = np.full((len(rows), store.signals.shape[1]), NOT_ANNOTATED, dtype=np.uint8)
+        wave_row = np.asarray(store.index.wave_row)[rows]
+        codes = store.waves[wave_row[wave_row >= 0]]
+        target[wave_row >= 0] = np.where(codes == NOT_ANNOTATED, NOT_ANNOTATED, codes == P)
+        in_af = np.asarray(store.index.af)[rows] == 1
+        if len(labelled := rows[in_af & (target == P).any(axis=1)]):
+            records = sorted(set(np.asarray(store.index.record)[labelled].tolist()))
+            raise DataError(
+                f"{store.path}: P waves are annotated in AF, in record {', '.join(records)}"
+            )
+        target[in_af] = OTHER
+        return target
 
     @staticmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
@@ -412,7 +351,12 @@ class RRVariabilityData(WindowDataModule):
     """
 
     shifts = False
-    target = staticmethod(rr_target)
+
+    @staticmethod
+    def target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns RMSSD and SDNN in ms: ``(n, 2)``."""
+        measures = (store.index.rmssd_ms, store.index.sdnn_ms)
+        return np.stack([np.asarray(m)[rows] for m in measures], axis=1).astype(np.float32)
 
     @staticmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
@@ -425,10 +369,6 @@ class RRVariabilityData(WindowDataModule):
 
 def _sources(stores: str | list[Source]) -> list[Source]:
     return [Source(stores)] if isinstance(stores, str) else list(stores)
-
-
-def _table(store: Store) -> Table:
-    return store.info.database, store.index
 
 
 def _as_is(batch: Any) -> Any:

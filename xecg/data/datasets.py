@@ -1,8 +1,10 @@
-"""Windows of stores as a dataset, their targets, and the sampler that draws an epoch of them."""
+"""Stores as sources of windows, a dataset of them, and the sampler that draws an epoch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -10,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from xecg.data.splits import Table, persons
+from xecg.data.embedded import EMBEDDED, embedded_store
+from xecg.data.splits import Split, Table, persons
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError
-from xecg.signal.waves import NOT_ANNOTATED, OTHER, P
 
 
 class Batch(NamedTuple):
@@ -21,7 +23,7 @@ class Batch(NamedTuple):
 
     Args:
         signal: ``(batch, 1, time)`` float32 in [0, 1].
-        target: What the task is to predict; see the functions ``*_target`` below.
+        target: What the task is to predict; see ``target`` of the data modules.
         window: ``(batch,)`` int64, position in the dataset.
     """
 
@@ -31,6 +33,56 @@ class Batch(NamedTuple):
 
 
 Target = Callable[[Store, NDArray[np.int64]], NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One prepared store in a mixture.
+
+    Args:
+        store: Folder of the store, or ``synthetic``: the ECGs that come with xecg.
+        weight: Share of an epoch's windows, relative to the other sources.
+        name: Name in results; the folder's name by default.
+        leads: Leads to use; all by default.
+        windows: ``normal_beats`` takes only windows in which every beat is annotated as a sinus
+            beat in sinus rhythm.
+        split: Shares of this store's persons (or records), if other than the data module's.
+    """
+
+    store: str
+    weight: float = 1.0
+    name: str | None = None
+    leads: list[str] | None = None
+    windows: Literal["all", "normal_beats"] = "all"
+    split: Split | None = None
+
+    @property
+    def label(self) -> str:
+        """Name in results."""
+        return self.name or Path(self.store).name
+
+    @cached_property
+    def opened(self) -> Store:
+        """The store itself."""
+        return embedded_store() if self.store == EMBEDDED else Store.open(Path(self.store))
+
+    @property
+    def table(self) -> Table:
+        """Identity of the database, and the index of all windows."""
+        return self.opened.info.database, self.opened.index
+
+    def choose(
+        self, rows: NDArray[np.int64], leads: Sequence[str] | None = None
+    ) -> NDArray[np.int64]:
+        """Returns those of ``rows`` of the asked ``leads`` (else the source's) and windows."""
+        index = self.opened.index
+        keep = np.ones(len(rows), dtype=bool)
+        if (wanted := leads or self.leads) is not None:
+            lead = np.char.upper(np.asarray(index.lead, dtype=np.str_)[rows])
+            keep &= np.isin(lead, [name.upper() for name in wanted])
+        if self.windows == "normal_beats":
+            keep &= np.asarray(index.normal_beats)[rows]
+        return rows[keep]
 
 
 @dataclass(frozen=True)
@@ -110,39 +162,6 @@ class WindowDataset(Dataset[Batch]):
         start = self.ends[number] - len(self.parts[number].rows)
         rows: NDArray[np.int64] = self.parts[number].rows[positions - start]
         return rows
-
-
-def af_target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns 1 for AF, 0 for anything else: ``(n,)``."""
-    return np.asarray(store.index.af)[rows].astype(np.int64)
-
-
-def rr_target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Returns RMSSD and SDNN in ms: ``(n, 2)``."""
-    measures = (store.index.rmssd_ms, store.index.sdnn_ms)
-    return np.stack([np.asarray(m)[rows] for m in measures], axis=1).astype(np.float32)
-
-
-def p_wave_target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Returns 1 for a sample in a P wave, 0 outside, 255 if not annotated: ``(n, time)``.
-
-    A window in AF has no P wave anywhere, annotated or not.
-
-    Raises:
-        DataError: If a window in AF carries an annotated P wave.
-    """
-    target = np.full((len(rows), store.signals.shape[1]), NOT_ANNOTATED, dtype=np.uint8)
-    wave_row = np.asarray(store.index.wave_row)[rows]
-    annotated = wave_row >= 0
-    codes = store.waves[wave_row[annotated]]
-    target[annotated] = np.where(codes == NOT_ANNOTATED, NOT_ANNOTATED, codes == P)
-    in_af = np.asarray(store.index.af)[rows] == 1
-    labelled = rows[in_af & (target == P).any(axis=1)]
-    if len(labelled):
-        records = ", ".join(sorted(set(np.asarray(store.index.record)[labelled].tolist())))
-        raise DataError(f"{store.path}: P waves are annotated in AF, in record {records}")
-    target[in_af] = OTHER
-    return target
 
 
 class MixtureSampler(Sampler[int]):

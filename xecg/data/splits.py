@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -98,7 +99,7 @@ def persons(tables: Sequence[Table]) -> list[NDArray[np.int64]]:
     directly or by way of other windows.
     """
     groups = [
-        _hashed(np.char.add(f"{number} ", np.asarray(index.group, dtype=np.str_)))
+        _hashed(np.asarray(index.group, dtype=object), f"{number} ")
         for number, (_, index) in enumerate(tables)
     ]
     of_row = np.column_stack([np.concatenate([keys(*t) for t in tables]), np.concatenate(groups)])
@@ -112,8 +113,8 @@ def persons(tables: Sequence[Table]) -> list[NDArray[np.int64]]:
 
 def identities(database: str, index: Any) -> NDArray[np.str_]:
     """Returns the person of each window, else ``database/record``: ``(windows,)``."""
-    person, record = (np.asarray(c, dtype=np.str_) for c in (index.person, index.record))
-    return np.where(person == "", np.char.add(f"{database}/", record), person)
+    person, record = (np.asarray(c, dtype=object) for c in (index.person, index.record))
+    return np.where(person == "", f"{database}/" + record, person).astype(np.str_)
 
 
 def keys(database: str, index: Any) -> NDArray[np.int64]:
@@ -132,7 +133,7 @@ def seen(database: str, index: Any, learnt: ArrayLike) -> NDArray[np.bool_]:
         index: Index of the windows.
         learnt: Keys of the windows that were trained and selected on, as weights carry them.
     """
-    group = np.asarray(index.group, dtype=np.str_)
+    group, _ = pd.factorize(np.asarray(index.group, dtype=object))
     hit = np.isin(keys(database, index), np.asarray(learnt)).any(axis=1)
     return np.isin(group, group[hit])
 
@@ -163,15 +164,15 @@ def people(tables: Sequence[Table], learnt: ArrayLike) -> str:
     return f"{shown} ({len(found)} in all)" if found else ""
 
 
-def _hashed(names: NDArray[np.str_]) -> NDArray[np.int64]:
-    found, name_of = np.unique(names, return_inverse=True)
-    digests = [hashlib.blake2b(name.encode(), digest_size=6).digest() for name in found.tolist()]
+def _hashed(names: NDArray[Any], prefix: str = "") -> NDArray[np.int64]:
+    name_of, found = pd.factorize(names.astype(object))
+    digests = [hashlib.blake2b(f"{prefix}{n}".encode(), digest_size=6).digest() for n in found]
     return np.array([int.from_bytes(d, "little") for d in digests], dtype=np.int64)[name_of]
 
 
 def _parts(index: Any, split: Split) -> NDArray[np.int64]:
     """Returns the number of the part of each window of one store: ``(windows,)``."""
-    names, group_of = np.unique(np.asarray(index.group, dtype=np.str_), return_inverse=True)
+    group_of, names = pd.factorize(np.asarray(index.group, dtype=object), sort=True)
     strata = _strata(index, group_of)
     shuffled = np.random.default_rng(split.seed).permutation(len(strata))
     order = shuffled[np.argsort(strata[shuffled], kind="stable")]
@@ -186,7 +187,7 @@ def _parts(index: Any, split: Split) -> NDArray[np.int64]:
 
 def _strata(index: Any, group_of: NDArray[np.intp]) -> NDArray[np.int64]:
     """``(groups,)`` 0 where a group has any AF, else 1 + the number of its main rhythm."""
-    rhythms, rhythm_of = np.unique(np.asarray(index.rhythm, dtype=np.str_), return_inverse=True)
+    rhythm_of, rhythms = pd.factorize(np.asarray(index.rhythm, dtype=object), sort=True)
     pairs, windows = np.unique(group_of * len(rhythms) + rhythm_of, return_counts=True)
     group, rhythm = np.divmod(pairs, max(len(rhythms), 1))
     by_count = np.lexsort((rhythm, -windows, group))
