@@ -91,6 +91,11 @@ def test_a_cell_that_fails_is_told_with_its_reason_and_the_others_are_made(write
     assert done() == CELLS
 
 
+def test_a_folder_that_cannot_be_made_is_named(write_study):
+    with pytest.raises(StudyError, match=r"behaviour\.json"):
+        run_study(write_study(), folder=Path("behaviour.json/inside"))
+
+
 def test_what_needs_a_failed_pretraining_waits(write_study, capsys):
     assert run_study(write_study({"pretrain-morphology-seed0": "kill"})) == 1
     assert done() == ["scratch-seed0"]

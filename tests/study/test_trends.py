@@ -159,3 +159,14 @@ def test_numbers_are_a_function_of_the_seed(ladder, analysis):
     pd.testing.assert_frame_equal(again.trends, analysis.trends)
     assert not other.means["low"].equals(analysis.means["low"])
     assert other.means["value"].equals(analysis.means["value"])
+
+
+def test_a_trend_that_hangs_on_one_seed_has_a_wide_interval(ladder):
+    slopes = ladder.cells["seed"].map({0: 1.0, 1: -1.6, 2: 1.0}) * ladder.cells["depth"]
+    values = np.tile(50 + slopes.to_numpy()[:, None], (1, len(ladder.windows)))
+    columns = dict(ladder.columns) | {"rhythm_enrichment_p": values}
+    found = trend(
+        analyse(replace(ladder, columns=columns), **QUICK), "enrichment", "rhythm", "AF", "P"
+    )
+    assert (found["rho"], found["low"], found["high"]) == (1, -1, 1)
+    assert found["lowest_seed_rho"] == -1

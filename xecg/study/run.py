@@ -120,7 +120,7 @@ def make_cell(
                 _fit(name, work, where, flags[name], threads, log)
                 work.rename(done)
                 if (done / "wandb").exists():  # `wandb sync` looks for files where they were
-                    work.symlink_to(done)
+                    work.symlink_to(Path("..", "cells", name))
         finally:
             running.unlink(missing_ok=True)
     write_whole(path, name)
@@ -231,12 +231,18 @@ def _locked(folder: Path) -> Iterator[None]:
     """Holds the lock of a study, which its process loses when it dies."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / _LOCK, timeout=0):
-            yield
+        lock = FileLock(folder / _LOCK, timeout=0)
+        lock.acquire()
     except Timeout as error:
         raise StudyError(
             f"{folder}: another command works on this study; --status says how far it is"
         ) from error
+    except OSError as error:
+        raise StudyError(f"folder {folder}: cannot be used ({error})") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
