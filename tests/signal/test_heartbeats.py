@@ -74,6 +74,15 @@ def test_no_peak_where_samples_are_missing_and_others_stay():
     )
 
 
+def test_no_peak_on_a_bridged_sample():
+    ecg = repeating_ecg(250.0)
+    peak = detect_r_peaks(ecg, 250.0)[10]
+    ecg[peak - 1 : peak + 2] = np.nan
+    found = detect_r_peaks(ecg, 250.0)
+    assert len(found)
+    assert not np.isin(found, [peak - 1, peak, peak + 1]).any()
+
+
 @pytest.mark.parametrize("signal", [np.zeros((2, 2500)), np.full(2500, np.inf)])
 def test_signals_that_are_no_lead_are_refused(signal):
     with pytest.raises(RecordError, match="R peaks: expected one lead"):

@@ -228,6 +228,14 @@ def test_one_missing_sample_costs_exactly_the_window_that_holds_it(position):
     assert 500 * touched not in windows.starts
 
 
+def test_a_missing_sample_between_two_windows_costs_both():
+    lead = noise(10, 333.3)
+    lead[666] = np.nan  # the border lies at sample 666.6
+    windows = cut_windows(lead, 333.3, Preprocessing(window_s=2))
+    assert windows.left_out == {"missing samples": 2}
+    assert windows.starts[0] == 1000
+
+
 def test_flat_windows_are_left_out_and_counted():
     lead = noise(40, 250) + 5
     lead[2500:5000] = 1.5
