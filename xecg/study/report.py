@@ -49,11 +49,8 @@ def write_report(
 ) -> Path:
     """Writes what the finished runs of a folder show: tables (CSV), figures and a page.
 
-    Accuracy, F1 and AUROC against the frozen depth, enrichment of P waves and QRS complexes,
-    domain specificity with Spearman's rho and a permutation test, accuracy against specificity,
-    and the same ECGs explained at several depths; everything with 95 % bootstrap intervals over
-    persons or records. A study that is not finished is reported as far as it is. An earlier report
-    is replaced.
+    Metrics, enrichment of waves and domain specificity against the frozen depth, trends, and ECGs
+    explained at several depths. An unfinished study is reported as far as it is.
 
     Args:
         folder: Folder of a study, or of runs that W&B agents made with ``xecg fit``.
@@ -72,14 +69,8 @@ def write_report(
         XECGError: The runs or the folder cannot be used.
     """
     out = out or folder / "report"
-    for name, number in (("resamples", resamples), ("permutations", permutations)):
-        if number < 1:
-            raise ConfigError(f"--{name}: expected 1 or more, found {number}")
-    if out.exists() and not (out / PAGE).exists() and (out.is_file() or any(out.iterdir())):
-        raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
-    kept = config or folder / "study.yaml"
-    study = read_study(kept) if config or kept.exists() else None
-    reference = study.reference if study else Reference()
+    _check(out, resamples, permutations)
+    study, reference = _study(folder, config)
     depths = [] if no_examples else example_depths or [0, 3, 8]
     runs, left_out = read_runs(folder)
     analyses = [
@@ -87,37 +78,53 @@ def write_report(
         for ladder in tqdm(list(read_ladders(runs)), "analyse", disable=None)
     ]
     tables = {**_tables(analyses, reference), "pretraining": _pretraining(runs)}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as made:
-        for name, table in tables.items():
-            if len(table):
-                text = table.to_csv(index=False, float_format="%.6g", na_rep="nan")
-                write_whole(Path(made) / f"{name}.csv", text)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
+        made = Path(name)
+        _write_tables(tables, made)
         sections = [
             _shown(analysis, reference)
-            | {"figures": _figures(analysis, reference, Path(made))}
-            | _examples(analysis.ladder, depths, study, seed, Path(made))
+            | {"figures": _figures(analysis, reference, made)}
+            | _examples(analysis.ladder, depths, study, seed, made)
             for analysis in tqdm(analyses, "draw", disable=None)
         ]
-        page = _page(
-            title=f"Study {folder.resolve().name}: the ladder of frozen depths",
-            tuned=int((runs["branch"] == "").sum()),
-            pretrained=int((runs["branch"] != "").sum()),
-            unfinished=_unfinished(folder, study, runs) + left_out,
-            sections=sections,
-            pretraining=_pretraining_shown(tables["pretraining"]),
-            reference=reference,
-            permutations=permutations,
-            resamples=resamples,
-        )
-        write_whole(Path(made) / PAGE, page)
-        out.mkdir(exist_ok=True)
-        for path in sorted(Path(made).iterdir(), key=lambda path: path.name == PAGE):
-            path.replace(out / path.name)
-    for section in sections:
-        print(*(section[name].to_string(index=False) for name in ("claim", "range")), sep="\n\n")
+        facts = _facts(folder, study, runs) | {"left_out": left_out, "reference": reference}
+        drawn = {"sections": sections, "resamples": resamples, "permutations": permutations}
+        page = _page(**facts, **drawn, pretraining=_pretraining_shown(tables))
+        write_whole(made / PAGE, page)
+        _move(made, out)
+    for shown in (section[name] for section in sections for name in ("claim", "range")):
+        print(shown.to_string(index=False), end="\n\n")
     print(f"Everything is in {out / PAGE}")
     return out / PAGE
+
+
+def _study(folder: Path, config: Path | None) -> tuple[Study | None, Reference]:
+    kept = config or folder / "study.yaml"
+    study = read_study(kept) if config or kept.exists() else None
+    return study, study.reference if study else Reference()
+
+
+def _move(made: Path, out: Path) -> None:
+    """Moves all files into place, the page last."""
+    out.mkdir(exist_ok=True)
+    for path in sorted(made.iterdir(), key=lambda path: path.name == PAGE):
+        path.replace(out / path.name)
+
+
+def _check(out: Path, resamples: int, permutations: int) -> None:
+    for name, number in (("resamples", resamples), ("permutations", permutations)):
+        if number < 1:
+            raise ConfigError(f"--{name}: expected 1 or more, found {number}")
+    if out.exists() and not (out / PAGE).exists() and (out.is_file() or any(out.iterdir())):
+        raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    for name, table in tables.items():
+        if len(table):
+            text = table.to_csv(index=False, float_format="%.6g", na_rep="nan")
+            write_whole(folder / f"{name}.csv", text)
 
 
 def _tables(analyses: list[Analysis], reference: Reference) -> dict[str, pd.DataFrame]:
@@ -297,7 +304,8 @@ def _range_shown(analysis: Analysis, reference: Reference) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _pretraining_shown(table: pd.DataFrame) -> pd.DataFrame:
+def _pretraining_shown(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    table = tables["pretraining"]
     if table.empty:
         return table
     return pd.DataFrame(
@@ -344,14 +352,22 @@ def _examples(
     return {"examples": shown, "no_examples": none if asked and not shown else ""}
 
 
-def _unfinished(folder: Path, study: Study | None, runs: pd.DataFrame) -> list[str]:
-    """Cells that the study asks for and that are not there, with why if they failed."""
+def _facts(folder: Path, study: Study | None, runs: pd.DataFrame) -> dict[str, Any]:
+    """What the page says first: cells that are there, and those that the study asks for."""
     there = {run.name for run in runs["folder"]}
-    missing = [cell.name for cell in cells_of(study) if cell.name not in there] if study else []
-    if not (folder / "study.yaml").exists():
-        return []
+    of_study = study if (folder / "study.yaml").exists() else None
+    missing = [cell.name for cell in cells_of(of_study)] if of_study else []
     reasons = {path.stem: path.read_text() for path in (folder / "failed").glob("*.txt")}
-    return [f"{name} (failed: {reasons[name]})" if name in reasons else name for name in missing]
+    return {
+        "title": f"Study {folder.resolve().name}: the ladder of frozen depths",
+        "tuned": int((runs["branch"] == "").sum()),
+        "pretrained": int((runs["branch"] != "").sum()),
+        "unfinished": [
+            f"{name} (failed: {reasons[name]})" if name in reasons else name
+            for name in missing
+            if name not in there
+        ],
+    }
 
 
 def _page(**values: Any) -> str:
