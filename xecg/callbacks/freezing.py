@@ -1,8 +1,8 @@
-"""Freezing the first blocks of branches while the rest is fine-tuned."""
+"""Freezing of the first blocks of branches while the rest is fine-tuned."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
@@ -11,6 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 from xecg.errors import ConfigError
 
 FrozenLayers = int | dict[str, int]
+Schedule = Callable[[int, str, int], int]  # (epoch, branch, its number of blocks) -> frozen depth
+_UNLIMITED = 1000  # epochs that are checked of a Trainer without an end
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class Stage:
 
     Args:
         epoch: First epoch of the stage, from 0.
-        frozen_layers: Blocks frozen from the input on: one number for all branches, or a number
-            per branch. A branch that is not named keeps its depth.
+        frozen_layers: Number of blocks to freeze from the input on, for all branches or by branch.
+            A branch that is not named keeps its depth.
     """
 
     epoch: int
@@ -28,19 +30,51 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Progression:
-    """A frozen depth that moves by ``change`` blocks every ``every_n_epochs`` epochs.
+class Stages:
+    """Schedule of stages in the order of their epochs, the first from epoch 0 on.
 
     Args:
-        start: Frozen depth in epoch 0: one number for all branches, or a number per branch. A
-            branch that is not named is never frozen.
-        every_n_epochs: Epochs between two changes.
-        change: Blocks added to the depth at each change; negative unfreezes.
+        stages: The stages.
+
+    Raises:
+        ConfigError: If there is no stage, or the epochs do not rise from 0.
+    """
+
+    stages: Sequence[Stage]
+
+    def __post_init__(self) -> None:
+        epochs = [stage.epoch for stage in self.stages]
+        if epochs[:1] != [0] or epochs != sorted(set(epochs)):
+            raise ConfigError(f"the epochs of a schedule's stages must rise from 0; found {epochs}")
+
+    @property
+    def branches(self) -> list[str]:
+        """Names of branches in the stages."""
+        return [name for stage in self.stages for name in _names(stage.frozen_layers)]
+
+    def __call__(self, epoch: int, branch: str, n_blocks: int) -> int:
+        """Returns the frozen depth of a branch in an epoch."""
+        del n_blocks
+        begun = [stage.frozen_layers for stage in self.stages if stage.epoch <= epoch]
+        depths = [_of_branch(depth, branch) for depth in begun]
+        return next((depth for depth in reversed(depths) if depth is not None), 0)
+
+
+@dataclass(frozen=True)
+class Progression:
+    """Schedule of a depth that moves by ``change`` blocks every ``every_n_epochs`` epochs.
+
+    Args:
+        start: Frozen depth in epoch 0, for all branches or by branch. A branch that is not named
+            is never frozen.
+        every_n_epochs: Number of epochs between two changes.
+        change: Number of blocks added to the depth at each change; negative unfreezes.
         stop: Depth at which the change ends; by default 0 when unfreezing, all blocks when
             freezing.
 
     Raises:
-        ConfigError: ``every_n_epochs`` is below 1, or ``change`` is 0.
+        ConfigError: If ``every_n_epochs`` is below 1, ``change`` is 0, or ``stop`` lies on the
+            other side of ``start``.
     """
 
     start: int | dict[str, int]
@@ -53,101 +87,34 @@ class Progression:
             raise ConfigError(f"every_n_epochs must be at least 1; found {self.every_n_epochs}")
         if self.change == 0:
             raise ConfigError("change must not be 0: for one depth throughout, set frozen_layers")
-
-    @property
-    def constant(self) -> bool:
-        """Whether the depth is the same in every epoch."""
-        return False
-
-    def depth_at(self, epoch: int, n_blocks: Mapping[str, int]) -> dict[str, int]:
-        """Frozen depth of every branch in ``epoch``, for branches of ``n_blocks`` blocks."""
-        moved = self.change * (epoch // self.every_n_epochs)
-        nearest = max if self.change < 0 else min
-        depths = dict.fromkeys(n_blocks, 0)
-        for name, start in _per_branch(self.start, n_blocks).items():
-            depths[name] = nearest(start + moved, self._stop(n_blocks[name]))
-        return depths
-
-    def check(self, n_blocks: Mapping[str, int]) -> None:
-        """Check names and depths against the branches; raises ConfigError."""
-        _check_depths("start", self.start, n_blocks)
-        for name, start in _per_branch(self.start, n_blocks).items():
-            stop = self._stop(n_blocks[name])
-            _check_depths("stop", {name: stop}, n_blocks)
-            if (stop - start) * self.change < 0:
-                raise ConfigError(
-                    f"stop must be reachable from start={start} of branch {name} by steps of "
-                    f"{self.change}; found {stop}"
-                )
-
-    def _stop(self, n_blocks: int) -> int:
-        if self.stop is not None:
-            return self.stop
-        return 0 if self.change < 0 else n_blocks
-
-
-@dataclass(frozen=True)
-class Stages:
-    """Stages in the order of their epochs, the first from epoch 0 on.
-
-    Args:
-        stages: The stages.
-
-    Raises:
-        ConfigError: There is no stage, or the epochs do not rise from 0.
-    """
-
-    stages: Sequence[Stage]
-
-    def __post_init__(self) -> None:
-        epochs = [stage.epoch for stage in self.stages]
-        if epochs[:1] != [0] or epochs != sorted(set(epochs)):
-            raise ConfigError(f"the epochs of a schedule's stages must rise from 0; found {epochs}")
-
-    @property
-    def constant(self) -> bool:
-        """Whether the depth is the same in every epoch."""
-        return len(self.stages) == 1
-
-    def depth_at(self, epoch: int, n_blocks: Mapping[str, int]) -> dict[str, int]:
-        """Frozen depth of every branch in ``epoch``, for branches of ``n_blocks`` blocks."""
-        depths = dict.fromkeys(n_blocks, 0)
-        for stage in self.stages:
-            if stage.epoch <= epoch:
-                depths.update(_per_branch(stage.frozen_layers, n_blocks))
-        return depths
-
-    def check(self, n_blocks: Mapping[str, int]) -> None:
-        """Check names and depths against the branches; raises ConfigError."""
-        for stage in self.stages:
-            where = "frozen_layers" if self.constant else f"frozen_layers of epoch {stage.epoch}"
-            _check_depths(where, stage.frozen_layers, n_blocks)
-
-
-class FreezingSchedule(Protocol):
-    """What the callback asks of a schedule."""
-
-    @property
-    def constant(self) -> bool: ...  # noqa: D102
-    def depth_at(self, epoch: int, n_blocks: Mapping[str, int]) -> dict[str, int]: ...  # noqa: D102
-    def check(self, n_blocks: Mapping[str, int]) -> None: ...  # noqa: D102
-
-
-def _per_branch(frozen_layers: FrozenLayers, names: Mapping[str, int]) -> dict[str, int]:
-    if isinstance(frozen_layers, int):
-        return dict.fromkeys(names, frozen_layers)
-    return frozen_layers
-
-
-def _check_depths(where: str, frozen_layers: FrozenLayers, n_blocks: Mapping[str, int]) -> None:
-    for name, depth in _per_branch(frozen_layers, n_blocks).items():
-        if name not in n_blocks:
-            raise ConfigError(f"{where}: branch must be one of {', '.join(n_blocks)}; found {name}")
-        if not 0 <= depth <= n_blocks[name]:
+        starts = self.start.values() if isinstance(self.start, dict) else [self.start]
+        if self.stop is not None and any((self.stop - s) * self.change < 0 for s in starts):
             raise ConfigError(
-                f"{where}: depth must be from 0 (none) to {n_blocks[name]} (all blocks of branch "
-                f"{name}); found {depth}"
+                f"stop must be reachable from start={self.start} by steps of {self.change}; found "
+                f"{self.stop}"
             )
+
+    @property
+    def branches(self) -> list[str]:
+        """Names of branches in the schedule."""
+        return _names(self.start)
+
+    def __call__(self, epoch: int, branch: str, n_blocks: int) -> int:
+        """Returns the frozen depth of a branch in an epoch."""
+        start = _of_branch(self.start, branch)
+        if start is None:
+            return 0
+        nearest, end = (max, 0) if self.change < 0 else (min, n_blocks)
+        stop = end if self.stop is None else self.stop
+        return nearest(start + self.change * (epoch // self.every_n_epochs), stop)
+
+
+def _names(frozen_layers: FrozenLayers) -> list[str]:
+    return list(frozen_layers) if isinstance(frozen_layers, dict) else []
+
+
+def _of_branch(frozen_layers: FrozenLayers, branch: str) -> int | None:
+    return frozen_layers.get(branch) if isinstance(frozen_layers, dict) else frozen_layers
 
 
 class _Branch(Protocol):
@@ -159,7 +126,7 @@ class _Branch(Protocol):
 
 
 class LayerFreezing(Callback):
-    """Freeze the first blocks of each branch, counted from the input.
+    """Freezes the first blocks of each branch, counted from the input.
 
     A frozen block gets no gradient, keeps its batch statistics and normalises by them, in training
     as in evaluation: its parameters and buffers stay bit-identical. The task offers its branches
@@ -172,60 +139,93 @@ class LayerFreezing(Callback):
     it was set up: ``ddp_find_unused_parameters_true``.
 
     Args:
-        frozen_layers: Blocks frozen throughout: one number for all branches, or a number per
-            branch (a branch that is not named is not frozen). Nothing is frozen without either.
-        schedule: Instead, a list of stages over epochs, or a depth that moves by some blocks every
-            few epochs.
+        frozen_layers: Number of blocks to freeze throughout, for all branches or by branch (a
+            branch that is not named is not frozen). Nothing is frozen without either argument.
+        schedule: Instead, a list of stages over epochs, a depth that moves by some blocks every
+            few epochs, or a function of epoch, branch and number of blocks, by class path.
+        allow_random: Freeze blocks from the first epoch on in a branch that has no pre-trained
+            weights too.
 
     Raises:
-        ConfigError: Both are given, or the schedule contradicts itself.
+        ConfigError: If both are given, or the schedule contradicts itself.
     """
 
     def __init__(
         self,
         frozen_layers: int | dict[str, int] | None = None,
-        schedule: list[Stage] | Progression | None = None,
+        schedule: list[Stage] | Progression | Callable[[int, str, int], int] | None = None,
+        allow_random: bool = False,
     ) -> None:
         super().__init__()
-        self._n_blocks: dict[str, int] = {}
-        self.schedule: FreezingSchedule
-        if schedule is None:
-            self.schedule = Stages([Stage(0, frozen_layers or 0)])
-        elif frozen_layers is None:
-            self.schedule = schedule if isinstance(schedule, Progression) else Stages(schedule)
-        else:
+        if frozen_layers is not None and schedule is not None:
             raise ConfigError(
                 "frozen_layers and schedule exclude each other, one must be null; "
                 f"found frozen_layers={frozen_layers}, schedule={schedule}"
             )
+        self.allow_random = allow_random
+        self.schedule: Schedule = Stages([Stage(0, frozen_layers or 0)])
+        if schedule is not None:
+            self.schedule = Stages(schedule) if isinstance(schedule, list) else schedule
+        self._n_blocks: dict[str, int] = {}
+        self._constant = True
 
     def depth_at(self, epoch: int) -> dict[str, int]:
-        """Number of frozen blocks of each branch of the task in ``epoch``."""
-        return self.schedule.depth_at(epoch, self._n_blocks)
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
-        """Check the schedule against the branches.
+        """Returns the number of frozen blocks of each branch of the task in ``epoch``.
 
         Raises:
-            ConfigError: A branch is unknown or a depth impossible.
+            ConfigError: If a depth is impossible.
+        """
+        depths = {name: self.schedule(epoch, name, n) for name, n in self._n_blocks.items()}
+        for name, n in self._n_blocks.items():
+            if not 0 <= depths[name] <= n:
+                raise ConfigError(
+                    f"frozen layers in epoch {epoch}: depth must be from 0 (none) to {n} (all "
+                    f"blocks of branch {name}); found {depths[name]}"
+                )
+        return depths
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Checks the schedule against the branches.
+
+        Raises:
+            ConfigError: If a branch is unknown, a depth impossible, or random blocks are frozen.
         """
         if stage != "fit":
             return
         branches = _branches(pl_module)
         self._n_blocks = {name: len(list(branch.blocks)) for name, branch in branches.items()}
-        self.schedule.check(self._n_blocks)
-        if self.schedule.constant:
+        for name in getattr(self.schedule, "branches", []):
+            if name not in branches:
+                known = ", ".join(branches)
+                raise ConfigError(f"frozen layers: branch must be one of {known}; found {name}")
+        epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else _UNLIMITED
+        first, *others = [self.depth_at(epoch) for epoch in range(max(epochs or 0, 1))]
+        self._constant = all(depths == first for depths in others)
+        self._refuse_random_blocks(first, getattr(pl_module, "pretrained", None))
+        if self._constant:
             # Before DistributedDataParallel lists the parameters whose gradients it waits for.
             for block, frozen in self._scheduled(pl_module, epoch=0):
                 block.requires_grad_(not frozen)
 
+    def _refuse_random_blocks(
+        self, depths: Mapping[str, int], pretrained: Mapping[str, Any] | None
+    ) -> None:
+        if self.allow_random or pretrained is None:
+            return
+        if random := [name for name, depth in depths.items() if depth and name not in pretrained]:
+            raise ConfigError(
+                f"frozen layers: branch {' and '.join(random)} has no pre-trained weights, and its "
+                "frozen blocks would stay random; give weights (model.pretrained), freeze none, "
+                "or set freezing.allow_random"
+            )
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Check that the strategy bears a depth that changes.
+        """Checks that the strategy bears a depth that changes.
 
         Raises:
-            ConfigError: The strategy would wait for gradients of frozen parameters.
+            ConfigError: If the strategy would wait for gradients of frozen parameters.
         """
-        if self.schedule.constant or trainer.world_size == 1:
+        if self._constant or trainer.world_size == 1:
             return
         wrapped = trainer.model
         if not isinstance(wrapped, DistributedDataParallel):
@@ -242,15 +242,15 @@ class LayerFreezing(Callback):
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freeze; a run resumed inside an epoch skips the start of that epoch."""
+        """Freezes; a run resumed inside an epoch skips the start of that epoch."""
         self._apply(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freeze what the schedule says for the epoch."""
+        """Freezes by the schedule of the epoch."""
         self._apply(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the depth of each branch; at the end, which a resumed epoch has too."""
+        """Logs the depth of each branch; at the end, which a resumed epoch has too."""
         for name, depth in self.depth_at(trainer.current_epoch).items():
             pl_module.log(f"frozen_layers/{name}", float(depth), sync_dist=True)
 
@@ -265,7 +265,11 @@ class LayerFreezing(Callback):
 
     def _apply(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for block, frozen in self._scheduled(pl_module, trainer.current_epoch):
-            _set_frozen(block, frozen)
+            block.requires_grad_(not frozen)
+            block.train(not frozen)  # frozen: normalise by the running statistics, and leave them
+            if frozen:
+                for parameter in block.parameters():
+                    parameter.grad = None  # a stale gradient would still move the parameter
 
 
 def _branches(pl_module: LightningModule) -> Mapping[str, _Branch]:
@@ -276,11 +280,3 @@ def _branches(pl_module: LightningModule) -> Mapping[str, _Branch]:
             f"found {type(pl_module).__name__} without"
         )
     return cast(Mapping[str, _Branch], branches)
-
-
-def _set_frozen(block: nn.Module, frozen: bool) -> None:
-    block.requires_grad_(not frozen)
-    block.train(not frozen)  # frozen: normalise by the running statistics, and leave them
-    if frozen:
-        for parameter in block.parameters():
-            parameter.grad = None  # a stale gradient would still move and decay the parameter

@@ -1,7 +1,5 @@
 """AF against non-AF: metrics while training, and a report with intervals over persons at test."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torchmetrics import MetricCollection
@@ -17,19 +15,16 @@ from torchmetrics.classification import (
 )
 
 from xecg.errors import DataError
-from xecg.metrics.bootstrap import Interval, check_rows, divide, intervals
+from xecg.metrics.bootstrap import FloatArray, Interval, Statistics, divide, intervals
 
 CALIBRATION_BINS = 15
 
-FloatArray = NDArray[np.float64]
-Statistic = Callable[[FloatArray], FloatArray]
-
 
 def af_metrics(prefix: str = "", threshold: float = 0.5) -> MetricCollection:
-    """Metrics of P(AF) against labels (1 for AF), both ``(batch,)``, named as in the report.
+    """Returns metrics of P(AF) and labels (1 for AF), both ``(batch,)``, named as in the report.
 
     Args:
-        prefix: Goes before each name.
+        prefix: Text before each name.
         threshold: P(AF) above which a window counts as AF.
     """
     return MetricCollection(
@@ -56,11 +51,13 @@ def classification_report(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Every metric of :func:`af_metrics` with its interval over persons.
+    """Returns every metric of :func:`af_metrics` with its interval over persons.
 
     AUPRC is the average precision (steps, no interpolation); the calibration error is the expected
     one (Guo et al. 2017) of P(AF) in 15 bins of equal width. A metric that a resample leaves
-    undefined, such as the sensitivity without AF, is left out of that resample.
+    undefined, such as the sensitivity without AF, is left out of that resample. ``n`` and
+    ``n_groups`` count the windows that a metric is over, and their persons: those with AF for the
+    sensitivity.
 
     Args:
         p_af: P(AF) of each window, ``(n,)``, in [0, 1].
@@ -68,40 +65,47 @@ def classification_report(
         groups: Person (or record) of each window, ``(n,)``.
         threshold: P(AF) above which a window counts as AF.
         n_resamples: Number of resamples.
-        seed: Seed of the resampling.
-
-    Returns:
-        An interval per metric; ``n`` counts windows.
+        seed: Random seed of the resampling.
 
     Raises:
-        DataError: The lengths differ, there is no window, or a value is no probability or label.
+        DataError: If lengths differ, there is no window, or a value is no probability or label.
     """
-    probability, label = np.asarray(p_af, dtype=float), np.asarray(target)
-    names = np.asarray(groups)
-    check_rows(groups=names, p_af=probability, target=label)
+    probability, label, names = (
+        np.asarray(p_af, dtype=float),
+        np.asarray(target),
+        np.asarray(groups),
+    )
+    shapes = probability.shape, label.shape, names.shape
+    if len(set(shapes)) > 1 or probability.ndim != 1:
+        raise DataError(f"expected one p_af, target and group a window; found shapes {shapes}")
     if not ((probability >= 0) & (probability <= 1)).all():
         raise DataError("p_af must lie between 0 and 1; found values outside or NaN")
     if not np.isin(label, (0, 1)).all():
         raise DataError(f"target must be 0 or 1; found {np.unique(label)}")
     order = np.argsort(-probability, kind="stable")  # once, for the curves of all resamples
-    probability, af = probability[order], label[order].astype(float)
-    at_threshold = _thresholded(probability > threshold, af)
-    curves = _ranked(probability, af)
-    calibration = _calibration(probability, af)
+    probability, af, names = probability[order], label[order].astype(float), names[order]
+    called, true = probability > threshold, af == 1
+    parts = (_thresholded(called, af), ranked(probability, af), _calibration(probability, af))
+    every = np.ones(len(af), dtype=bool)
+    over = {
+        "accuracy": [every],
+        "sensitivity": [true],
+        "specificity": [~true],
+        "ppv": [called],
+        "f1": [true | called],
+        "auroc": [true, ~true],
+        "auprc": [true, ~true],
+    }
+    return intervals(
+        lambda weights: {name: v for part in parts for name, v in part(weights).items()},
+        names,
+        over=over,
+        n_resamples=n_resamples,
+        seed=seed,
+    )
 
-    def statistics(weights: FloatArray) -> dict[str, FloatArray]:
-        return {
-            **at_threshold(weights),
-            **curves(weights),
-            "calibration_error": calibration(weights),
-        }
 
-    return intervals(statistics, names[order], n_resamples=n_resamples, seed=seed)
-
-
-def _thresholded(
-    called: NDArray[np.bool_], af: FloatArray
-) -> Callable[[FloatArray], dict[str, FloatArray]]:
+def _thresholded(called: NDArray[np.bool_], af: FloatArray) -> Statistics:
     outcomes = np.stack([called * af, called * (1 - af), ~called * af, ~called * (1 - af)], axis=1)
 
     def statistics(weights: FloatArray) -> dict[str, FloatArray]:
@@ -117,10 +121,13 @@ def _thresholded(
     return statistics
 
 
-def _ranked(
-    probability: FloatArray, af: FloatArray
-) -> Callable[[FloatArray], dict[str, FloatArray]]:
-    """AUROC and AUPRC of rows sorted by falling probability; equal ones are one step."""
+def ranked(probability: FloatArray, af: FloatArray) -> Statistics:
+    """Returns AUROC and AUPRC as functions of row weights ``(r, n)``.
+
+    Args:
+        probability: P(AF), ``(n,)``, falling; equal ones are one step.
+        af: 1 for AF, 0 for not, ``(n,)``.
+    """
     steps = np.flatnonzero(np.r_[True, np.diff(probability) != 0])
 
     def statistics(weights: FloatArray) -> dict[str, FloatArray]:
@@ -138,12 +145,13 @@ def _ranked(
     return statistics
 
 
-def _calibration(probability: FloatArray, af: FloatArray) -> Statistic:
+def _calibration(probability: FloatArray, af: FloatArray) -> Statistics:
     bins = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     excess = np.zeros((len(bins), CALIBRATION_BINS))
     excess[np.arange(len(bins)), bins] = probability - af
 
-    def statistic(weights: FloatArray) -> FloatArray:
-        return divide(np.abs(weights @ excess).sum(axis=1), weights.sum(axis=1))
+    def statistics(weights: FloatArray) -> dict[str, FloatArray]:
+        error = np.abs(weights @ excess).sum(axis=1)
+        return {"calibration_error": divide(error, weights.sum(axis=1))}
 
-    return statistic
+    return statistics

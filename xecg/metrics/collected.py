@@ -12,7 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 
 class Collected(Metric):
-    """Concatenates named columns over batches and processes, ordered by window.
+    """Concatenates named columns over batches and processes, in the order of the windows.
 
     A distributed sampler repeats windows to give every process as many; they are taken once.
     """
@@ -25,7 +25,7 @@ class Collected(Metric):
         self.names: tuple[str, ...] = ()
 
     def update(self, windows: Tensor, columns: Mapping[str, Tensor]) -> None:
-        """Keep a batch.
+        """Keeps a batch.
 
         Args:
             windows: Positions in the dataset, ``(batch,)``.
@@ -40,7 +40,7 @@ class Collected(Metric):
             getattr(self, f"column_{name}").append(columns[name].detach())
 
     def compute(self) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
-        """Positions ``(n,)`` in rising order, and the columns' rows in the same order."""
+        """Returns positions ``(n,)`` in rising order, and the columns' rows in the same order."""
         positions, first = np.unique(_numpy(self.windows), return_index=True)
         columns = {name: _numpy(getattr(self, f"column_{name}"))[first] for name in self.names}
         return positions, columns

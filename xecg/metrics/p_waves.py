@@ -1,7 +1,8 @@
 """Detection of P waves: as a metric over batches, and as a report with intervals over persons."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from xecg.errors import ConfigError, DataError
-from xecg.metrics.bootstrap import Interval, check_rows, divide, intervals
+from xecg.metrics.bootstrap import FloatArray, Interval, Rows, divide, intervals
 from xecg.signal.waves import NOT_ANNOTATED, P
 
 IntArray = NDArray[np.int64]
@@ -24,7 +25,7 @@ def match(
     other_points: IntArray,
     tolerance: float,
 ) -> tuple[IntArray, IntArray]:
-    """As many pairs as possible and, among those, the pairs with the smallest summed error.
+    """Returns as many pairs as possible and, among those, those of the smallest summed error.
 
     A pair is of one window, with every point (onset, offset, or both) within the tolerance, and
     each side is in one pair at most. The result does not depend on which side is the reference.
@@ -33,8 +34,8 @@ def match(
     Args:
         windows: Window of each wave, ``(n,)``, rising.
         points: Samples to compare, ``(n, k)``; the first rises within a window.
-        other_windows: As ``windows``, of the other side, ``(m,)``.
-        other_points: As ``points``, of the other side, ``(m, k)``.
+        other_windows: Window of each wave of the other side, ``(m,)``.
+        other_points: Samples to compare of the other side, ``(m, k)``.
         tolerance: Largest distance of a point to its partner, in samples.
 
     Returns:
@@ -74,16 +75,13 @@ def _assign(one: IntArray, other: IntArray, error: IntArray) -> IntArray:
     """Positions of the pairs that are kept."""
     rows, row = np.unique(one, return_inverse=True)
     columns, column = np.unique(other, return_inverse=True)
-    no_pair = 1 + int(error.sum())  # dearer than all pairs together
+    no_pair = 1 + int(error.sum())  # costs more than all pairs together
     cost = np.full((len(rows), len(columns)), no_pair)
     pair = np.full(cost.shape, -1)
     cost[row, column] = error
     pair[row, column] = np.arange(len(error))
     chosen: IntArray = pair[linear_sum_assignment(cost)]
     return chosen[chosen >= 0]
-
-
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -93,17 +91,17 @@ class WaveSpans:
     Args:
         windows: Window of each wave, ``(n,)``.
         spans: First sample and the one after the last, ``(n, 2)``.
-        cut: Whether the wave touches what was not annotated or the end of its window, so that its
-            onset or offset is unknown, ``(n,)``.
+        cut: Whether onset or offset is unknown, since the wave touches samples that are not
+            annotated or the end of its window, ``(n,)``.
     """
 
     windows: IntArray
     spans: IntArray
-    cut: BoolArray
+    cut: Rows
 
 
 def reference_waves(codes: NDArray[np.uint8], wave: int = P) -> WaveSpans:
-    """Waves of one kind in reference codes ``(windows, time)``."""
+    """Returns waves of one kind in reference codes ``(windows, time)``."""
     windows, spans = _runs(codes == wave)
     return WaveSpans(windows, spans, _touches(codes == NOT_ANNOTATED, windows, spans))
 
@@ -111,16 +109,10 @@ def reference_waves(codes: NDArray[np.uint8], wave: int = P) -> WaveSpans:
 def detected_waves(
     probability: NDArray[np.float32], threshold: float, merge_gap: float, min_duration: float
 ) -> tuple[IntArray, IntArray]:
-    """Runs of samples at or above a threshold.
+    """Returns window ``(n,)`` and span ``(n, 2)`` of runs of samples at or above a threshold.
 
-    Args:
-        probability: ``(windows, time)``.
-        threshold: Smallest probability within a wave.
-        merge_gap: Runs less than this number of samples apart become one, first.
-        min_duration: Runs of fewer samples are dropped, then.
-
-    Returns:
-        Window of each wave ``(n,)``; first sample and the one after the last, ``(n, 2)``.
+    Runs less than ``merge_gap`` samples apart become one; then runs of fewer than ``min_duration``
+    samples are dropped.
     """
     windows, spans = _runs(probability >= threshold)
     apart = (np.diff(windows) != 0) | (spans[1:, 0] - spans[:-1, 1] >= merge_gap)
@@ -133,9 +125,9 @@ def detected_waves(
 def mark_cut(
     windows: IntArray, spans: IntArray, codes: NDArray[np.uint8], reference: WaveSpans
 ) -> WaveSpans:
-    """Detections, cut where they touch what a reference cannot judge.
+    """Marks detections as cut where they touch samples that the reference cannot judge.
 
-    That is what was not annotated, the ends of the window, and reference waves that are cut.
+    Those are not annotated, beyond the window, or in a reference wave that is cut.
     """
     unknown = codes == NOT_ANNOTATED
     for window, (start, stop) in zip(
@@ -145,7 +137,7 @@ def mark_cut(
     return WaveSpans(windows, spans, _touches(unknown, windows, spans))
 
 
-def _runs(inside: BoolArray) -> tuple[IntArray, IntArray]:
+def _runs(inside: Rows) -> tuple[IntArray, IntArray]:
     """Window ``(n,)`` and span ``(n, 2)`` of each run of true samples."""
     padded = np.zeros((inside.shape[0], inside.shape[1] + 1), dtype=np.int8)
     padded[:, :-1] = inside  # one false sample keeps the runs of two windows apart
@@ -154,16 +146,17 @@ def _runs(inside: BoolArray) -> tuple[IntArray, IntArray]:
     return windows[:, 0], samples
 
 
-def _touches(unknown: BoolArray, windows: IntArray, spans: IntArray) -> BoolArray:
+def _touches(unknown: Rows, windows: IntArray, spans: IntArray) -> Rows:
     """Whether a span contains or adjoins an unknown sample; there is one beyond either end."""
     padded = np.pad(unknown, ((0, 0), (1, 1)), constant_values=True)
     before = np.zeros((padded.shape[0], padded.shape[1] + 1), dtype=np.int32)
     np.cumsum(padded, axis=1, out=before[:, 1:])
-    touched: BoolArray = before[windows, spans[:, 1] + 2] > before[windows, spans[:, 0]]
+    touched: Rows = before[windows, spans[:, 1] + 2] > before[windows, spans[:, 0]]
     return touched
 
 
-Counts = dict[str, NDArray[np.int64]]
+Counts = dict[str, IntArray]
+_Share = Callable[[Mapping[str, FloatArray]], tuple[FloatArray, FloatArray]]
 
 _KINDS = {"": [0, 1], "onset_": [0], "offset_": [1]}  # points of a span that must be met
 _OUTCOMES = ("tp", "fp", "fn")
@@ -175,7 +168,7 @@ class WaveCounting:
     """How waves are made of probabilities and compared with the reference.
 
     Args:
-        sampling_rate: Of probabilities and codes, in Hz.
+        sampling_rate: Sampling rate of probabilities and codes, in Hz.
         threshold: Smallest probability within a wave.
         merge_gap_ms: Detections less than this apart become one.
         min_duration_ms: Shorter detections are dropped, after merging.
@@ -183,7 +176,7 @@ class WaveCounting:
         wave: Reference code of the wave.
 
     Raises:
-        ConfigError: The sampling rate or a tolerance is not positive.
+        ConfigError: If the sampling rate or a tolerance is not positive.
     """
 
     sampling_rate: float
@@ -205,19 +198,22 @@ class WaveCounting:
         return steps + tuple(f"{name}{at}" for at in self._suffixes().values() for name in columns)
 
     def count(self, probability: NDArray[np.float32], codes: NDArray[np.uint8]) -> Counts:
-        """Count per window.
+        """Returns counts ``(windows,)`` by name; errors are sums in samples, detection - reference.
 
         Args:
-            probability: Of the wave at each sample, ``(windows, time)``, in [0, 1].
+            probability: Probability of the wave at each sample, ``(windows, time)``, in [0, 1].
             codes: Reference wave of each sample, ``(windows, time)``, or ``NOT_ANNOTATED``.
 
-        Returns:
-            Counts ``(windows,)`` by name; errors are sums in samples, detection minus reference.
-
         Raises:
-            DataError: The shapes differ or a value is no probability.
+            DataError: If the shapes differ or a value is no probability.
         """
-        _check(probability, codes)
+        if probability.ndim != 2 or probability.shape != codes.shape:
+            raise DataError(
+                "probability and codes must both be (windows, time); found "
+                f"{probability.shape} and {codes.shape}"
+            )
+        if not ((probability >= 0) & (probability <= 1)).all():
+            raise DataError("probability must lie between 0 and 1; found values outside or NaN")
         reference = reference_waves(codes, self.wave)
         per_ms = self.sampling_rate / 1000
         windows, spans = detected_waves(
@@ -230,26 +226,35 @@ class WaveCounting:
             counts |= {f"{name}{at}": values for name, values in found.items()}
         return counts
 
-    def measures(self, counts: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-        """Measures of summed counts of any one shape; undefined ones (0/0) are NaN.
+    def measures(self, counts: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """Returns measures of summed counts of any one shape; undefined ones (0/0) are NaN.
 
         Per tolerance, ``_at_150ms`` for example: sensitivity, ppv, f1, onset_f1, offset_f1, and
         mean and standard deviation in ms of the onset and offset errors of the waves found.
         """
-        measures = {"step_f1": _f1(counts, "step_", "")}
+        measures = {name: divide(*of(counts)) for name, of in self._shares().items()}
         for at in self._suffixes().values():
-            tp, fp, fn = (counts[f"{outcome}{at}"] for outcome in _OUTCOMES)
-            measures[f"sensitivity{at}"] = divide(tp, tp + fn)
-            measures[f"ppv{at}"] = divide(tp, tp + fp)
-            for kind in _KINDS:
-                measures[f"{kind}f1{at}"] = _f1(counts, kind, at)
+            tp, to_ms = counts[f"tp{at}"], 1000 / self.sampling_rate
             for point in ("onset", "offset"):
                 mean = divide(counts[f"{point}_error{at}"], tp)
                 variance = divide(counts[f"{point}_square{at}"], tp) - mean**2
-                to_ms = 1000 / self.sampling_rate
                 measures[f"{point}_error_mean_ms{at}"] = mean * to_ms
                 measures[f"{point}_error_sd_ms{at}"] = np.sqrt(np.maximum(variance, 0)) * to_ms
         return measures
+
+    def over(self, counts: Mapping[str, FloatArray]) -> dict[str, list[Rows]]:
+        """Returns the windows that each measure which is a share is over, of counts by window."""
+        return {name: [of(counts)[1] > 0] for name, of in self._shares().items()}
+
+    def _shares(self) -> dict[str, _Share]:
+        """Numerator and denominator of the measures that are shares, as functions of counts."""
+        shares: dict[str, _Share] = {"step_f1": partial(_f1, kind="step_", at="")}
+        for at in self._suffixes().values():
+            for name, missed in (("sensitivity", "fn"), ("ppv", "fp")):
+                shares[f"{name}{at}"] = partial(_found, missed=f"{missed}{at}", at=at)
+            for kind in _KINDS:
+                shares[f"{kind}f1{at}"] = partial(_f1, kind=kind, at=at)
+        return shares
 
     def _suffixes(self) -> dict[float, str]:
         return {tolerance: f"_at_{tolerance:g}ms" for tolerance in self.tolerances_ms}
@@ -262,6 +267,16 @@ class WaveCounting:
             f"step_{name}": samples.sum(axis=1, dtype=np.int64)
             for name, samples in zip(_OUTCOMES, outcomes, strict=True)
         }
+
+
+def _found(counts: Mapping[str, FloatArray], missed: str, at: str) -> tuple[FloatArray, FloatArray]:
+    tp = counts[f"tp{at}"]
+    return tp, tp + counts[missed]
+
+
+def _f1(counts: Mapping[str, FloatArray], kind: str, at: str) -> tuple[FloatArray, FloatArray]:
+    tp, fp, fn = (counts[f"{kind}{outcome}{at}"] for outcome in _OUTCOMES)
+    return 2 * tp, 2 * tp + fp + fn
 
 
 def _count_waves(reference: WaveSpans, detected: WaveSpans, tolerance: float, n: int) -> Counts:
@@ -284,29 +299,10 @@ def _count_waves(reference: WaveSpans, detected: WaveSpans, tolerance: float, n:
     return counts
 
 
-def _f1(counts: Mapping[str, NDArray[np.float64]], kind: str, at: str) -> NDArray[np.float64]:
-    tp, fp, fn = (counts[f"{kind}{outcome}{at}"] for outcome in _OUTCOMES)
-    return divide(2 * tp, 2 * tp + fp + fn)
-
-
-def _check(probability: NDArray[np.float32], codes: NDArray[np.uint8]) -> None:
-    if probability.ndim != 2 or probability.shape != codes.shape:
-        raise DataError(
-            "probability and codes must both be (windows, time); found "
-            f"{probability.shape} and {codes.shape}"
-        )
-    if not ((probability >= 0) & (probability <= 1)).all():
-        raise DataError("probability must lie between 0 and 1; found values outside or NaN")
-
-
-_CHUNK = 1024  # windows compared at once, for memory
-
-
 class WaveDetection(Metric):
     """Waves found, missed and invented, over all batches and processes.
 
-    ``compute`` returns a dictionary; :meth:`WaveCounting.measures` lists and
-    ``xecg.metrics.p_waves`` defines its measures.
+    ``compute`` returns the measures of :meth:`WaveCounting.measures` by name.
 
     Args:
         counting: How waves are made of probabilities and compared with the reference.
@@ -322,24 +318,28 @@ class WaveDetection(Metric):
         zeros = torch.zeros(len(counting.keys), dtype=torch.int64)
         self.add_state("totals", zeros, dist_reduce_fx="sum")
 
-    def update(self, probability: Tensor, codes: Tensor) -> None:
-        """Add a batch.
+    def counts(self, probability: Tensor, codes: Tensor) -> IntArray:
+        """Returns the counts of each window, ``(batch, len(counting.keys))``.
 
         Args:
-            probability: Of the wave at each sample, ``(batch, time)``, in [0, 1].
+            probability: Probability of the wave at each sample, ``(batch, time)``, in [0, 1].
             codes: Reference wave of each sample, uint8 ``(batch, time)``, or ``NOT_ANNOTATED``.
 
         Raises:
-            DataError: The shapes differ or a value is no probability.
+            DataError: If the shapes differ or a value is no probability.
         """
         counts = self.counting.count(
             probability.detach().float().cpu().numpy(), codes.detach().cpu().numpy()
         )
-        sums = torch.tensor([int(counts[key].sum()) for key in self.counting.keys])
+        return np.stack([counts[key] for key in self.counting.keys], axis=1)
+
+    def update(self, probability: Tensor, codes: Tensor) -> None:
+        """Adds a batch; see :meth:`counts`."""
+        sums = torch.from_numpy(self.counts(probability, codes).sum(axis=0))
         self.totals += sums.to(self.totals.device)
 
     def compute(self) -> dict[str, Tensor]:
-        """Measures of all windows; NaN where undefined."""
+        """Returns measures of all windows; NaN where undefined."""
         totals = self.totals.cpu().numpy().astype(float)
         measures = self.counting.measures(dict(zip(self.counting.keys, totals, strict=True)))
         return {
@@ -349,46 +349,31 @@ class WaveDetection(Metric):
 
 
 def wave_report(
-    probability: NDArray[np.float32],
-    codes: NDArray[np.uint8],
+    counts: IntArray,
     groups: ArrayLike,
     counting: WaveCounting,
     *,
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """The measures of :class:`WaveDetection` with intervals over persons.
+    """Returns the measures of :class:`WaveDetection` with intervals over persons.
 
     Args:
-        probability: Of the wave at each sample, ``(windows, time)``, in [0, 1].
-        codes: Reference wave of each sample, uint8 ``(windows, time)``, or ``NOT_ANNOTATED``.
+        counts: Counts of each window by :meth:`WaveDetection.counts`, ``(windows, keys)``.
         groups: Person (or record) of each window, ``(windows,)``.
-        counting: How waves are made of probabilities and compared with the reference.
+        counting: How the waves were counted.
         n_resamples: Number of resamples.
-        seed: Seed of the resampling.
-
-    Returns:
-        An interval per measure; ``n`` counts windows.
+        seed: Random seed of the resampling.
 
     Raises:
-        DataError: The shapes differ, a value is no probability, or there is no window.
+        DataError: If there is no window, or not a group for each.
     """
-    counts = _count_in_chunks(counting, probability, codes)
-    check_rows(groups=np.asarray(groups), **counts)
-    table = np.stack([counts[key] for key in counting.keys], axis=1).astype(float)
+    if np.shape(groups) != (len(counts),):
+        raise DataError(f"expected {len(counts)} groups, one a window; found {np.shape(groups)}")
+    table = counts.astype(float)
 
-    def measures(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    def measures(weights: FloatArray) -> dict[str, FloatArray]:
         return counting.measures(dict(zip(counting.keys, (weights @ table).T, strict=True)))
 
-    return intervals(measures, groups, n_resamples=n_resamples, seed=seed)
-
-
-def _count_in_chunks(
-    counting: WaveCounting, probability: NDArray[np.float32], codes: NDArray[np.uint8]
-) -> Counts:
-    starts = range(0, max(len(codes), len(probability), 1), _CHUNK)
-    chunks = [
-        counting.count(probability[start : start + _CHUNK], codes[start : start + _CHUNK])
-        for start in starts
-    ]
-    return {key: np.concatenate([chunk[key] for chunk in chunks]) for key in counting.keys}
+    over = counting.over(dict(zip(counting.keys, table.T, strict=True)))
+    return intervals(measures, groups, over=over, n_resamples=n_resamples, seed=seed)

@@ -2,52 +2,22 @@
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
-from torchmetrics import Metric, MetricCollection
-from torchmetrics.utilities import dim_zero_cat
+from numpy.typing import ArrayLike
+from torchmetrics import MeanAbsoluteError, MetricCollection, PearsonCorrCoef, R2Score
 
-from xecg.metrics.bootstrap import Interval, check_rows, divide, intervals
-
-FloatArray = NDArray[np.float64]
-
-
-class RegressionErrors(Metric):
-    """MAE (ms), R² and Pearson's r over all batches and processes; NaN where undefined.
-
-    Values are kept to the end: sums of squares in float32 would cancel.
-    """
-
-    full_state_update = False
-    predicted: list[Tensor]
-    target: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("predicted", default=[], dist_reduce_fx="cat")
-        self.add_state("target", default=[], dist_reduce_fx="cat")
-
-    def update(self, predicted: Tensor, target: Tensor) -> None:
-        """Add a batch ``(batch,)`` in ms; windows without a target (NaN) are left out."""
-        self.predicted.append(predicted.detach().float())
-        self.target.append(target.detach().float())
-
-    def compute(self) -> dict[str, Tensor]:
-        """The errors of all windows."""
-        predicted, target = (
-            dim_zero_cat(kept).cpu().numpy().astype(float) for kept in (self.predicted, self.target)
-        )
-        known = ~np.isnan(target)
-        errors = _Errors(predicted[known], target[known])(np.ones((1, int(known.sum()))))
-        return {
-            name: torch.tensor(float(value[0]), dtype=torch.float32, device=self.device)
-            for name, value in errors.items()
-        }
+from xecg.errors import DataError
+from xecg.metrics.bootstrap import FloatArray, Interval, divide, intervals
 
 
 def rr_metrics(prefix: str = "") -> MetricCollection:
-    """Errors of one RR measure, predicted and true ``(batch,)`` in ms, under the report's names."""
-    return MetricCollection([RegressionErrors()], prefix=prefix)
+    """Returns MAE, R² and Pearson's r of predicted and true ``(batch,)`` in ms, in float64.
+
+    They have the report's names behind ``prefix``.
+    """
+    metrics = {"mae_ms": MeanAbsoluteError(), "r2": R2Score(), "pearson_r": PearsonCorrCoef()}
+    # Each by itself: in a group, R² and r would share a state, which keeps its precision alone.
+    collection = MetricCollection(metrics, prefix=prefix, compute_groups=False)  # type: ignore[arg-type]
+    return collection.set_dtype(torch.float64)  # sums of squares in float32 would cancel
 
 
 def regression_report(
@@ -58,42 +28,32 @@ def regression_report(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """MAE (``mae_ms``), R² (``r2``) and Pearson's r (``pearson_r``) with intervals over persons.
+    """Returns MAE (``mae_ms``), R² (``r2``) and Pearson's r (``pearson_r``) with intervals.
 
     Args:
         predicted: Predicted measure of each window in ms, ``(n,)``.
         target: True measure in ms, ``(n,)``; windows without one (NaN) are left out.
         groups: Person (or record) of each window, ``(n,)``.
         n_resamples: Number of resamples.
-        seed: Seed of the resampling.
-
-    Returns:
-        An interval per metric; ``n`` counts windows with a true measure.
+        seed: Random seed of the resampling.
 
     Raises:
-        DataError: The lengths differ, or no window has a true measure.
+        DataError: If lengths differ, or no window has a true measure.
     """
     found, true = np.asarray(predicted, dtype=float), np.asarray(target, dtype=float)
     names = np.asarray(groups)
-    check_rows(groups=names, predicted=found, target=true)
+    shapes = found.shape, true.shape, names.shape
+    if len(set(shapes)) > 1 or found.ndim != 1:
+        raise DataError(f"expected one predicted, target and group a window; found shapes {shapes}")
     known = ~np.isnan(true)
-    errors = _Errors(found[known], true[known])
-    return intervals(errors, names[known], n_resamples=n_resamples, seed=seed)
+    x, y = found[known], true[known]
+    error = x - y
+    if x.size:  # centred, so that sums of squares do not cancel; R² and r do not depend on it
+        x, y = x - x.mean(), y - y.mean()
+    sums = np.stack([np.ones_like(y), np.abs(error), error**2, x, y, x * x, y * y, x * y], axis=1)
 
-
-class _Errors:
-    """Errors as a function of row weights."""
-
-    def __init__(self, predicted: FloatArray, target: FloatArray) -> None:
-        error = predicted - target
-        # Centred, so that sums of squares do not cancel; neither R² nor r depends on it.
-        x = predicted - predicted.mean() if predicted.size else predicted
-        y = target - target.mean() if target.size else target
-        sums = [np.ones_like(y), np.abs(error), error**2, x, y, x * x, y * y, x * y]
-        self._columns = np.stack(sums, axis=1)
-
-    def __call__(self, weights: FloatArray) -> dict[str, FloatArray]:
-        n, absolute, squared, x, y, xx, yy, xy = (weights @ self._columns).T
+    def errors(weights: FloatArray) -> dict[str, FloatArray]:
+        n, absolute, squared, x, y, xx, yy, xy = (weights @ sums).T
         x_mean, y_mean = divide(x, n), divide(y, n)
         x_spread, y_spread = _spread(xx, n * x_mean**2), _spread(yy, n * y_mean**2)
         return {
@@ -101,6 +61,8 @@ class _Errors:
             "r2": 1 - divide(squared, y_spread),
             "pearson_r": divide(xy - n * x_mean * y_mean, np.sqrt(x_spread * y_spread)),
         }
+
+    return intervals(errors, names[known], n_resamples=n_resamples, seed=seed)
 
 
 def _spread(squares: FloatArray, of_mean: FloatArray) -> FloatArray:

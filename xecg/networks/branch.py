@@ -1,28 +1,29 @@
-"""A branch: eight blocks in a row, and the two that xECGArch is made of."""
+"""Branches: blocks in a row, each a unit of the freezing schedule, and the two of xECGArch."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from types import MappingProxyType
+from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xecg.errors import NetworkError
+from xecg.plugins import Registry
 
 
 class Conv1d(nn.Conv1d):
     """``torch.nn.Conv1d``, channels last on CPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, in_channels, time)`` to ``(batch, out_channels, steps)``."""
+        """Maps ``(batch, in_channels, time)`` to ``(batch, out_channels, steps)``."""
         return self.convolved(x, self.weight, self.bias)
 
     def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """As :meth:`forward`, by a weight and a bias of the shapes of this layer's own."""
-        # oneDNN on AVX2 gets the weight's gradient of strided kernels of one sample wrong.
+        """Convolves by another weight and bias, of the shapes of this layer's own."""
+        # oneDNN on AVX2 computes a wrong weight gradient for strided kernels of one sample.
         sparse = self.kernel_size == (1,) and self.stride != (1,)
         if x.device.type != "cpu" or x.ndim != 3 or isinstance(self.padding, str) or sparse:
             return self._conv_forward(x, weight, bias)  # type: ignore[no-any-return]
@@ -39,10 +40,10 @@ class Conv1d(nn.Conv1d):
 
 
 class BatchNorm1d(nn.BatchNorm1d):
-    """``torch.nn.BatchNorm1d`` that leaves the layout as it is."""
+    """``torch.nn.BatchNorm1d`` that keeps the memory layout of its input."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of the shape of its input, ``(batch, channels, time)``."""
+        """Normalises ``(batch, channels, time)``."""
         return super().forward(x.unsqueeze(2)).squeeze(2)
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
@@ -51,9 +52,9 @@ class BatchNorm1d(nn.BatchNorm1d):
 
 
 def scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    """What a normalisation does in eval mode, ``x * scale + shift``, ``(channels,)`` each.
+    """Returns normalisation in eval mode as ``x * scale + shift``, ``(channels,)`` each.
 
-    It must keep running statistics.
+    ``norm`` must keep running statistics.
     """
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -65,7 +66,7 @@ def scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """The same values, channels last; of one channel only the strides have to say so."""
+    """Returns the same values, channels last; one channel needs only other strides."""
     if x.shape[1] == 1:
         return x.reshape(x.shape[0], x.shape[2], 1).transpose(1, 2)
     return x.transpose(1, 2).contiguous().transpose(1, 2)
@@ -79,7 +80,10 @@ class BlockSpec:
         kernel_size: Width of the convolution in samples of its input; odd.
         stride: Step of the convolution in samples of its input.
         dilation: Distance of neighbouring taps in samples of its input.
-        width: Channels, as a multiple of the branch's width.
+        width: Number of channels, as a multiple of the branch's width.
+
+    Raises:
+        NetworkError: If the kernel size is even or a number is not positive.
     """
 
     kernel_size: int
@@ -101,38 +105,31 @@ class ConvBlock(nn.Sequential):
     """Convolution, batch normalisation, ReLU, dropout; no residual, which would break DTD.
 
     Maps ``(batch, in_channels, time)`` to ``(batch, out_channels, ceil(time / stride))``. The
-    convolution has no bias: the batch normalisation behind it has one.
-
-    In eval mode, and where no gradient is asked for, normalisation is part of the convolution's
-    weights and ReLU overwrites its input: the same values up to rounding, in two passes over them
-    instead of four. Frozen blocks are such while the others are trained.
+    convolution has no bias: the batch normalisation behind it has one. In eval mode, where no
+    gradient is asked for, normalisation is folded into the convolution's weights and ReLU
+    overwrites its input: the same values up to rounding, in two passes instead of four. Frozen
+    blocks run so while the others are trained.
     """
 
     def __init__(
         self, in_channels: int, out_channels: int, spec: BlockSpec, dropout: float = 0.0
     ) -> None:
-        padding = spec.dilation * (spec.kernel_size - 1) // 2
+        kernel, dilation = spec.kernel_size, spec.dilation
         conv = Conv1d(
             in_channels,
             out_channels,
-            spec.kernel_size,
+            kernel,
             stride=spec.stride,
-            padding=padding,
-            dilation=spec.dilation,
+            padding=dilation * (kernel - 1) // 2,
+            dilation=dilation,
             bias=False,
         )
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        super().__init__(
-            OrderedDict(
-                conv=conv,
-                norm=BatchNorm1d(out_channels),
-                relu=nn.ReLU(),
-                dropout=nn.Dropout(dropout),
-            )
-        )
+        norm, drop = BatchNorm1d(out_channels), nn.Dropout(dropout)
+        super().__init__(OrderedDict(conv=conv, norm=norm, relu=nn.ReLU(), dropout=drop))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features ``(batch, out_channels, ceil(time / stride))``."""
+        """Returns features ``(batch, out_channels, ceil(time / stride))``."""
         conv, norm = self.conv, self.norm
         if not isinstance(conv, Conv1d) or not isinstance(norm, BatchNorm1d):  # others' layers
             return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
@@ -142,7 +139,7 @@ class ConvBlock(nn.Sequential):
         return conv.convolved(x, conv.weight * scale[:, None, None], shift).relu_()
 
     def _layers_matter(self, x: Tensor) -> bool:
-        """Whether somebody trains, differentiates or watches the layers one by one."""
+        """Whether a layer is trained, differentiated or watched by a hook."""
         for layer in self.children():
             if layer.training or layer._forward_hooks or layer._forward_pre_hooks:
                 return True
@@ -150,76 +147,67 @@ class ConvBlock(nn.Sequential):
         return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
-N_BLOCKS = 8
-
+BRANCHES: Registry[tuple[BlockSpec, ...]] = Registry("branches")
 # At 250 Hz: 147 samples (0.59 s), a step every 16 ms.
-MORPHOLOGY = (
-    BlockSpec(7, stride=2, width=0.5),
-    BlockSpec(7, stride=2),
-    *(BlockSpec(7) for _ in range(4)),
-    *(BlockSpec(5) for _ in range(2)),
+MORPHOLOGY = BRANCHES.register(
+    "morphology",
+    (
+        BlockSpec(7, stride=2, width=0.5),
+        BlockSpec(7, stride=2),
+        *(BlockSpec(7) for _ in range(4)),
+        *(BlockSpec(5) for _ in range(2)),
+    ),
 )
 # At 250 Hz: 3007 samples (12.0 s), a step every 32 ms.
-RHYTHM = (
-    BlockSpec(15, stride=2, width=0.5),
-    BlockSpec(9, stride=2),
-    BlockSpec(9, stride=2),
-    BlockSpec(9, dilation=2),
-    BlockSpec(9, dilation=4),
-    BlockSpec(9, dilation=8),
-    BlockSpec(9, dilation=16),
-    BlockSpec(9, dilation=16),
-)
-BRANCHES: Mapping[str, tuple[BlockSpec, ...]] = MappingProxyType(
-    {"morphology": MORPHOLOGY, "rhythm": RHYTHM}
+RHYTHM = BRANCHES.register(
+    "rhythm",
+    (
+        BlockSpec(15, stride=2, width=0.5),
+        BlockSpec(9, stride=2),
+        BlockSpec(9, stride=2),
+        *(BlockSpec(9, dilation=dilation) for dilation in (2, 4, 8, 16, 16)),
+    ),
 )
 
 
 class Branch(nn.Module):
-    """Eight blocks, ``block1`` next to the input, each a unit of the freezing schedule.
+    """Blocks in a row, ``block1`` next to the input.
 
     Maps an ECG ``(batch, 1, time)`` to features ``(batch, channels, ceil(time / stride))``.
 
     Args:
-        specs: Shape of each of the eight blocks, from the input on.
+        specs: Shape of each block, from the input on.
         channels: Width of the branch; a block has ``channels * spec.width`` channels.
         dropout: Share of features that each block drops in training. None by default: before a
             batch normalisation, dropout makes the variance in evaluation another than in training
-            (Li et al. 2019), which showed here as a doubled error of RMSSD.
+            (Li et al. 2019), which doubled the error of RMSSD here.
 
     Raises:
-        NetworkError: If there are not eight specs, or a width comes out below one channel.
+        NetworkError: If there is no spec, or a width comes out below one channel.
     """
 
     def __init__(
         self, specs: Sequence[BlockSpec], channels: int = 32, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        if len(specs) != N_BLOCKS:
-            raise NetworkError(f"a branch has {N_BLOCKS} blocks; found {len(specs)} specs")
+        if not specs:
+            raise NetworkError("a branch needs at least one block; found no BlockSpec")
         widths = [1, *(int(channels * spec.width) for spec in specs)]
         if min(widths) < 1:
             raise NetworkError(f"channels={channels} leaves a block without channels: {widths}")
-        self.specs = tuple(specs)
-        self.width = channels
-        self.channels = widths[-1]
-        for number, (spec, (ins, outs)) in enumerate(
-            zip(specs, pairwise(widths), strict=True), start=1
-        ):
-            self.add_module(f"block{number}", ConvBlock(ins, outs, spec, dropout))
+        self.specs, self.width, self.channels = tuple(specs), channels, widths[-1]
+        for number, (spec, sizes) in enumerate(zip(specs, pairwise(widths), strict=True), start=1):
+            self.add_module(f"block{number}", ConvBlock(*sizes, spec, dropout))
 
     @property
     def blocks(self) -> list[ConvBlock]:
-        """The blocks from the input on."""
+        """Blocks from the input on."""
         return [block for block in self.children() if isinstance(block, ConvBlock)]
 
     @property
     def stride(self) -> int:
         """Samples of the input between two time steps of the features."""
-        stride = 1
-        for spec in self.specs:
-            stride *= spec.stride
-        return stride
+        return prod(spec.stride for spec in self.specs)
 
     @property
     def receptive_field(self) -> int:
@@ -230,18 +218,14 @@ class Branch(nn.Module):
             step *= spec.stride
         return field
 
-    def receptive_field_s(self, sampling_rate: float) -> float:
-        """Receptive field in seconds at ``sampling_rate`` Hz."""
-        return self.receptive_field / sampling_rate
-
     def forward(self, x: Tensor) -> Tensor:
-        """Features ``(batch, channels, steps)`` of an ECG ``(batch, 1, time)``."""
+        """Returns features ``(batch, channels, steps)`` of an ECG ``(batch, 1, time)``."""
         for block in self.blocks:
             x = block(x)
         return x
 
     def activations(self, x: Tensor) -> list[Tensor]:
-        """The ECG ``(batch, 1, time)`` and what each block makes of it; features come last."""
+        """Returns the ECG ``(batch, 1, time)`` and the output of each block; features come last."""
         activations = [x]
         for block in self.blocks:
             activations.append(block(activations[-1]))
@@ -249,11 +233,14 @@ class Branch(nn.Module):
 
 
 def build_branch(name: str, channels: int = 32, dropout: float = 0.0) -> Branch:
-    """A new branch by name.
+    """Returns a new branch.
+
+    Args:
+        name: Name in :data:`BRANCHES`, or class path of a tuple of specs.
+        channels: Width of the branch.
+        dropout: Share of features that each block drops in training.
 
     Raises:
-        NetworkError: If no branch has that name.
+        UnknownNameError: If no branch has that name.
     """
-    if name not in BRANCHES:
-        raise NetworkError(f"branch must be one of {', '.join(BRANCHES)}; found {name!r}")
     return Branch(BRANCHES[name], channels, dropout)

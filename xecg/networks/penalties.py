@@ -1,4 +1,4 @@
-"""Guidance of pre-training: the evidence for a wave is to come from the wave."""
+"""Terms of a loss: how long features are active, and where the evidence for a wave comes from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,64 +10,50 @@ from torch import Tensor, nn
 from xecg.errors import ConfigError
 from xecg.networks.branch import Branch
 
-_NOTHING = 1e-6
-
-
-def mean_activity(features: Sequence[Tensor]) -> Tensor:
-    r"""Mean over blocks and channels of :math:`\langle a \rangle^2 / \langle a^2 \rangle`.
-
-    The mean :math:`\langle\cdot\rangle` is over batch and time. 1 for a feature that is the same
-    everywhere, near the share of the time at which it is active otherwise, whatever its size, so
-    that small weights do not pass for sparseness (Rolls and Tovee, J Neurophysiol 1995, eq. 1;
-    Treves and Rolls 1991).
-
-    Args:
-        features: Of blocks, ``(batch, channels, steps)`` each, never negative.
-
-    Returns:
-        A scalar in [0, 1].
-    """
-    return torch.stack([_activity(block.float()) for block in features]).mean()
-
-
-def _activity(block: Tensor) -> Tensor:
-    mean, square = block.mean(dim=(0, 2)), block.square().mean(dim=(0, 2))
-    return (mean.square() / (square + _NOTHING)).mean()
-
-
 _NOTHING = 1e-6  # where no input contributes, relevance ends
 
 
+def mean_activity(features: Sequence[Tensor]) -> Tensor:
+    r"""Returns the mean over blocks and channels of :math:`\langle a\rangle^2/\langle a^2\rangle`.
+
+    The mean :math:`\langle\cdot\rangle` is over batch and time: 1 for a feature that is the same
+    everywhere, near the share of time at which it is active otherwise, whatever its size, so that
+    small weights do not pass for sparseness (Rolls and Tovee, J Neurophysiol 1995, eq. 1).
+
+    Args:
+        features: Features of each block, ``(batch, channels, steps)``, never negative.
+    """
+    shares = []
+    for block in map(torch.Tensor.float, features):
+        mean, square = block.mean(dim=(0, 2)), block.square().mean(dim=(0, 2))
+        shares.append((mean.square() / (square + _NOTHING)).mean())
+    return torch.stack(shares).mean()
+
+
 def positive_relevance(branch: Branch, activations: Sequence[Tensor], relevance: Tensor) -> Tensor:
-    r"""Relevance of the input for features of a branch.
+    r"""Returns relevance of the input ``(batch, 1, time)`` for features of a branch.
 
     .. math::
         R_i = \sum_j \frac{a_i w_{ij}^+}{\sum_{i'} a_{i'} w_{i'j}^+} R_j\,[a_j > 0]
 
-    from block to block (Montavon et al., Pattern Recognition 2017, eq. 15), batch normalisation
-    handing it on unchanged: what ``DeepTaylor(rules="innvestigate")`` says of a branch, here as a
-    function that has a gradient with respect to the weights.
+    from block to block (Montavon et al., Pattern Recognition 2017, eq. 15), unchanged by batch
+    normalisation: ``DeepTaylor(rules="innvestigate")`` of a branch, as a function that has a
+    gradient with respect to the weights.
 
     Args:
         branch: The branch.
-        activations: Of :meth:`Branch.activations`, ``(batch, channels, steps)`` each, from the
-            input (never negative) to the features.
-        relevance: Of the features, of their shape.
-
-    Returns:
-        ``(batch, 1, time)``, never negative where ``relevance`` is not.
+        activations: Activations by :meth:`Branch.activations`; the input is never negative.
+        relevance: Relevance of the features, ``(batch, channels, steps)``.
     """
-    inputs, outputs = activations[:-1], activations[1:]
-    for block, x, y in zip(
-        reversed(branch.blocks), reversed(inputs), reversed(outputs), strict=True
-    ):
+    layers = zip(branch.blocks, activations[:-1], activations[1:], strict=True)
+    for block, x, y in reversed(list(layers)):
         assert isinstance(block.conv, nn.Conv1d)
         relevance = _through(block.conv, x, relevance * (y > 0))
     return relevance
 
 
 def _through(conv: nn.Conv1d, x: Tensor, relevance: Tensor) -> Tensor:
-    """Relevance of a convolution's input, shared out by what each sample contributes."""
+    """Shares out relevance among a convolution's inputs by what each contributes."""
     weight = conv.weight.clamp_min(0)
     geometry = conv.stride, conv.padding, conv.dilation
     step, padding, dilation = (int(numbers[0]) for numbers in geometry)
@@ -77,21 +63,18 @@ def _through(conv: nn.Conv1d, x: Tensor, relevance: Tensor) -> Tensor:
     return x * F.conv_transpose1d(per_unit, weight, None, step, padding, missed, 1, dilation)
 
 
-_NOTHING = 1e-6
-
-
 @dataclass(frozen=True)
 class RelevanceGuidance:
-    """A loss on where the evidence comes from: the share of relevance outside of the waves.
+    """A loss on the share of relevance outside of the waves.
 
     "Right for the right reasons" (Ross, Hughes and Doshi-Velez, IJCAI 2017), with deep Taylor
     relevance in place of the gradient. Without it a P-wave detector finds P waves largely by the
-    QRS complex that follows them, and whatever is fine-tuned from it looks there too.
+    QRS complex that follows them, and so does a network that is fine-tuned from it.
 
     Args:
-        weight: Of this loss beside the cross-entropy; 0 switches it off.
-        windows: Windows of a batch that are explained, of those with a wave.
-        margin_s: Seconds before and after a wave that count as the wave.
+        weight: Weight of this loss beside the cross-entropy; 0 switches it off.
+        windows: Number of windows of a batch to explain, among those with a wave.
+        margin_s: Time before and after a wave that counts as the wave, in seconds.
 
     Raises:
         ConfigError: If a number is out of range.
@@ -116,14 +99,15 @@ class RelevanceGuidance:
         waves: Tensor,
         sampling_rate: float,
     ) -> Tensor:
-        """Mean share of relevance outside of the waves, a scalar in [0, 1].
+        """Returns the mean share of relevance outside of the waves, a scalar in [0, 1].
 
         Args:
             branch: The branch.
-            activations: Of :meth:`Branch.activations`, from the input to the features.
-            evidence: What each feature says for a wave, ``(batch, channels, steps)``.
+            activations: Activations by :meth:`Branch.activations`.
+            evidence: What each feature says for a wave, ``(batch, channels, steps)``; only that
+                inside of the waves is followed back.
             waves: True inside of a wave, ``(batch, time)``.
-            sampling_rate: Of the windows, in Hz.
+            sampling_rate: Sampling rate of the windows, in Hz.
         """
         chosen = waves.any(dim=1).nonzero()[: self.windows, 0]
         if not len(chosen):

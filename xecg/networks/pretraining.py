@@ -6,24 +6,29 @@ import torch
 from torch import Tensor, nn
 
 from xecg.networks.branch import build_branch
-from xecg.networks.xecgarch import PooledHead, StepHead
+from xecg.networks.xecgarch import PooledHead, PositiveStepHead, StepHead
 
 
 class PWaveNetwork(nn.Module):
     """Morphology branch and a logit per sample.
 
-    Its branch stands under ``branches.morphology``, as in the two-branch network, so that one
-    way of loading serves both.
+    The branch stands under ``branches.morphology`` as in the two-branch network, so that one way
+    of loading serves both.
+
+    Args:
+        channels: Width of the branch.
+        dropout: Share of features that each block drops in training.
+        positive: Whether features can only add to a logit, as guidance of relevance needs.
     """
 
-    def __init__(self, channels: int = 32, dropout: float = 0.0) -> None:
+    def __init__(self, channels: int = 32, dropout: float = 0.0, positive: bool = False) -> None:
         super().__init__()
         branch = build_branch("morphology", channels, dropout)
         self.branches = nn.ModuleDict({"morphology": branch})
-        self.head = StepHead(branch.channels)
+        self.head = (PositiveStepHead if positive else StepHead)(branch.channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """P-wave logits ``(batch, time)`` for windows ``(batch, 1, time)`` in [0, 1]."""
+        """Returns P-wave logits ``(batch, time)`` for windows ``(batch, 1, time)`` in [0, 1]."""
         return self.head(self.branches["morphology"](x), x.shape[-1])  # type: ignore[no-any-return]
 
 
@@ -32,6 +37,11 @@ class RRNetwork(nn.Module):
 
     The head predicts standardised values; their mean and standard deviation on the training split
     are buffers, so that the weights alone give milliseconds.
+
+    Args:
+        channels: Width of the branch.
+        dropout: Share of features that each block drops in training.
+        hidden: Width of the head's hidden layer.
     """
 
     measures = ("rmssd", "sdnn")
@@ -47,19 +57,19 @@ class RRNetwork(nn.Module):
         self.register_buffer("std", torch.full((len(self.measures),), nan))
 
     def standardise_by(self, targets_ms: Tensor) -> None:
-        """Take mean and standard deviation of the logarithms of ``(n, 2)`` measures in ms."""
+        """Takes mean and standard deviation of the logarithms of ``(n, 2)`` measures in ms."""
         logs = targets_ms.double().log()
         self.mean.copy_(logs.mean(dim=0))
         self.std.copy_(logs.std(dim=0))
 
     def standardised(self, targets_ms: Tensor) -> Tensor:
-        """Measures in ms ``(batch, 2)`` as the head is to predict them."""
+        """Returns standardised logarithms of measures in ms, ``(batch, 2)``."""
         return (targets_ms.log() - self.mean) / self.std
 
     def milliseconds(self, standardised: Tensor) -> Tensor:
-        """The head's output ``(batch, 2)`` in ms."""
+        """Returns the head's output ``(batch, 2)`` in ms."""
         return (standardised * self.std + self.mean).exp()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Standardised log measures ``(batch, 2)`` for windows ``(batch, 1, time)`` in [0, 1]."""
+        """Returns standardised log measures ``(batch, 2)`` for windows ``(batch, 1, time)``."""
         return self.head(self.branches["rhythm"](x))  # type: ignore[no-any-return]

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from xecg.errors import NetworkError
 from xecg.networks.branch import BRANCHES, Branch, build_branch
 
+N_CLASSES = 2  # non-AF, AF: two logits, so that relevance can be asked of either
+
 
 class PooledHead(nn.Sequential):
     """Mean over time, then linear: ``(batch, channels, steps)`` to ``(batch, outputs)``.
@@ -27,27 +29,11 @@ class PooledHead(nn.Sequential):
         layers["linear"] = nn.Linear(hidden or channels, outputs)
         super().__init__(layers)
 
-    def pooled(self, features: Tensor) -> Tensor:
-        """Mean over time: ``(batch, channels, steps)`` to ``(batch, channels)``."""
-        pool, flatten, *_ = self
-        return flatten(pool(features))  # type: ignore[no-any-return]
-
-    def decide(self, pooled: Tensor) -> Tensor:
-        """Outputs of pooled features ``(batch, channels)``."""
-        _, _, *layers = self
-        for layer in layers:
-            pooled = layer(pooled)
-        return pooled
-
 
 class StepHead(nn.Module):
-    r"""A logit per sample: ``(batch, channels, steps)`` to ``(batch, time)``.
+    """A logit per sample: convolution of one step, then linear interpolation over time.
 
-    .. math::
-        z(t) = \sum_c \mathrm{softplus}(v_c)\, f_c(t) - b
-
-    No weight is negative: a feature, itself never negative, can only speak for a wave, and all of
-    them are silent where there is none. Linear interpolation gives a logit per sample.
+    Maps ``(batch, channels, steps)`` to ``(batch, time)``.
     """
 
     def __init__(self, channels: int) -> None:
@@ -57,20 +43,33 @@ class StepHead(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """What each feature counts, ``(1, channels, 1)``, positive."""
-        return F.softplus(self.conv.weight, beta=4.0)
+        """Weight of each feature, ``(1, channels, 1)``."""
+        return self.conv.weight
 
     def forward(self, features: Tensor, time: int) -> Tensor:
-        """Logits ``(batch, time)`` for windows of ``time`` samples."""
+        """Returns logits ``(batch, time)`` for windows of ``time`` samples."""
         logits = F.conv1d(features, self.weight, self.conv.bias)
         return F.interpolate(logits, size=time, mode="linear", align_corners=False).squeeze(1)
 
+
+class PositiveStepHead(StepHead):
+    r"""A logit per sample to which a feature can only add.
+
+    .. math::
+        z(t) = \sum_c \mathrm{softplus}(v_c)\, f_c(t) - b
+
+    A feature, itself never negative, can only speak for a wave, and all of them are silent where
+    there is none.
+    """
+
+    @property
+    def weight(self) -> Tensor:
+        """Weight of each feature, ``(1, channels, 1)``, positive."""
+        return F.softplus(self.conv.weight, beta=4.0)
+
     def evidence(self, features: Tensor) -> Tensor:
-        """What each feature says for a wave, ``(batch, channels, steps)``."""
+        """Returns what each feature adds to the logit, ``(batch, channels, steps)``."""
         return features * self.weight[0]
-
-
-N_CLASSES = 2  # non-AF, AF: two logits, so that relevance can be asked of either
 
 
 class XECGArch(nn.Module):
@@ -101,55 +100,38 @@ class XECGArch(nn.Module):
 
     @classmethod
     def build(
-        cls, names: Sequence[str] = tuple(BRANCHES), channels: int = 32, dropout: float = 0.0
+        cls,
+        names: Sequence[str] = ("morphology", "rhythm"),
+        channels: int = 32,
+        dropout: float = 0.0,
     ) -> "XECGArch":
-        """A new network of the named branches."""
-        return cls({name: build_branch(name, channels, dropout) for name in names})
+        """Returns a new network of branches by name; a class path names one by its last part.
 
-    def forward(self, x: Tensor, pooled: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Logits ``(batch, 2)`` per branch.
-
-        Args:
-            x: Windows ``(batch, 1, time)`` scaled to [0, 1].
-            pooled: By branch, what :meth:`pooled` said of the windows, where that is known.
+        Raises:
+            NetworkError: If two branches have one name.
         """
-        known = pooled or {}
-        return {
-            name: self._head(name).decide(known[name])
-            if name in known
-            else self.heads[name](branch(x))
-            for name, branch in self.branches.items()
-        }
+        named = {name.rpartition(".")[2]: name for name in names}
+        if len(named) < len(names):
+            raise NetworkError(f"branches need different names; found {', '.join(names)}")
+        return cls({key: build_branch(name, channels, dropout) for key, name in named.items()})
 
-    def pooled(self, name: str, x: Tensor) -> Tensor:
-        """What the head of a branch decides by: its features' mean over time, a row a window."""
-        return self.pool(name, self.branches[name](x))
-
-    def pool(self, name: str, features: Tensor) -> Tensor:
-        """The mean over time of a branch's features ``(batch, channels, steps)``."""
-        return self._head(name).pooled(features)
-
-    def _head(self, name: str) -> PooledHead:
-        head = self.heads[name]
-        assert isinstance(head, PooledHead)
-        return head
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Returns logits ``(batch, 2)`` per branch, of windows ``(batch, 1, time)`` in [0, 1]."""
+        return {name: self.heads[name](branch(x)) for name, branch in self.branches.items()}
 
     def chain(self, name: str) -> nn.Sequential:
-        """All modules from the input to one branch's logits, in the order they act.
-
-        The modules are this network's own, not copies.
+        """Returns this network's own modules from the input to one branch's logits, in order.
 
         Raises:
             NetworkError: If the network has no branch of that name.
         """
         if name not in self.branches:
             raise NetworkError(f"branch must be one of {', '.join(self.branches)}; found {name!r}")
-        head = self.heads[name]
-        blocks = [layer for block in self.branches[name].children() for layer in block.children()]
-        return nn.Sequential(*blocks, *head.children())
+        layers = [layer for block in self.branches[name].children() for layer in block.children()]
+        return nn.Sequential(*layers, *self.heads[name].children())
 
 
 def fuse(logits: Mapping[str, Tensor]) -> Tensor:
-    """Mean over branches of the class probabilities, ``(batch, 2)``, in float32."""
+    """Returns the mean over branches of the class probabilities, ``(batch, 2)``, float32."""
     probabilities = [branch.float().softmax(dim=-1) for branch in logits.values()]
     return torch.stack(probabilities).mean(dim=0)

@@ -13,10 +13,10 @@ from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from xecg.metrics.classification import af_metrics, classification_report
-from xecg.networks.branch import BRANCHES, Branch
+from xecg.networks.branch import Branch
 from xecg.networks.penalties import mean_activity
 from xecg.networks.xecgarch import N_CLASSES, XECGArch, fuse
-from xecg.tasks.base import Report, Task, metrics_by_name
+from xecg.tasks.base import MONITOR, Report, Task, metrics_by_name
 
 FUSED = "fused"
 
@@ -28,30 +28,28 @@ class AFClassifier(Task):
     if alone. Zannini et al., Sci Rep 2026; Goettling et al., Sci Rep 2024.
 
     Args:
-        morphology_weights: Pre-trained morphology branch: a file, the name of released weights,
-            or null for training from scratch.
-        rhythm_weights: The same for the rhythm branch.
-        branches: Branches that the network has; leave one out to train the other alone.
-        channels: Width of the branches; must be that of the pre-trained weights.
+        pretrained: Weights file, or name of released weights, of each branch that does not start
+            from random weights.
+        branches: Names of the network's branches, or class paths of tuples of ``BlockSpec``.
+        channels: Width of the branches; that of the pre-trained weights.
         dropout: Share of features that each block drops in training.
         label_smoothing: Share of the target probability that goes to the other class.
-        activity_weight: Of the mean activity of each branch's features in the loss; the rarer they
-            are active, the sharper the maps. See :func:`xecg.networks.penalties.mean_activity`.
-        optimizer: Made of all parameters; AdamW (Loshchilov and Hutter 2019) by default.
-        lr_scheduler: Stepped once an epoch.
+        activity_weight: Weight of the features' mean activity in the loss; the rarer they are
+            active, the sharper the maps. See :func:`xecg.networks.penalties.mean_activity`.
+        optimizer: Class of the optimiser; AdamW (Loshchilov and Hutter 2019) by default.
+        lr_scheduler: Class of the scheduler, stepped once an epoch.
 
     Raises:
+        ConfigError: If a branch does not exist.
         WeightsError: If the weights of a branch do not fit it.
-        NetworkError: If a branch does not exist.
     """
 
     network: XECGArch
 
     def __init__(
         self,
-        morphology_weights: str | None = None,
-        rhythm_weights: str | None = None,
-        branches: tuple[str, ...] = tuple(BRANCHES),
+        pretrained: dict[str, str] | None = None,
+        branches: tuple[str, ...] = ("morphology", "rhythm"),
         channels: int = 32,
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
@@ -59,43 +57,36 @@ class AFClassifier(Task):
         optimizer: OptimizerCallable = AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        weights = {"morphology": morphology_weights, "rhythm": rhythm_weights}
-        chosen = {name: weights.get(name) for name in branches}
-        super().__init__(
-            XECGArch.build(branches, channels, dropout), chosen, optimizer, lr_scheduler
-        )
+        network = XECGArch.build(branches, channels, dropout)
+        super().__init__(network, pretrained, optimizer, lr_scheduler)
         self.label_smoothing = label_smoothing
         self.activity_weight = activity_weight
+        parts = [*network.branches, FUSED]
         self.validation_metrics = metrics_by_name(
-            {name: af_metrics(prefix=f"validation/{name}/") for name in (*branches, FUSED)}
+            {name: af_metrics(prefix=f"validation/{name}/") for name in parts}
         )
         self.class_losses = metrics_by_name(
             {str(label): MeanMetric() for label in range(N_CLASSES)}
         )
 
     def loss(self, batch: Any) -> Tensor:
-        """Sum over branches of the cross-entropy, logged per branch, and of their activity."""
-        known: dict[str, Tensor] = {}
-        activities = []
-        for name in self.network.branches if self.activity_weight else ():
-            branch = self.network.branches[name]
+        """Returns the sum over branches of cross-entropy and activity; logs the former."""
+        losses = []
+        for name, branch in self.branches.items():
             assert isinstance(branch, Branch)
             features = branch.activations(batch.signal)[1:]
-            activities.append(mean_activity(features))
-            known[name] = self.network.pool(name, features[-1])
-        losses = {
-            name: F.cross_entropy(logits, batch.target, label_smoothing=self.label_smoothing)
-            for name, logits in self.network(batch.signal, known).items()
-        }
-        for name, loss in losses.items():
-            self.log(f"train/{name}/loss", loss, on_step=False, on_epoch=True, sync_dist=True)
-        loss = torch.stack(list(losses.values())).sum()
-        return loss + self.activity_weight * torch.stack(activities).sum() if activities else loss
+            logits = self.network.heads[name](features[-1])
+            loss = F.cross_entropy(logits, batch.target, label_smoothing=self.label_smoothing)
+            self.log_part(f"{name}/loss", loss)
+            if self.activity_weight:
+                loss = loss + self.activity_weight * mean_activity(features)
+            losses.append(loss)
+        return torch.stack(losses).sum()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Metrics per branch and fused, and the loss with both classes counting alike."""
+        """Adds a batch to the metrics, and to the mean loss of each class."""
         del batch_idx
-        logits = self._logits(batch)
+        logits = self(batch.signal)
         for name, probability in _p_af(logits).items():
             self.validation_metrics[name].update(probability, batch.target)
         losses = [F.cross_entropy(z, batch.target, reduction="none") for z in logits.values()]
@@ -103,7 +94,7 @@ class AFClassifier(Task):
             mean.update(torch.stack(losses).sum(dim=0)[batch.target == int(label)])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics; training is balanced, so the loss to select by is balanced as well."""
+        """Logs the metrics; the loss is balanced, since training is."""
         for metrics in self.validation_metrics.values():
             self.log_dict(metrics.compute(), sync_dist=True)
             metrics.reset()
@@ -111,20 +102,16 @@ class AFClassifier(Task):
         loss = torch.stack(losses).nanmean()  # a class that did not occur has no mean
         for mean in self.class_losses.values():
             mean.reset()
-        self.log("validation/loss", loss, prog_bar=True, sync_dist=True)
-
-    def _logits(self, batch: Any) -> dict[str, Tensor]:
-        return self.network(batch.signal)  # type: ignore[no-any-return]
+        self.log(MONITOR, loss, prog_bar=True, sync_dist=True)
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
-        """P(AF) per branch and fused, and the label."""
+        """Returns P(AF) per branch and fused, and the label."""
         return {**_p_af(self(batch.signal)), "target": batch.target}
 
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
-        """Classification metrics per branch and fused."""
-        target = collected["target"]
+        """Returns classification metrics per branch and fused."""
         return {
-            name: classification_report(p_af, target, groups)
+            name: classification_report(p_af, collected["target"], groups)
             for name, p_af in collected.items()
             if name != "target"
         }

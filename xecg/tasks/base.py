@@ -1,7 +1,9 @@
-"""What the three tasks share: optimiser, pre-trained branches, one loss a step, a test report."""
+"""Base of the tasks: optimiser, pre-trained branches, one loss a step, a report of a test."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from math import cos, pi
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,18 +13,46 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from xecg.errors import WeightsError
+from xecg.errors import ConfigError, WeightsError
 from xecg.metrics.bootstrap import Interval
 from xecg.metrics.collected import Collected
-from xecg.networks.weights import describe_branches, load_branch
+from xecg.networks.weights import WeightsInfo, describe_branches, load_branch
 
 Report = Mapping[str, Mapping[str, Interval]]  # part (branch, measure) -> metric -> interval
+MONITOR = "validation/loss"
 
 
 def metrics_by_name(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Metrics as a ``ModuleDict``, so that they follow the task to its device."""
+    """Returns metrics as a ``ModuleDict``, which follows the task to its device."""
     return nn.ModuleDict(metrics)  # type: ignore[return-value]
+
+
+class CosineToEnd(LRScheduler):
+    """Cosine from the optimiser's rate down to a share of it at the end of the Trainer's epochs.
+
+    Loshchilov and Hutter, ICLR 2017, eq. 5, without restarts. The task sets ``max_epochs``.
+
+    Args:
+        optimizer: Optimizer whose rate is scheduled.
+        final_share: Share of the rate that is left at the end.
+    """
+
+    def __init__(self, optimizer: Optimizer, final_share: float = 0.0) -> None:
+        self.final_share, self.max_epochs = final_share, 1
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | Tensor]:
+        """Returns the rate of each group of parameters."""
+        share = (1 + cos(pi * min(self.last_epoch / max(self.max_epochs, 1), 1))) / 2
+        factor = self.final_share + (1 - self.final_share) * share
+        return [rate * factor for rate in self.base_lrs]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state without the length, which is that of the run that continues."""
+        return {key: v for key, v in super().state_dict().items() if key != "max_epochs"}
 
 
 class Task(LightningModule):
@@ -32,20 +62,22 @@ class Task(LightningModule):
     gradient, which keeps a resumed run identical to one that was never stopped.
 
     Args:
-        network: Has ``branches``, by name.
-        weights: Per branch a weights file or the name of released weights; null trains from
-            scratch.
-        optimizer: Made of all parameters.
-        lr_scheduler: Stepped once an epoch.
+        network: Network with ``branches``, by name.
+        pretrained: Weights file, or name of released weights, of each branch that does not start
+            from random weights; null leaves a branch random.
+        optimizer: Class of the optimiser of all parameters.
+        lr_scheduler: Class of the scheduler, stepped once an epoch. An attribute ``max_epochs`` of
+            it is set to the Trainer's; ``ReduceLROnPlateau`` watches ``validation/loss``.
 
     Raises:
+        ConfigError: If weights are given for a branch that the network does not have.
         WeightsError: If the weights of a branch do not fit it.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        weights: Mapping[str, str | None],
+        pretrained: Mapping[str, str | None] | None,
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable | None,
     ) -> None:
@@ -53,72 +85,125 @@ class Task(LightningModule):
         self.network = network
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
-        self.pretrained = {
-            name: load_branch(self.branches[name], name, source)  # type: ignore[arg-type]
-            for name, source in weights.items()
-            if source is not None
-        }
+        self.pretrained: dict[str, WeightsInfo] = {}
+        for name, source in (pretrained or {}).items():
+            if name not in self.branches:
+                known = ", ".join(self.branches)
+                raise ConfigError(f"pretrained: branch must be one of {known}; found {name}")
+            if source is not None:
+                branch: Any = self.branches[name]
+                self.pretrained[name] = load_branch(branch, name, source)
         self.test_reports: dict[str, Report] = {}
 
     @property
     def branches(self) -> nn.ModuleDict:
-        """The branches by name: ``morphology``, ``rhythm`` or both."""
+        """Branches by name."""
         branches = self.network.branches
         assert isinstance(branches, nn.ModuleDict)
         return branches
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
-        """The loss of a training batch, a scalar; logs its parts."""
+        """Returns the loss of a batch, a scalar; may log its parts by :meth:`log_part`."""
 
     @abstractmethod
     def collect(self, batch: Any) -> dict[str, Tensor]:
-        """What the test report needs of a batch: tensors of ``batch`` rows."""
+        """Returns what the report of a test needs of a batch: tensors of ``batch`` rows."""
 
     @abstractmethod
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
-        """Metrics with intervals over persons (or records) of one test set."""
+        """Returns the metrics of one test set, by part and name.
+
+        Args:
+            collected: The rows of :meth:`collect` of all windows, by name.
+            groups: Person (or record) of each window, ``(windows,)``.
+        """
 
     def forward(self, x: Tensor) -> Any:
-        """The network's output for windows ``(batch, 1, time)`` in [0, 1]."""
-        return self.network(x)
+        """Returns the network's output for windows ``(batch, 1, time)`` in [0, 1].
+
+        Evaluation is in float32 where the Trainer's precision is mixed, so that its numbers do not
+        depend on the machine.
+        """
+        if self.training:
+            return self.network(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.network(x)
+
+    def log_part(self, name: str, value: Tensor) -> None:
+        """Logs a part of the loss as ``train/<name>`` or ``validation/<name>``."""
+        part = f"{'train' if self.training else 'validation'}/{name}"
+        self.log(part, value, on_step=False, on_epoch=True, sync_dist=True)
+
+    def setup(self, stage: str) -> None:
+        """Checks the pre-trained branches against the data.
+
+        Raises:
+            WeightsError: If the weights are of windows with other preprocessing.
+            StoreError: If the weights learnt from persons of the test sets.
+        """
+        del stage
+        data = self._data
+        if hasattr(data, "check_weights"):
+            for name, info in self.pretrained.items():
+                data.check_weights(info, f"pretrained weights of {name}")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """One optimiser over all parameters, and the scheduler if there is one."""
+        """Returns one optimiser of all parameters, and the scheduler if there is one.
+
+        Raises:
+            ConfigError: If the scheduler needs an end or a validation that the Trainer has not.
+        """
         optimizer = self.optimizer(self.parameters())
         if self.lr_scheduler is None:
             return optimizer
-        return [optimizer], [self.lr_scheduler(optimizer)]
-
-    def on_train_start(self) -> None:
-        """Keeps the seed of the run."""
-        self._seed = torch.initial_seed()
-
-    def on_train_epoch_start(self) -> None:
-        """Seeds the epoch's dropout, so that a resumed run draws what the whole run draws."""
-        torch.manual_seed((self._seed + 1_000_003 * self.current_epoch) % 2**63)
+        scheduler: Any = self.lr_scheduler(optimizer)
+        name = type(scheduler).__name__
+        if hasattr(scheduler, "max_epochs"):
+            scheduler.max_epochs = self.trainer.max_epochs
+            if scheduler.max_epochs in (None, -1):
+                raise ConfigError(f"lr_scheduler {name} needs an end; set trainer.max_epochs")
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            return [optimizer], [scheduler]
+        if not self.trainer.enable_validation:
+            raise ConfigError(
+                f"lr_scheduler {name} watches {MONITOR}, and nothing is validated; set "
+                "trainer.limit_val_batches above 0, or choose another scheduler"
+            )
+        every = self.trainer.check_val_every_n_epoch or 1
+        monitor = getattr(scheduler, "monitor", MONITOR)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "monitor": monitor, "frequency": every},
+        }
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """One step on one batch."""
+        """Returns the loss of one batch, and logs it."""
         del batch_idx
         loss = self.loss(batch)
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Logs the mean of :meth:`loss` as ``validation/loss``, by which the epoch is selected."""
+        del batch_idx
+        size = len(batch.signal)
+        self.log(MONITOR, self.loss(batch), prog_bar=True, batch_size=size, sync_dist=True)
+
     def on_test_start(self) -> None:
-        """Forget the reports of an earlier test."""
+        """Forgets the reports of an earlier test."""
         loaders = self.trainer.test_dataloaders
         self.test_loaders = loaders if isinstance(loaders, list) else [loaders]
         self.collected = [Collected().to(self.device) for _ in self.test_loaders]
         self.test_reports = {}
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Keep what the report needs."""
+        """Keeps what the report needs."""
         del batch_idx
         self.collected[dataloader_idx].update(batch.window, self.collect(batch))
 
     def on_test_epoch_end(self) -> None:
-        """A report per test set; its values are logged as ``test/<set>/<part>/<metric>``."""
+        """Makes a report per test set; logs its values as ``test/<set>/<part>/<metric>``."""
         for loader, collected in zip(self.test_loaders, self.collected, strict=True):
             dataset = loader.dataset
             windows, columns = collected.compute()
@@ -130,31 +215,52 @@ class Task(LightningModule):
                 self.log_dict(values, sync_dist=True)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        """Positions of the windows and what :meth:`collect` keeps of them."""
+        """Returns positions of the windows and what :meth:`collect` keeps of them."""
         del batch_idx, dataloader_idx
         return {"window": batch.window, **self.collect(batch)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write the architecture beside the state, so that another one is refused by name."""
-        checkpoint["architecture"] = describe_branches(self.branches)
+        """Writes architecture, preprocessing and who was learnt from, for checks on loading."""
+        checkpoint["architecture"] = self._architecture()
+        data = self._data
+        if hasattr(data, "check_weights"):
+            checkpoint["preprocessing"] = data.preprocessing.to_dict()
+            checkpoint["learnt"] = data.learnt()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another architecture.
+        """Refuses a checkpoint of another network, or one that the data does not fit.
 
         Raises:
-            WeightsError: Says how the two differ.
+            WeightsError: If architecture or preprocessing differ; says how.
+            StoreError: If the checkpoint learnt from persons of the test sets.
         """
-        found, expected = checkpoint.get("architecture"), describe_branches(self.branches)
+        found, expected = checkpoint.get("architecture"), self._architecture()
         if found != expected:
             raise WeightsError(
                 f"the checkpoint holds branches {_brief(found)}; this model has "
-                f"{_brief(expected)}. Give the model the same branches and channels"
+                f"{_brief(expected)}. Give the model the same branches, channels and guidance"
             )
+        data = self._data
+        if hasattr(data, "check_weights") and "preprocessing" in checkpoint:
+            said = {key: checkpoint.get(key) for key in ("preprocessing", "learnt")}
+            data.check_weights(SimpleNamespace(**said), "the checkpoint")
+
+    @property
+    def _data(self) -> Any:
+        """The data module of the run; None outside of a run and for plain loaders."""
+        return getattr(self._trainer, "datamodule", None)
+
+    def _architecture(self) -> dict[str, Any]:
+        head = getattr(self.network, "head", None)
+        heads = {} if head is None else {"head": type(head).__name__}
+        return describe_branches(self.branches) | heads
 
 
 def _brief(architecture: Mapping[str, Any] | None) -> str:
     if architecture is None:
         return "that it does not describe"
-    return ", ".join(
-        f"{name} of {shape['channels']} channels" for name, shape in architecture.items()
-    )
+    parts = [
+        shape if isinstance(shape, str) else f"{name} of {shape['channels']} channels"
+        for name, shape in architecture.items()
+    ]
+    return ", ".join(parts)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from numpy.typing import NDArray
@@ -11,63 +12,85 @@ from torch import Tensor
 from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
+from xecg.errors import ConfigError
 from xecg.metrics.p_waves import WaveCounting, WaveDetection, wave_report
 from xecg.networks.branch import Branch
 from xecg.networks.penalties import RelevanceGuidance
 from xecg.networks.pretraining import PWaveNetwork
+from xecg.networks.xecgarch import PositiveStepHead
 from xecg.signal.waves import NOT_ANNOTATED
-from xecg.tasks.base import Report, Task
+from xecg.tasks.base import MONITOR, Report, Task
 
 
 class PWaveDetection(Task):
-    """P-wave probability per sample; the loss counts only where the annotator worked.
+    """P-wave probability per sample; the loss counts only annotated samples.
 
     Args:
-        morphology_weights: Weights to start from: a file, the name of released weights, or null.
+        pretrained: Weights to start from, as ``{"morphology": FILE}``.
         channels: Width of the branch.
         dropout: Share of features that each block drops in training.
-        sampling_rate: Of the windows, in Hz.
-        guidance: Keeps the evidence for P waves in the P waves; null for none.
-        optimizer: Made of all parameters; AdamW (Loshchilov and Hutter 2019) by default.
-        lr_scheduler: Stepped once an epoch.
+        sampling_rate: Sampling rate of plain loaders in Hz; a data module has its own.
+        guidance: Loss that keeps the evidence for P waves in the P waves; its head has positive
+            weights. Null is the task of Zannini et al.
+        optimizer: Class of the optimiser; AdamW (Loshchilov and Hutter 2019) by default.
+        lr_scheduler: Class of the scheduler, stepped once an epoch.
     """
 
     network: PWaveNetwork
 
     def __init__(
         self,
-        morphology_weights: str | None = None,
+        pretrained: dict[str, str] | None = None,
         channels: int = 32,
         dropout: float = 0.0,
-        sampling_rate: float = 250.0,
-        guidance: RelevanceGuidance | None = RelevanceGuidance(),  # noqa: B008 (frozen)
+        sampling_rate: float | None = None,
+        guidance: RelevanceGuidance | None = None,
         optimizer: OptimizerCallable = AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        network = PWaveNetwork(channels, dropout)
-        super().__init__(network, {"morphology": morphology_weights}, optimizer, lr_scheduler)
-        self.sampling_rate = sampling_rate
+        network = PWaveNetwork(channels, dropout, positive=guidance is not None)
+        super().__init__(network, pretrained, optimizer, lr_scheduler)
         self.guidance = guidance
-        self.validation_metrics = WaveDetection(WaveCounting(sampling_rate))
         self.validation_loss = MeanMetric()
+        self.sampling_rate = sampling_rate
+        if sampling_rate is not None:
+            self.validation_metrics = WaveDetection(WaveCounting(sampling_rate))
+
+    def setup(self, stage: str) -> None:
+        """Takes the sampling rate of the data.
+
+        Raises:
+            ConfigError: If nothing says the sampling rate, or the data has another one.
+        """
+        super().setup(stage)
+        found = getattr(self._data, "sampling_rate", self.sampling_rate)
+        if found is None or self.sampling_rate not in (None, found):
+            raise ConfigError(
+                f"sampling_rate {self.sampling_rate}: the data has {found or 'none'}; leave it out "
+                "for a data module, and give it for plain loaders"
+            )
+        if self.sampling_rate is None:
+            self.sampling_rate = float(found)
+            self.validation_metrics = WaveDetection(WaveCounting(self.sampling_rate))
 
     def loss(self, batch: Any) -> Tensor:
-        """Cross-entropy over the annotated samples, and the guidance of relevance."""
-        branch = self.branches["morphology"]
+        """Returns cross-entropy over the annotated samples, and the guidance of relevance."""
+        branch, head = self.branches["morphology"], self.network.head
         assert isinstance(branch, Branch)
         activations = branch.activations(batch.signal)
-        logits = self.network.head(activations[-1], batch.signal.shape[-1])
-        loss = self._loss(logits, batch.target)
+        loss = self._loss(head(activations[-1], batch.signal.shape[-1]), batch.target)
         if self.guidance is None or self.guidance.weight == 0:
             return loss
+        assert isinstance(head, PositiveStepHead)
+        assert self.sampling_rate is not None
         waves = (batch.target != NOT_ANNOTATED) & (batch.target > 0)
-        evidence = self.network.head.evidence(activations[-1])
+        evidence = head.evidence(activations[-1])
         outside = self.guidance.outside(branch, activations, evidence, waves, self.sampling_rate)
-        self.log("train/relevance_outside", outside, on_step=False, on_epoch=True, sync_dist=True)
+        self.log_part("relevance_outside", outside)
         return loss + self.guidance.weight * outside
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Waves found and missed."""
+        """Adds the waves found and missed in a batch, and its cross-entropy."""
         del batch_idx
         logits = self(batch.signal)
         annotated = (batch.target != NOT_ANNOTATED).sum()
@@ -75,22 +98,23 @@ class PWaveDetection(Task):
         self.validation_metrics.update(logits.float().sigmoid(), batch.target)
 
     def on_validation_epoch_end(self) -> None:
-        """Log loss, F1 per sample and the errors per wave."""
+        """Logs loss, F1 per sample and the errors per wave."""
         found = self.validation_metrics.compute().items()
         self.log_dict({f"validation/{key}": value for key, value in found}, sync_dist=True)
-        self.log("validation/loss", self.validation_loss.compute(), prog_bar=True, sync_dist=True)
+        self.log(MONITOR, self.validation_loss.compute(), prog_bar=True, sync_dist=True)
         self.validation_metrics.reset()
         self.validation_loss.reset()
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
-        """P-wave probability and labels per sample, ``(batch, time)``."""
-        return {"p_wave": self(batch.signal).float().sigmoid(), "target": batch.target}
+        """Returns the counts of each window, ``(batch, len(counting.keys))``."""
+        probability = self(batch.signal).float().sigmoid()
+        counts = self.validation_metrics.counts(probability, batch.target)
+        return {"counts": torch.from_numpy(counts).to(self.device)}
 
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
-        """Sensitivity, PPV and F1 per wave, and errors of onset and offset."""
+        """Returns sensitivity, PPV and F1 per wave, and errors of onset and offset."""
         counting = self.validation_metrics.counting
-        waves = wave_report(collected["p_wave"], collected["target"], groups, counting)
-        return {"morphology": waves}
+        return {"morphology": wave_report(collected["counts"], groups, counting)}
 
     @staticmethod
     def _loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from xecg.metrics.regression import regression_report, rr_metrics
 from xecg.networks.branch import Branch
 from xecg.networks.penalties import mean_activity
 from xecg.networks.pretraining import RRNetwork
-from xecg.tasks.base import Report, Task, metrics_by_name
+from xecg.tasks.base import MONITOR, Report, Task, metrics_by_name
 
 
 class RRVariability(Task):
@@ -27,29 +27,27 @@ class RRVariability(Task):
     Huber loss, because some R peaks of the labels are wrong.
 
     Args:
-        rhythm_weights: Weights to start from: a file, the name of released weights, or null.
+        pretrained: Weights to start from, as ``{"rhythm": FILE}``.
         channels: Width of the branch.
         dropout: Share of features that each block drops in training.
-        activity_weight: Of the features' mean activity in the loss; see
+        activity_weight: Weight of the features' mean activity in the loss; see
             :func:`xecg.networks.penalties.mean_activity`.
-        optimizer: Made of all parameters; AdamW (Loshchilov and Hutter 2019) by default.
-        lr_scheduler: Stepped once an epoch.
+        optimizer: Class of the optimiser; AdamW (Loshchilov and Hutter 2019) by default.
+        lr_scheduler: Class of the scheduler, stepped once an epoch.
     """
 
     network: RRNetwork
 
     def __init__(
         self,
-        rhythm_weights: str | None = None,
+        pretrained: dict[str, str] | None = None,
         channels: int = 32,
         dropout: float = 0.0,
         activity_weight: float = 0.0,
         optimizer: OptimizerCallable = AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(
-            RRNetwork(channels, dropout), {"rhythm": rhythm_weights}, optimizer, lr_scheduler
-        )
+        super().__init__(RRNetwork(channels, dropout), pretrained, optimizer, lr_scheduler)
         self.activity_weight = activity_weight
         self.validation_metrics = metrics_by_name(
             {name: rr_metrics(prefix=f"validation/{name}/") for name in self.network.measures}
@@ -57,10 +55,10 @@ class RRVariability(Task):
         self.validation_loss = MeanMetric()
 
     def on_fit_start(self) -> None:
-        """Take the scale of the targets from the training split.
+        """Takes the scale of the targets from the training split.
 
         Raises:
-            ConfigError: If the training data cannot tell its targets.
+            ConfigError: If the training dataset has no method ``targets``.
         """
         self.trainer.fit_loop.setup_data()
         dataset: Any = getattr(self.trainer.train_dataloader, "dataset", None)
@@ -72,7 +70,7 @@ class RRVariability(Task):
         self.network.standardise_by(torch.as_tensor(np.asarray(dataset.targets())))
 
     def loss(self, batch: Any) -> Tensor:
-        """Huber loss in standard deviations, and the features' activity."""
+        """Returns the Huber loss in standard deviations, and the features' activity."""
         branch = self.branches["rhythm"]
         assert isinstance(branch, Branch)
         features = branch.activations(batch.signal)[1:]
@@ -82,7 +80,7 @@ class RRVariability(Task):
         return loss + self.activity_weight * mean_activity(features)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Errors in ms."""
+        """Adds a batch to the loss and to the errors in ms."""
         del batch_idx
         standardised = self(batch.signal)
         self.validation_loss.update(self._loss(standardised, batch.target), len(batch.target))
@@ -91,20 +89,20 @@ class RRVariability(Task):
             metrics.update(predicted[:, column].contiguous(), batch.target[:, column].contiguous())
 
     def on_validation_epoch_end(self) -> None:
-        """Log loss and errors."""
+        """Logs loss and errors."""
         for metrics in self.validation_metrics.values():
             self.log_dict(metrics.compute(), sync_dist=True)
             metrics.reset()
-        self.log("validation/loss", self.validation_loss.compute(), prog_bar=True, sync_dist=True)
+        self.log(MONITOR, self.validation_loss.compute(), prog_bar=True, sync_dist=True)
         self.validation_loss.reset()
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
-        """Predicted and true measures in ms, ``(batch, 2)``."""
+        """Returns predicted and true measures in ms, ``(batch, 2)``."""
         predicted = self.network.milliseconds(self(batch.signal).float())
         return {"predicted_ms": predicted, "target_ms": batch.target}
 
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
-        """MAE in ms, R² and Pearson's r of each measure."""
+        """Returns MAE in ms, R² and Pearson's r of each measure."""
         predicted, target = collected["predicted_ms"], collected["target_ms"]
         return {
             name: regression_report(predicted[:, column], target[:, column], groups)
