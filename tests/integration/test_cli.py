@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 SCRATCH = str(ROOT / "configs" / "finetune_scratch.yaml")
 SMALL = [
     "--model.channels=4",
+    "--freezing.allow_random=true",
     "--data.windows_per_epoch=128",
     "--trainer.max_epochs=2",
     "--trainer.enable_progress_bar=false",
@@ -133,8 +134,8 @@ def test_flags_change_what_they_name(workplace: Path) -> None:
 
 def test_frozen_blocks_stay_as_they_were_pretrained(workplace: Path) -> None:
     assert fit("--run_folder=before", "--trainer.logger=false") == 0
-    pretrained = ["morphology_weights", "rhythm_weights"]
-    weights = [f"--model.{name}=before/weights.safetensors" for name in pretrained]
+    branches = ["morphology", "rhythm"]
+    weights = [f"--model.pretrained.{name}=before/weights.safetensors" for name in branches]
     frozen = ["--freezing.frozen_layers=8", "--run_folder=after", "--trainer.logger=false"]
     assert fit(*weights, *frozen) == 0
     before, after = (load_xecgarch(f"{run}/weights.safetensors")[0] for run in ("before", "after"))
@@ -149,7 +150,7 @@ def test_frozen_blocks_stay_as_they_were_pretrained(workplace: Path) -> None:
     [
         (["--freezing.frozen_layers=9"], "from 0 (none) to 8"),
         (["--freezing.frozen_layers={tempo: 3}"], "morphology, rhythm"),
-        (["--model.morphology_weights=nowhere"], "found no file nowhere"),
+        (["--model.pretrained.morphology=nowhere"], "found no file nowhere"),
         (["--data.stores=stores/nothing"], "stores/nothing"),
         (["--data.evaluation_leads=[V9]"], "no window"),
     ],

@@ -23,6 +23,7 @@ TINY = [
     "--data.windows_per_epoch=128",
     "--data.augmentation=null",  # is drawn by each process
     "--freezing.frozen_layers=8",
+    "--freezing.allow_random=true",
     "--trainer.max_epochs=2",
     "--trainer.accelerator=cpu",
     "--trainer.precision=32-true",

@@ -72,6 +72,27 @@ def test_a_perfect_classifier():
     assert found["calibration_error"].value == 0
 
 
+def test_a_metric_counts_the_windows_and_persons_that_it_is_over():
+    found = report([0.9, 0.8, 0.4, 0.6, 0.1], [1, 1, 1, 0, 0], ["a", "a", "b", "b", "c"])
+    counts = {name: (one.n, one.n_groups) for name, one in found.items()}
+    assert counts["sensitivity"] == (3, 2)
+    assert counts["specificity"] == (2, 2)
+    assert counts["ppv"] == (3, 2)
+    assert counts["f1"] == (4, 2)
+    assert counts["accuracy"] == counts["auroc"] == counts["calibration_error"] == (5, 3)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_all_right_or_all_wrong_leaves_wilsons_interval_by_persons(right):
+    target = np.repeat([1, 0], 30)
+    persons = np.r_[np.arange(30) // 3, 10 + np.arange(30) // 6]  # ten with AF, five without
+    found = report(target if right else 1 - target, target, persons)
+    for name, n in (("sensitivity", 10), ("specificity", 5), ("auroc", 5), ("accuracy", 15)):
+        edge = n / (n + 1.959964**2)
+        expected = (edge, 1) if right else (0, 1 - edge)
+        assert (found[name].low, found[name].high) == pytest.approx(expected, abs=1e-5), name
+
+
 def test_without_af_what_needs_af_is_undefined():
     found = report([0.2, 0.4], [0, 0])
     assert np.isnan([found[name].value for name in ("sensitivity", "auroc", "auprc")]).all()
@@ -84,7 +105,7 @@ def test_without_af_what_needs_af_is_undefined():
         ([0.5, 1.2], [0, 1], [0, 1], "p_af must lie between 0 and 1"),
         ([0.5, np.nan], [0, 1], [0, 1], "p_af must lie between 0 and 1"),
         ([0.5, 0.2], [0, -1], [0, 1], r"target must be 0 or 1; found \[-1  0\]"),
-        ([0.5, 0.2], [0, 1], [0], r"groups \(1,\), p_af \(2,\)"),
+        ([0.5, 0.2], [0, 1], [0], r"\(2,\), \(2,\), \(1,\)"),
         ([], [], [], "at least one row"),
     ],
 )

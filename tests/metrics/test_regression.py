@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from torchmetrics import MeanAbsoluteError, PearsonCorrCoef, R2Score
 
 from xecg.errors import DataError
 from xecg.metrics.regression import regression_report, rr_metrics
@@ -13,23 +12,11 @@ def measures(n=200, seed=0):
     return target * generator.normal(1, 0.2, n), target
 
 
-def test_metrics_agree_with_torchmetrics_over_batches():
-    predicted, target = (torch.tensor(values) for values in measures())
-    metrics = rr_metrics(prefix="validation/rmssd/")
-    for one, other in zip(predicted.split(64), target.split(64), strict=True):
-        metrics.update(one, other)
-    found = metrics.compute()
-    for name, reference in [
-        ("mae_ms", MeanAbsoluteError()), ("r2", R2Score()), ("pearson_r", PearsonCorrCoef())
-    ]:  # fmt: skip
-        expected = float(reference(predicted, target))
-        assert float(found[f"validation/rmssd/{name}"]) == pytest.approx(expected, rel=1e-4)
-
-
 def test_report_has_the_metrics_values():
     predicted, target = measures()
     metrics = rr_metrics()
-    metrics.update(torch.tensor(predicted), torch.tensor(target))
+    for one, other in zip(np.split(predicted, 4), np.split(target, 4), strict=True):
+        metrics.update(torch.tensor(one), torch.tensor(other))
     found = regression_report(predicted, target, np.arange(200))
     for name, value in metrics.compute().items():
         assert found[name].value == pytest.approx(float(value), rel=1e-5)
@@ -43,10 +30,6 @@ def test_windows_without_a_target_are_left_out():
     alone = regression_report(predicted, target, np.arange(200))
     assert found == alone
     assert found["mae_ms"].n == 200
-    metrics = rr_metrics()
-    metrics.update(torch.tensor([7.0]), torch.tensor([np.nan]))
-    metrics.update(torch.tensor(predicted), torch.tensor(target))
-    assert float(metrics.compute()["mae_ms"]) == pytest.approx(alone["mae_ms"].value, rel=1e-5)
 
 
 def test_perfect_and_constant_predictions():
@@ -66,6 +49,10 @@ def test_a_large_offset_does_not_cancel():
     far = regression_report(predicted + 1e6, target + 1e6, np.arange(200))
     assert far["r2"].value == pytest.approx(near["r2"].value, rel=1e-6)
     assert far["pearson_r"].low == pytest.approx(near["pearson_r"].low, rel=1e-6)
+    metrics = rr_metrics()
+    metrics.update(torch.tensor(predicted + 1e6), torch.tensor(target + 1e6))
+    for name, value in metrics.compute().items():
+        assert float(value) == pytest.approx(near[name].value, rel=1e-3), name
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -78,8 +65,5 @@ def test_a_resample_of_equal_targets_has_no_r2(seed):
 def test_nothing_to_compare():
     with pytest.raises(DataError, match="at least one row"):
         regression_report([1.0], [np.nan], [0])
-    with pytest.raises(DataError, match=r"predicted \(2,\), target \(1,\)"):
+    with pytest.raises(DataError, match=r"\(2,\), \(1,\), \(2,\)"):
         regression_report([1.0, 2.0], [1.0], [0, 1])
-    metrics = rr_metrics()
-    metrics.update(torch.tensor([1.0]), torch.tensor([np.nan]))
-    assert all(torch.isnan(value) for value in metrics.compute().values())

@@ -1,12 +1,19 @@
 """The two-branch network: independence, fusion, its chain of modules."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import nn
 
 from xecg.errors import NetworkError
+from xecg.networks.branch import BRANCHES, BlockSpec
+from xecg.networks.pretraining import PWaveNetwork, RRNetwork
+from xecg.networks.weights import RELEASED, load_branch, load_xecgarch
 from xecg.networks.xecgarch import XECGArch, fuse
 
 X = torch.rand(3, 1, 1000)
@@ -52,6 +59,48 @@ def test_chain_holds_the_networks_own_modules(network: XECGArch) -> None:
 def test_unknown_chain_is_refused(network: XECGArch) -> None:
     with pytest.raises(NetworkError, match="morphology, rhythm; found 'tempo'"):
         network.chain("tempo")
+
+
+def test_a_branch_more_changes_no_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BRANCHES._registered, "tempo", (BlockSpec(3), BlockSpec(5)))
+    assert list(XECGArch.build(channels=4).branches) == ["morphology", "rhythm"]
+    network = XECGArch.build(["tempo", "rhythm"], channels=4)
+    assert list(network(X)) == ["tempo", "rhythm"]
+
+
+def test_branches_of_one_name_are_refused() -> None:
+    with pytest.raises(NetworkError, match="rhythm, rhythm"):
+        XECGArch.build(["rhythm", "rhythm"])
+
+
+def released_input() -> torch.Tensor:
+    """Three windows of waves at 250 Hz, at about 48, 66 and 114 a minute."""
+    t = torch.arange(2500) / 250
+    windows = []
+    for rate in (0.8, 1.1, 1.9):
+        beats = 0.5 * torch.exp(-(((t * rate % 1) - 0.5) ** 2) / 0.002)
+        wander = 0.2 * torch.sin(2 * torch.pi * rate * t)
+        windows.append((0.3 + wander + beats).clamp(0, 1))
+    return torch.stack(windows)[:, None]
+
+
+def test_released_weights_say_what_they_said() -> None:
+    expected = np.load(Path(__file__).parent / "reference" / "released_outputs.npz")
+    x = released_input()
+    with torch.no_grad():
+        outputs = {f"xecgarch_{k}": z for k, z in load_xecgarch("xecgarch")[0](x).items()}
+        for name, network in (
+            ("pwave_morphology", PWaveNetwork()),
+            ("rr_rhythm", RRNetwork()),
+        ):
+            branch = name.partition("_")[2]
+            load_branch(network.branches[branch], branch, name)
+            outputs[f"{name}_features"] = network.eval().branches[branch](x).mean(dim=-1)
+        network.load_state_dict(load_file(RELEASED / "rr_rhythm.safetensors"))
+        outputs["rr_rhythm_ms"] = network.milliseconds(network(x))
+    assert outputs.keys() == set(expected)
+    for name, values in outputs.items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 def test_no_branch_is_refused() -> None:

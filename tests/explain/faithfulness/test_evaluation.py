@@ -18,7 +18,7 @@ from xecg.explain.faithfulness.report import (
     report_of,
 )
 from xecg.explain.faithfulness.settings import EvaluationSettings
-from xecg.networks.branch import N_BLOCKS, BlockSpec, Branch
+from xecg.networks.branch import BlockSpec, Branch
 from xecg.networks.xecgarch import XECGArch
 
 GROUPS = np.array([f"p{number // 2}" for number in range(12)])
@@ -27,7 +27,7 @@ SETTINGS = EvaluationSettings(steps=8, draws=3)
 
 def network_of_pulses(seed: int) -> XECGArch:
     """Its logit of AF is the mean amplitude above 0.5, whatever the seed of its other class."""
-    branch = Branch([BlockSpec(1)] * N_BLOCKS, 2)
+    branch = Branch([BlockSpec(1)] * 8, 2)
     network = XECGArch({"rhythm": branch})
     torch.manual_seed(seed)
     with torch.no_grad():

@@ -18,10 +18,10 @@ from xecg.explain.faithfulness.attributions import relevance_maps
 from xecg.explain.faithfulness.decisions import Decisions
 from xecg.explain.faithfulness.segments import segment_means
 from xecg.explain.faithfulness.similarity import SIMILARITIES, FloatArray, correlations
-from xecg.networks.branch import N_BLOCKS, Branch
+from xecg.networks.branch import Branch
 from xecg.networks.xecgarch import XECGArch
 
-STAGES = ("head", *(f"block{number}" for number in range(N_BLOCKS, 0, -1)))
+STAGES = ("head", *(f"block{number}" for number in range(8, 0, -1)))
 
 
 @dataclass(frozen=True, eq=False)

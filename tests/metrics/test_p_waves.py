@@ -1,4 +1,5 @@
 import time
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xecg.errors import ConfigError, DataError
-from xecg.metrics.p_waves import WaveCounting, WaveDetection, wave_report
+from xecg.metrics.p_waves import WaveCounting, WaveDetection, match, wave_report
 from xecg.signal.waves import NOT_ANNOTATED, QRS, P
 
 RATE = 250.0  # one sample is 4 ms
@@ -161,7 +162,8 @@ def test_report_has_the_metrics_values_and_intervals_over_persons():
     probability, codes = random_batch()
     metric = WaveDetection(COUNTING)
     metric.update(torch.tensor(probability), torch.tensor(codes))
-    report = wave_report(probability, codes, np.arange(40) // 4, COUNTING)
+    counts = metric.counts(torch.tensor(probability), torch.tensor(codes))
+    report = wave_report(counts, np.arange(40) // 4, COUNTING)
     values = metric.compute()
     assert report.keys() == values.keys()
     for name, value in values.items():
@@ -175,7 +177,11 @@ def test_report_has_the_metrics_values_and_intervals_over_persons():
 @given(st.integers(0, 1000))
 def test_a_perfect_detection_scores_one(seed):
     _, codes = random_batch(2, seed)
-    report = wave_report((codes == P).astype(np.float32), codes, [0, 1], COUNTING)
+    counts = WaveDetection(COUNTING).counts(torch.tensor(codes == P), torch.tensor(codes))
+    report = wave_report(counts, [0, 1], COUNTING)
+    assert (report["f1_at_40ms"].low, report["f1_at_40ms"].high) == pytest.approx(
+        (0.342, 1), abs=1e-3
+    )
     assert all(report[name].value == 1 for name in report if "error" not in name)
     assert all(report[name].value == 0 for name in report if "error" in name)
 
@@ -208,8 +214,11 @@ def test_without_waves_and_detections_measures_are_undefined():
 def test_impossible_input_is_refused(probability, codes, message):
     with pytest.raises(DataError, match=message):
         COUNTING.count(probability.astype(np.float32), codes.astype(np.uint8))
-    with pytest.raises(DataError, match=r"groups \(3,\)"):
-        wave_report(*random_batch(2), [0, 1, 2], COUNTING)
+
+
+def test_a_report_needs_a_group_for_each_window():
+    with pytest.raises(DataError, match=r"\(3,\)"):
+        wave_report(np.zeros((2, len(COUNTING.keys)), np.int64), [0, 1, 2], COUNTING)
 
 
 @pytest.mark.parametrize("options", [{"sampling_rate": 0}, {"tolerances_ms": ()}])
@@ -225,3 +234,71 @@ def test_four_thousand_windows_take_less_than_a_few_seconds():
     for one, other in zip(probability.split(64), codes.split(64), strict=True):
         metric.update(one, other)
     assert time.perf_counter() - start < 6
+
+
+spans = st.lists(st.integers(0, 60), max_size=10, unique=True).map(
+    lambda edges: np.array(sorted(edges)[: len(edges) // 2 * 2], dtype=np.int64).reshape(-1, 2)
+)
+
+
+def match_one_window(one, other, tolerance):
+    return match(np.zeros(len(one), int), one, np.zeros(len(other), int), other, tolerance)
+
+
+def best_by_trying_all(one, other, tolerance):
+    """Largest number of pairs and, among those, the smallest error."""
+    if len(one) > len(other):
+        one, other = other, one
+    best = (0, 0)
+    for chosen in permutations(range(len(other)), len(one)):
+        distance = np.abs(one - other[list(chosen)])
+        near = (distance <= tolerance).all(axis=1)
+        best = min(best, (-int(near.sum()), int(distance[near].sum())))
+    return -best[0], best[1]
+
+
+@settings(deadline=None, max_examples=150)
+@given(spans, spans, st.integers(0, 40))
+def test_most_pairs_and_of_those_the_nearest(one, other, tolerance):
+    rows, columns = match_one_window(one, other, tolerance)
+    distance = np.abs(one[rows] - other[columns])
+    assert (distance <= tolerance).all()
+    assert len(set(rows)) == len(set(columns)) == len(rows)
+    assert (len(rows), distance.sum()) == best_by_trying_all(one, other, tolerance)
+
+
+@given(spans, spans, st.integers(0, 40))
+def test_symmetric_in_number_and_error(one, other, tolerance):
+    rows, columns = match_one_window(one, other, tolerance)
+    back, forth = match_one_window(other, one, tolerance)
+    assert len(rows) == len(back)
+    there = np.abs(one[rows] - other[columns]).sum()
+    assert there == np.abs(other[back] - one[forth]).sum()
+
+
+@given(spans, spans, st.integers(0, 40), st.integers(0, 40))
+def test_a_wider_tolerance_never_loses_a_pair(one, other, tolerance, wider):
+    narrow = match_one_window(one, other, tolerance)[0]
+    assert len(match_one_window(one, other, tolerance + wider)[0]) >= len(narrow)
+
+
+@given(st.lists(st.tuples(spans, spans), max_size=5), st.integers(0, 40))
+def test_windows_are_matched_apart(windows, tolerance):
+    numbers = range(len(windows))
+    sides = [
+        (
+            np.repeat(numbers, [len(window[side]) for window in windows]).astype(int),
+            np.concatenate([window[side] for window in windows] or [np.zeros((0, 2), int)]),
+        )
+        for side in (0, 1)
+    ]
+    rows, columns = match(*sides[0], *sides[1], tolerance)
+    assert (sides[0][0][rows] == sides[1][0][columns]).all()
+    alone = sum(len(match_one_window(one, other, tolerance)[0]) for one, other in windows)
+    assert len(rows) == alone
+
+
+@pytest.mark.parametrize(("tolerance", "pairs"), [(9, 0), (10, 1), (10.9, 1)])
+def test_the_tolerance_itself_is_within(tolerance, pairs):
+    one, other = np.array([[100]]), np.array([[110]])
+    assert len(match_one_window(one, other, tolerance)[0]) == pairs

@@ -13,6 +13,16 @@ def test_p_wave_network_gives_a_logit_per_sample() -> None:
     assert PWaveNetwork(channels=8)(torch.rand(2, 1, 1003)).shape == (2, 1003)
 
 
+def test_a_feature_may_speak_against_a_wave_unless_the_head_is_positive() -> None:
+    features = torch.rand(2, 8, 20)
+    for positive in (False, True):
+        head = PWaveNetwork(channels=8, positive=positive).head
+        torch.nn.init.constant_(head.conv.weight, -1.0)
+        assert bool((head.weight > 0).all()) == positive
+        silent = head(torch.zeros_like(features), 80)
+        assert bool((head(features, 80) >= silent).all()) == positive
+
+
 def test_rr_network_gives_two_measures() -> None:
     assert RRNetwork(channels=8)(torch.rand(2, 1, 1000)).shape == (2, 2)
 
