@@ -170,7 +170,10 @@ def test_a_restored_classifier_needs_no_pretraining_file(
 ) -> None:
     pretrained = new_task(PWaveDetection)
     path = tmp_path / "p.safetensors"
-    save_weights(pretrained.network, path, WeightsInfo(describe_branches(pretrained.branches), {}))
+    info = WeightsInfo(
+        describe_branches(pretrained.branches), synthetic_store.info.preprocessing.to_dict()
+    )
+    save_weights(pretrained.network, path, info)
     model = new_task(AFClassifier, pretrained={"morphology": str(path)})
     data = AFData(str(synthetic_store.path), batch_size=16, windows_per_epoch=16)
     trainer = quiet_trainer(tmp_path, max_epochs=1)
