@@ -285,16 +285,16 @@ def test_the_sampling_rate_is_the_datas(synthetic_store: Store, tmp_path: Path) 
 def test_evaluation_is_in_float32_whatever_the_precision(tmp_path: Path) -> None:
     seen = {}
     model = new_task(AFClassifier)
-    hook = lambda _, __, out: seen.setdefault(model.training, out["rhythm"].dtype)  # noqa: E731
-    model.network.register_forward_hook(hook)
-    model.network.heads["rhythm"].register_forward_hook(
-        lambda _, __, out: seen.setdefault("train", out.dtype)
-    )
+
+    def note(head: torch.nn.Module, inputs: object, logits: torch.Tensor) -> None:
+        seen[model.training] = logits.dtype
+
+    model.network.heads["rhythm"].register_forward_hook(note)
     trainer = quiet_trainer(
         tmp_path, max_epochs=1, enable_checkpointing=False, precision="bf16-mixed"
     )
     trainer.fit(model, loader(), loader())
-    assert seen == {"train": torch.bfloat16, False: torch.float32}
+    assert seen == {True: torch.bfloat16, False: torch.float32}
 
 
 class CheckedData(AFData):
