@@ -120,9 +120,8 @@ def write_run(run: Path, task: str, seed: int, depth: int | None = None) -> None
     run.mkdir(parents=True)
     model = {"class_path": f"xecg.tasks.{task}", "init_args": {"channels": 32}}
     if task == "AFClassifier":
-        weights = None if depth is None else "some.safetensors"
-        sources = {f"{branch}_weights": weights for branch in BRANCHES}
-        model["init_args"] |= {"branches": list(BRANCHES), **sources}
+        weights = None if depth is None else dict.fromkeys(BRANCHES, "some.safetensors")
+        model["init_args"] |= {"branches": list(BRANCHES), "pretrained": weights}
     config = {"model": model, "seed_everything": seed, "freezing": {"frozen_layers": depth or 0}}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     lines = ["test_set,part,metric,value,low,high,n,n_groups"]

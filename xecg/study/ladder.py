@@ -128,12 +128,11 @@ def _run(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text())
         task, given = config["model"]["class_path"].rpartition(".")[2], config["model"]["init_args"]
-        from_scratch = not any(given[name] for name in given if name.endswith("_weights"))
         depth = config["freezing"]["frozen_layers"]
         return {
             "folder": path.parent,
             "branch": _BRANCH_OF.get(task, "" if "branches" in given else task),
-            "depth": SCRATCH if from_scratch else depth,
+            "depth": depth if given.get("pretrained") else SCRATCH,
             "seed": int(config["seed_everything"]),
         }
     except (OSError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:

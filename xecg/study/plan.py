@@ -214,10 +214,7 @@ def flags_of(cell: Cell, study: Study, cells: Path) -> list[str]:
         }
         pretrained = {branch: made.get(branch, how) for branch, how in study.pretraining.items()}
         flags |= {
-            **{
-                f"model.{branch}_weights": None if cell.depth == SCRATCH else source
-                for branch, source in pretrained.items()
-            },
+            "model.pretrained": None if cell.depth == SCRATCH else pretrained,
             "freezing.frozen_layers": 0 if cell.depth == SCRATCH else int(cell.depth),
             "test_windows.explain": study.explain.max_windows,
             "test_windows.attribution": study.explain.rules,

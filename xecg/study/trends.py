@@ -24,7 +24,7 @@ from xecg.explain.relevance import (
     enrichment_column,
 )
 from xecg.metrics.bootstrap import FloatArray, divide, group_weights, percentile_interval
-from xecg.metrics.classification import _ranked
+from xecg.metrics.classification import ranked
 from xecg.study.ladder import FUSED, SCRATCH, Ladder
 
 METRICS = {"accuracy": "accuracy", "f1": "F1 (AF)", "auroc": "AUROC"}
@@ -141,7 +141,7 @@ class _Draws:
         areas = np.empty((len(self.groups), len(p_af)))
         for cell, row in enumerate(p_af):
             order = np.argsort(-row, kind="stable")
-            curves = _ranked(row[order], af[order].astype(np.float64))
+            curves = ranked(row[order], af[order].astype(np.float64))
             for start in range(0, len(areas), _CHUNK):
                 weights = self.groups[start : start + _CHUNK, self.codes[order]]
                 areas[start : start + _CHUNK, cell] = curves(weights)["auroc"]
