@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.errors import DataError, RecordError
+from xecg.errors import ConfigError, DataError, RecordError
 from xecg.signal.recording import Recording
 
 AF, NOT_AF, LEFT_OUT = 1, 0, -1
@@ -83,18 +85,40 @@ class LabelledRecording:
                 )
 
 
+@dataclass(frozen=True)
+class Download:
+    """Files of a published database that are downloaded.
+
+    Args:
+        files: Patterns of their paths in the published list of checksums.
+        archive: A zip file among them that is unpacked; empty if there is none.
+        unpacked: Folder that comes out of it.
+        unchecked: Patterns of files that the publishers changed after they listed the checksums.
+        withdrawn: Patterns of files that are listed and may be missing.
+    """
+
+    files: tuple[str, ...]
+    archive: str = ""
+    unpacked: str = ""
+    unchecked: tuple[str, ...] = ()
+    withdrawn: tuple[str, ...] = ()
+
+
 class Database(ABC):
     """A folder of records whose labels are understood.
 
-    A subclass is one file: the meaning of the database's labels, its licence and its citation.
-    Its methods are called in worker processes, so an instance is small and can be pickled.
+    A subclass is one file: the meaning of the database's labels, its licence and its citation, and
+    what is downloaded of it. ``name``, ``title``, ``licence``, ``citation`` and the methods
+    ``records`` and ``read`` are enough. Its methods are called in worker processes, so an instance
+    is small and can be pickled. Attributes that are settings decide about reusing a store; others
+    begin with ``_``.
 
     Args:
         root: The folder as downloaded. The records may lie up to three folders deeper, as they
             do after unpacking an archive or a recursive download.
 
     Raises:
-        DataError: If `root` is no folder, or holds no records of this database.
+        DataError: If ``root`` is no folder, or holds no records of this database.
     """
 
     name: ClassVar[str]
@@ -103,12 +127,15 @@ class Database(ABC):
     licence: ClassVar[str]
     citation: ClassVar[str]
     url: ClassVar[str] = ""
-    leads: ClassVar[Literal["preferred", "all"]] = "preferred"
-    markers: ClassVar[tuple[str, ...]]
-    """Patterns of files by which the folder of records is recognised."""
+    leads: ClassVar[str] = "preferred"
+    """Leads that are prepared by default: ``"preferred"`` (one per record) or ``"all"``."""
+    markers: ClassVar[tuple[str, ...]] = ()
+    """Patterns of files by which the folder of records is recognised; none takes the root."""
+    download: ClassVar[Download | str] = "its class names no files to download"
+    """Files of the published database, or why it cannot be downloaded."""
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+        self.root = Path(root).absolute()
         if not self.root.is_dir():
             raise DataError(
                 f"{self.name}: expected the folder of the database at {self.root}, found "
@@ -118,7 +145,7 @@ class Database(ABC):
 
     @abstractmethod
     def records(self) -> list[str]:
-        """The records' names, sorted.
+        """Returns the records' names, sorted: paths below the root, without ending.
 
         Raises:
             DataError: If the labels that belong to them are missing or not understood.
@@ -126,21 +153,56 @@ class Database(ABC):
 
     @abstractmethod
     def read(self, record: str) -> LabelledRecording:
-        """One record with its labels.
+        """Returns one record with its labels.
 
         Args:
-            record: A name out of `records()`.
+            record: A name out of ``records()``.
 
         Raises:
             RecordError: If the record cannot be read.
         """
 
+    @property
+    def identity(self) -> str:
+        """Name that tells the records' owner from any other: two clinics' ``001`` are two people.
+
+        A published database is one wherever it lies; a folder of one's own is identified by its
+        place.
+        """
+        return self.name
+
+    def tables(self) -> list[Path]:
+        """Returns tables of labels; a store is out of date if their content changes."""
+        return []
+
+    def options(self) -> dict[str, Any]:
+        """Returns the settings that decide about the content of a store, as plain JSON values.
+
+        Raises:
+            ConfigError: If an attribute is no such value.
+        """
+        found = {}
+        for name, value in vars(self).items():
+            if name in ("root", "folder") or name.startswith("_"):
+                continue
+            plain = os.path.relpath(value, self.root) if isinstance(value, Path) else value
+            try:
+                found[name] = json.loads(json.dumps(plain))
+            except TypeError as error:
+                raise ConfigError(
+                    f"{self.name}: expected numbers, text, lists or paths as settings, found "
+                    f"{name} of type {type(value).__name__}; call it _{name} if it is none"
+                ) from error
+        return found
+
     def _find_folder(self) -> Path:
-        """The nearest folder, at most three below `root`, that holds a file like the markers."""
+        """The nearest folder, at most three below ``root``, that holds a file like the markers."""
         level = [self.root]
         for _ in range(4):
             for folder in level:
-                if any(path.is_file() for mark in self.markers for path in folder.glob(mark)):
+                if not self.markers or any(
+                    path.is_file() for mark in self.markers for path in folder.glob(mark)
+                ):
                     return folder
             level = sorted(
                 child for folder in level for child in folder.iterdir() if child.is_dir()

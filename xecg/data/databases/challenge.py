@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import ClassVar
 
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
 from xecg.data.databases.labels import whole_record
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
@@ -50,6 +50,12 @@ class Challenge(Database):
     )
     url = "https://physionet.org/content/challenge-2021/1.0.3/"
     markers: ClassVar[tuple[str, ...]] = ("**/*.hea",)
+    download = Download(("training/*",))
+
+    @property
+    def identity(self) -> str:
+        """The folder's place: records of two collections may have one name."""
+        return f"{self.name}:{self.root.resolve().as_posix()}"
 
     def records(self) -> list[str]:
         """The records' paths below the root without extension, sorted."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording
-from xecg.data.databases.labels import check_labels, read_labels, whole_record
-from xecg.errors import RecordError
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
+from xecg.data.databases.labels import check_labels, read_labels, row_of, whole_record
 from xecg.signal.wfdb import read_recording
 
 # A: AF; N: normal sinus rhythm; O: another rhythm; ~: too noisy to be classified.
@@ -39,9 +38,19 @@ class CinC2017(Database):
     # As unpacked from training2017.zip, or as served record by record.
     markers: ClassVar[tuple[str, ...]] = ("A[0-9]*.hea", "A[0-9][0-9]/A[0-9]*.hea")
 
+    download = Download(
+        ("training2017.zip", "REFERENCE-v3.csv"),
+        archive="training2017.zip",
+        unpacked="training2017",
+    )
+
     def __init__(self, root: Path | str) -> None:
         super().__init__(root)
         self.reference = self._find_reference()
+
+    def tables(self) -> list[Path]:
+        """The table of labels."""
+        return [self.reference]
 
     def records(self) -> list[str]:
         """The labelled records, sorted."""
@@ -51,9 +60,7 @@ class CinC2017(Database):
 
     def read(self, record: str) -> LabelledRecording:
         """One record and its rhythm."""
-        row = read_labels(self.reference, COLUMNS).get(record)
-        if row is None or row.label not in LABELS:
-            raise RecordError(f"{record}: expected a label for it in {self.reference}, found none")
+        row = row_of(record, read_labels(self.reference, COLUMNS), self.reference, LABELS)
         flat, served = self.folder / record, self.folder / record[:3] / record
         recording = read_recording(served if served.with_suffix(".hea").is_file() else flat)
         return LabelledRecording(

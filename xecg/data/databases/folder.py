@@ -1,15 +1,14 @@
 """Any tree of WFDB records with a table of labels: the way to bring one's own ECGs."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+import posixpath
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording
-from xecg.data.databases.labels import check_labels, read_labels, whole_record
-from xecg.errors import DataError, RecordError
-from xecg.signal.wfdb import read_recording
+from xecg.data.databases.labels import Row, check_labels, read_labels, row_of, whole_record
+from xecg.errors import DataError
+from xecg.signal.wfdb import beside, read_recording, record_stem
 
 AF_LABELS = ("A", "AF", "AFIB", "1", "true")
 NOT_AF_LABELS = ("N", "O", "NSR", "SR", "non-AF", "normal", "other", "0", "false")
@@ -18,13 +17,16 @@ NOT_AF_LABELS = ("N", "O", "NSR", "SR", "non-AF", "normal", "other", "0", "false
 class Folder(Database):
     """Records anywhere below a folder, and a table with the columns `record,label[,person]`.
 
+    A record is its path below the folder, and a person is one of this folder: the ``001`` of
+    another folder is somebody else.
+
     Args:
         root: The folder.
         table: Path of the table, relative to the folder. The first column names the records as
-            paths relative to the table's folder, with or without extension.
-        af: The labels that mean AF.
-        not_af: The labels that mean another rhythm.
-        left_out: The labels of records to be left out of AF classification.
+            paths relative to the table's folder, with or without ending.
+        af: Labels that mean AF.
+        not_af: Labels that mean another rhythm.
+        left_out: Labels of records to be left out of AF classification.
 
     Raises:
         DataError: If the folder or the table is missing, or a label is listed twice.
@@ -35,6 +37,7 @@ class Folder(Database):
     licence = "the owner's"
     citation = ""
     markers: ClassVar[tuple[str, ...]] = ("**/*.hea",)
+    download = "these are your own records"
 
     def __init__(
         self,
@@ -50,23 +53,43 @@ class Folder(Database):
             raise self._wrong_root(f"the table {table}")
         self.meaning = _meaning(af=af, not_af=not_af, left_out=left_out)
 
+    @property
+    def identity(self) -> str:
+        """The folder's place."""
+        return f"{self.name}:{self.root.resolve().as_posix()}"
+
+    def tables(self) -> list[Path]:
+        """The table of labels."""
+        return [self.table]
+
     def records(self) -> list[str]:
-        """The records that the table lists, sorted."""
-        rows = read_labels(self.table)
-        check_labels(self.table, rows, self.meaning, "name their meaning by af, not_af or left_out")
+        """The records that the table lists, sorted: paths below the folder."""
+        rows = self._rows()
+        do = "name their meaning by --af, --not_af or --left_out"
+        check_labels(self.table, rows, self.meaning, do)
         return sorted(rows)
 
     def read(self, record: str) -> LabelledRecording:
         """One record, its rhythm and its person."""
-        row = read_labels(self.table).get(record)
-        if row is None or row.label not in self.meaning:
-            raise RecordError(f"{record}: expected a label for it in {self.table}, found none")
-        recording = read_recording(self.table.parent / record)
+        row = row_of(record, self._rows(), self.table, self.meaning)
+        recording = read_recording(self.root / record)
         return LabelledRecording(
             recording,
-            person=f"{self.root.resolve().name}-{row.person}" if row.person else "",
+            person=f"{self.identity}/{row.person}" if row.person else "",
             rhythms=whole_record(row.label, self.meaning[row.label], recording.duration_s),
         )
+
+    def _rows(self) -> Mapping[str, Row]:
+        return read_labels(self.table, naming=self._record)
+
+    def _record(self, named: str) -> str:
+        """Path below the folder of a record as the table names it."""
+        path = self.table.parent / named
+        stem = path if beside(path, "hea").is_file() else record_stem(path)
+        below = posixpath.relpath(posixpath.normpath(stem), self.root.as_posix())
+        if below.startswith("../"):
+            raise DataError(f"{self.table}: expected records below {self.root}, found {named}")
+        return below
 
 
 def _meaning(**labels: Sequence[str]) -> dict[str, int]:

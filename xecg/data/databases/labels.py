@@ -1,79 +1,127 @@
-"""Rhythms, beats and waves out of WFDB annotations, for the databases that carry them."""
+"""Labels out of tables and of WFDB annotations, for the databases that carry them."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, RhythmSpan
-from xecg.errors import DataError
+from xecg.errors import DataError, RecordError
 from xecg.signal.wfdb import Annotations
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a table says of one record."""
+    """What a table says about one record."""
 
     label: str
     person: str = ""
 
 
-def read_labels(path: Path, columns: Sequence[str] = ()) -> Mapping[str, Row]:
-    """The labels of a comma-separated table, by record.
+def read_labels(
+    path: Path, columns: Sequence[str] = (), naming: Callable[[str], str] = str
+) -> Mapping[str, Row]:
+    """Returns the labels of a comma-separated table, by record.
 
     Args:
-        path: The table. Columns `record`, `label` and, if there is one, `person` are read.
-        columns: The columns' names where the table has no header line.
+        path: The table. Columns ``record``, ``label`` and, if there is one, ``person`` are read.
+        columns: Names of the columns of a table without a header line.
+        naming: Turns what the table calls a record into the record's name.
 
     Raises:
         DataError: If the table cannot be read, lacks a column, or names a record twice.
     """
     try:
-        return _read_labels(path, tuple(columns), path.stat().st_mtime_ns)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        return _read_labels(path, tuple(columns), naming, path.stat().st_mtime_ns)
+    except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
         raise DataError(f"{path}: cannot be read as a table of labels: {error}") from error
 
 
-# Workers ask for one record after the other: the table is parsed once per process, and again
+# Workers ask for one record after the other: the table is read once per process, and again
 # where it has changed.
 @lru_cache(maxsize=8)
-def _read_labels(path: Path, columns: tuple[str, ...], _changed_ns: int) -> Mapping[str, Row]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.DictReader(file, fieldnames=columns or None, skipinitialspace=True)
-        found = lines.fieldnames or ()
-        if missing := [name for name in ("record", "label") if name not in found]:
-            raise DataError(
-                f"{path}: expected the columns record, label and, if known, person, "
-                f"found {', '.join(found) or 'an empty file'}; missing {', '.join(missing)}"
-            )
-        return _rows(path, lines)
+def _read_labels(
+    path: Path, columns: tuple[str, ...], naming: Callable[[str], str], _changed_ns: int
+) -> Mapping[str, Row]:
+    import pandas as pd  # half a second that listing the databases does not need
+
+    expected = "record,label and, if known, person, with a comma between them"
+    try:
+        table = pd.read_csv(
+            path,
+            dtype=str,
+            keep_default_na=False,
+            skipinitialspace=True,
+            names=list(columns) or None,
+            index_col=False,
+            encoding="utf-8-sig",
+        )
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path}: expected the columns {expected}, found an empty file") from error
+    if missing := [name for name in ("record", "label") if name not in table.columns]:
+        found = ",".join(map(str, table.columns))
+        raise DataError(
+            f"{path}: expected the columns {expected}, found {found!r}; missing "
+            f"{', '.join(missing)}"
+        )
+    if unclear := [name for name in table.columns if _like_person(str(name))]:
+        raise DataError(
+            f"{path}: expected persons in the column person, found {', '.join(unclear)}; rename it "
+            "(to person, or to something else if it names nobody)"
+        )
+    return _rows(path, table, naming)
 
 
-def _rows(path: Path, lines: Iterable[dict[str, str | None]]) -> dict[str, Row]:
+def _like_person(column: str) -> bool:
+    """Whether a column may be meant as persons, who must not be split, and is not called so."""
+    word = re.sub(r"[^a-z]", "", column.lower())
+    named = re.fullmatch(r"(person|patient|subject)s?(id|no|nr|number|code|name)?|pid|mrn", word)
+    return column != "person" and named is not None
+
+
+def _rows(path: Path, table: pd.DataFrame, naming: Callable[[str], str]) -> dict[str, Row]:
     rows: dict[str, Row] = {}
-    for number, line in enumerate(lines, start=1):
-        record, label = ((line[name] or "").strip() for name in ("record", "label"))
-        if not record or not label:
-            raise DataError(f"{path}: row {number} has no {'label' if record else 'record'}")
+    persons = table["person"] if "person" in table else [""] * len(table)
+    for number, line in enumerate(zip(table["record"], table["label"], persons, strict=True), 1):
+        named, label, person = (str(text).strip() for text in line)
+        if not named or not label:
+            raise DataError(f"{path}: row {number} has no {'label' if named else 'record'}")
+        record = naming(named)
         if record in rows:
             raise DataError(f"{path}: row {number} names record {record} a second time")
-        rows[record] = Row(label, (line.get("person") or "").strip())
+        rows[record] = Row(label, person)
     return rows
 
 
+def row_of(record: str, rows: Mapping[str, Row], path: Path, known: Container[str]) -> Row:
+    """Returns what a table says about a record.
+
+    Raises:
+        RecordError: If it says nothing, or its label is not understood.
+    """
+    row = rows.get(record)
+    if row is None or row.label not in known:
+        raise RecordError(f"{record}: expected a label for it in {path}, found none")
+    return row
+
+
 def check_labels(path: Path, rows: Mapping[str, Row], known: Iterable[str], do: str) -> None:
-    """Asserts that every label is understood.
+    """Checks that every label is understood.
 
     Args:
         path: The table, for the message.
-        rows: What was read of it.
-        known: The labels that are understood.
+        rows: Its content.
+        known: Labels that are understood.
         do: What the user can do about others, for the message.
 
     Raises:
@@ -81,9 +129,10 @@ def check_labels(path: Path, rows: Mapping[str, Row], known: Iterable[str], do: 
     """
     expected, found = set(known), {row.label for row in rows.values()}
     if unknown := sorted(found - expected):
+        quoted = [", ".join(map(repr, sorted(some))) for some in (unknown, expected, found)]
         raise DataError(
-            f"{path}: labels {', '.join(unknown)} are not understood; expected "
-            f"{', '.join(sorted(expected))}, found {', '.join(sorted(found))}; {do}"
+            f"{path}: labels {quoted[0]} are not understood; expected {quoted[1]}, found "
+            f"{quoted[2]}; {do}"
         )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
 from xecg.data.databases.labels import p_waves_are_marked, whole_record
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
@@ -45,8 +45,9 @@ class LUDB(Database):
         "Circulation 101(23):e215-e220, 2000. doi:10.1161/01.CIR.101.23.e215"
     )
     url = "https://physionet.org/content/ludb/1.0.1/"
-    leads: ClassVar[Literal["preferred", "all"]] = "all"
+    leads = "all"
     markers: ClassVar[tuple[str, ...]] = ("[0-9]*.avr",)
+    download = Download(("RECORDS", "data/*"))
 
     def records(self) -> list[str]:
         """The records' numbers, sorted as text."""

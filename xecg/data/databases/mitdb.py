@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from xecg.data.databases.base import Database, LabelledRecording
+from xecg.data.databases.base import Database, Download, LabelledRecording
 from xecg.data.databases.labels import beats, rhythm_spans
 from xecg.signal.wfdb import read_annotations, read_recording
 
@@ -35,6 +35,7 @@ class MITDB(Database):
     url = "https://physionet.org/content/mitdb/1.0.0/"
     # Not the folder x_mitdb beside the records: it repeats parts of them.
     markers: ClassVar[tuple[str, ...]] = ("[12][0-9][0-9].atr",)
+    download = Download(("RECORDS", "[12]??.hea", "[12]??.dat", "[12]??.atr"))
 
     def records(self) -> list[str]:
         """The records' numbers, sorted."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.data.databases.base import AF, LEFT_OUT, Database, LabelledRecording, RhythmSpan
+from xecg.data.databases.base import AF, LEFT_OUT, Database, Download, LabelledRecording, RhythmSpan
 from xecg.data.databases.labels import (
     BEAT_SYMBOLS,
     UNLABELLED,
@@ -61,6 +61,13 @@ class QTDB(Database):
     )
     url = "https://physionet.org/content/qtdb/1.0.0/"
     markers: ClassVar[tuple[str, ...]] = ("sel*.q1c",)
+    # 57 headers carry later signal names than the published checksums, and sel233.atr is listed
+    # but not there.
+    download = Download(
+        ("RECORDS", "sel*.hea", "sel*.dat", "sel*.atr", "sel*.q1c"),
+        unchecked=("sel*.hea",),
+        withdrawn=("sel*.atr",),
+    )
 
     def records(self) -> list[str]:
         """The records' names, sorted."""
