@@ -19,7 +19,7 @@ from field_packages import XECG, DeepECGKit, TorchECG, Windows
 from side_by_side import Row, alternate, medians, run_alone
 
 from xecg.data.databases import get_database
-from xecg.data.embedded import embedded_store
+from xecg.data.databases.synthetic import embedded_store
 from xecg.data.prepare import prepare
 from xecg.metrics.bootstrap import Interval
 
@@ -66,7 +66,7 @@ def _store(folder: Path) -> Path:
     real = Path(os.environ.get("XECG_DATA", "nowhere")) / "cinc2017"
     if not real.is_dir():
         return embedded_store().path
-    return prepare(get_database("cinc2017", real), folder / "cinc2017", progress=False).path
+    return prepare(get_database("cinc2017", real), folder / "cinc2017").path
 
 
 def _speed_row(what: str, other: str, seconds: dict[str, float]) -> Row:

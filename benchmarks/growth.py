@@ -65,9 +65,7 @@ def _time_per_window(stores: dict[int, Path]) -> Row:
 
 
 def _prepare(folder: Path, n_records: int) -> None:
-    prepare(
-        made_database(folder, n_records), folder.with_suffix(".store"), workers=1, progress=False
-    )
+    prepare(made_database(folder, n_records), folder.with_suffix(".store"))
 
 
 def _fit(store: Path) -> float:

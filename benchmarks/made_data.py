@@ -1,16 +1,12 @@
 """Records and stores of any size, made for measuring."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from xecg.data.databases.base import Database, LabelledRecording, RhythmSpan
-from xecg.data.prepare import StoreWriter, prepare
-from xecg.data.store import Recipe, Store, StoreInfo
-from xecg.data.windowing import LabelledWindows, concatenate, labelled_windows
-from xecg.signal.preprocessing import Preprocessing
+from xecg.data.prepare import prepare
+from xecg.data.store import Store
 from xecg.signal.recording import Recording
 from xecg.signal.wfdb import write_recording
 
@@ -70,31 +66,6 @@ def wfdb_records(folder: Path, n_records: int, duration_s: float) -> list[Path]:
 
 
 def made_store(folder: Path, n_windows: int) -> Store:
-    """A store of that many windows; signals come again, records and digests do not."""
-    few = made_database(folder.with_name(f"{folder.name}-records"), 100)
-    info = prepare(few, folder.with_name(f"{folder.name}-few"), progress=False, workers=1).info
-    windows = _windows(few.records(), info.recipe)
-    n_copies = -(-n_windows // len(windows.signals))
-    with StoreWriter(folder, info.preprocessing.window_samples) as writer:
-        for copy in range(n_copies):
-            writer.append(_renamed(windows, copy))
-        writer.write_index()
-        whole = replace(info, n_windows=writer.n_windows, n_records=100 * n_copies)
-    StoreInfo.write(whole, folder)
-    return Store.open(folder)
-
-
-def _windows(records: Sequence[str], recipe: Recipe) -> LabelledWindows:
-    cut = [
-        labelled_windows(made_labelled(record), Preprocessing(), recipe.leads, recipe.stride_s)
-        for record in records
-    ]
-    return concatenate(cut)
-
-
-def _renamed(windows: LabelledWindows, copy: int) -> LabelledWindows:
-    names = np.char.add(windows.index.record, f"-{copy}")
-    digests = np.random.default_rng(copy).integers(2**63, size=len(names), dtype=np.uint64)
-    return replace(
-        windows, index=replace(windows.index, record=names, group=names), digests=digests
-    )
+    """A store of that many windows, about three of each record."""
+    records = folder.with_name(f"{folder.name}-records")
+    return prepare(made_database(records, -(-n_windows // 3)), folder)

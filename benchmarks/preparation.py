@@ -41,9 +41,9 @@ def measure() -> list[Row]:
         hours = _hours(paths)
         stores = iter(range(1000))
 
-        def prepared(workers: int) -> None:
+        def prepared(jobs: int) -> None:
             out = Path(folder) / f"store{next(stores)}"
-            prepare(database, out, limit=len(paths), workers=workers, progress=False)
+            prepare(database, out, limit=len(paths), jobs=jobs)
 
         def read() -> None:
             for path in paths:

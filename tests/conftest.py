@@ -21,6 +21,12 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keeps the embedded ECGs out of the user's cache; processes that tests start inherit it."""
+    os.environ["XECG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def xecg_data() -> Path:
     """The folder of unpacked real databases that ``XECG_DATA`` names."""
@@ -50,4 +56,4 @@ def synthetic_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         folder / "records", persons=20, records_per_person=2, duration_s=20.0, progress=False
     )
     database = get_database("synthetic", folder / "records")
-    return prepare(database, folder / "store", progress=False, workers=1)
+    return prepare(database, folder / "store")

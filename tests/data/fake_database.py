@@ -1,13 +1,13 @@
 """A database of made-up records, described by small JSON files, for tests of what uses one."""
 
 import json
+import os
 import time
 from pathlib import Path
 
 import numpy as np
 
 from xecg.data.databases.base import Database, LabelledRecording, RhythmSpan
-from xecg.data.store import DTYPES
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
 from xecg.signal.waves import NOT_ANNOTATED, QRS
@@ -32,6 +32,8 @@ class FakeDatabase(Database):
         text = (self.folder / f"{record}.json").read_text()
         if text.startswith("corrupt"):
             raise RecordError(f"{record}: expected JSON, found {text!r}")
+        if text == "kill":
+            os.kill(os.getpid(), 9)
         about = json.loads(text)
         time.sleep(about.get("delay_s", 0))
         return labelled_recording(record, **{k: v for k, v in about.items() if k != "delay_s"})
@@ -91,9 +93,3 @@ def many(n: int, **about) -> dict[str, dict]:
         }
         for i in range(n)
     }
-
-
-def index_columns(n: int, **changed) -> dict:
-    """Columns of an index of `n` windows, all zero and empty but for those `changed`."""
-    made = {name: np.zeros(n, dtype="U3" if kind == "U" else kind) for name, kind in DTYPES.items()}
-    return made | changed

@@ -33,7 +33,7 @@ def half(synthetic_store: Store, tmp_path_factory: pytest.TempPathFactory) -> st
     """A second store of half of the persons."""
     database = get_database("synthetic", synthetic_store.path.parent / "records")
     out = tmp_path_factory.mktemp("half") / "half"
-    return str(prepare(database, out, limit=20, progress=False, workers=1).path)
+    return str(prepare(database, out, limit=20).path)
 
 
 @pytest.fixture
@@ -182,8 +182,6 @@ def test_stores_of_different_preprocessing_do_not_mix(
         tmp_path / "other",
         preprocessing=Preprocessing(high_hz=30.0),
         limit=2,
-        progress=False,
-        workers=1,
     )
     with pytest.raises(DataError, match="same preprocessing"):
         ready(AFData([Source(path), Source(str(other.path))]))
@@ -193,7 +191,7 @@ def test_records_without_a_known_person_are_not_tested_on_either(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = Store.open(path)
-    nobody = replace(opened.index, person=np.full_like(opened.index.person, ""))
+    nobody = opened.index.assign(person="")
     monkeypatch.setattr(Store, "open", lambda _: replace(opened, index=nobody))
     ready(AFData(path))
     with pytest.raises(StoreError, match="must not share people; both hold synthetic/"):
@@ -318,7 +316,7 @@ def test_provenance_is_what_decides_about_the_windows(path: str) -> None:
 def test_the_sampling_rate_is_that_of_the_stores(synthetic_store: Store, tmp_path: Path) -> None:
     database = get_database("synthetic", synthetic_store.path.parent / "records")
     slow = Preprocessing(sampling_rate=125.0)
-    out = prepare(database, tmp_path / "slow", preprocessing=slow, limit=2, workers=1)
+    out = prepare(database, tmp_path / "slow", preprocessing=slow, limit=2)
     assert AFData(str(out.path)).sampling_rate == 125.0
 
 

@@ -62,17 +62,17 @@ def test_rr_target_is_in_ms(synthetic_store: Store) -> None:
 def test_p_wave_target_is_binary_and_empty_in_af(synthetic_store: Store) -> None:
     rows = np.arange(len(synthetic_store))
     target = PWaveData.target(synthetic_store, rows)
-    af = synthetic_store.index.af == 1
+    af = synthetic_store.index["af"].to_numpy() == 1
     assert not target[af].any()
     assert set(np.unique(target[~af])) <= {0, 1, 255}
-    codes = synthetic_store.waves[synthetic_store.index.wave_row[rows[~af]]]
+    codes = synthetic_store.waves[synthetic_store.index["wave_row"].to_numpy()[rows[~af]]]
     assert np.array_equal(target[~af] == 1, codes == P)
 
 
 def test_p_waves_annotated_in_af_are_an_error(synthetic_store: Store) -> None:
     from dataclasses import replace
 
-    index = replace(synthetic_store.index, af=np.ones(len(synthetic_store), np.int8))
+    index = synthetic_store.index.assign(af=np.int8(1))
     with pytest.raises(DataError, match="P waves are annotated in AF, in record p0"):
         PWaveData.target(replace(synthetic_store, index=index), np.arange(len(synthetic_store)))
 

@@ -5,11 +5,13 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from fake_database import describe, many
+from pyarrow import parquet
 
 from xecg.data.prepare import prepare
-from xecg.data.store import FORMAT, Store
+from xecg.data.store import COLUMNS, FORMAT, Store
 from xecg.errors import StoreError
 
 
@@ -18,7 +20,7 @@ def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
     records = many(5, waves=True) | {"short": {"duration_s": 3}, "worse": "corrupt"}
     database = describe(folder / "fake", **records)
-    return prepare(database, folder / "store", workers=1, progress=False)
+    return prepare(database, folder / "store")
 
 
 @pytest.fixture
@@ -41,11 +43,15 @@ def test_info_says_where_it_comes_from(prepared):
     info = Store.open(prepared.path).info
     assert (info.database, info.title, info.licence) == ("fake", "Fake ECGs", "CC0")
     assert info.citation == "Nobody. Nowhere."
-    assert (info.leads, info.stride_s, info.preprocessing.window_s) == ("preferred", 10.0, 10.0)
+    assert (info.recipe.leads, info.stride_s, info.preprocessing.window_s) == (
+        "preferred",
+        10.0,
+        10.0,
+    )
     assert (info.n_records, info.n_windows, info.n_annotated) == (5, 10, 5)
     assert list(info.skipped) == ["short", "worse"]
     assert info.left_out == {}
-    assert (info.format, info.fingerprint) == (FORMAT, info.recipe.fingerprint)
+    assert (info.recipe.format, info.fingerprint) == (FORMAT, info.recipe.fingerprint)
     assert info == prepared.info
 
 
@@ -79,10 +85,10 @@ def test_no_store(tmp_path):
         Store.open(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("name", ["signals.npy", "waves.npy", "index.npz"])
+@pytest.mark.parametrize("name", ["signals.npy", "waves.npy", "index.parquet"])
 @pytest.mark.parametrize("size", [0, 100, -1000])
 def test_a_file_cut_off_is_named(store_folder, name, size):
-    path = store_folder / name
+    path = store_folder / "data" / name
     data = path.read_bytes()
     path.write_bytes(data[:size])
     with pytest.raises(StoreError, match=rf"{name}: missing or damaged .*--overwrite"):
@@ -93,7 +99,7 @@ def test_a_file_cut_off_is_named(store_folder, name, size):
 
 
 def test_files_of_another_store_are_named(store_folder):
-    np.save(store_folder / "signals.npy", np.zeros((9, 2500), np.float32))
+    np.save(store_folder / "data" / "signals.npy", np.zeros((9, 2500), np.float32))
     with pytest.raises(
         StoreError, match=r"expected shape \(10, 2500\) of float32, found \(9, 2500\)"
     ):
@@ -101,12 +107,24 @@ def test_files_of_another_store_are_named(store_folder):
 
 
 def test_an_index_of_another_length_is_named(prepared, store_folder):
-    columns = dict(np.load(store_folder / "index.npz"))
-    for name in prepared.index.columns():
-        columns[name] = columns[name][:-1]
-    np.savez(store_folder / "index.npz", **columns)
+    path = store_folder / "data" / "index.parquet"
+    parquet.write_table(parquet.read_table(path)[:9], path)
     with pytest.raises(StoreError, match="expected 10 windows, found 9"):
         Store.open(store_folder)
+
+
+def test_a_column_of_another_type_is_named(store_folder):
+    path = store_folder / "data" / "index.parquet"
+    table = parquet.read_table(path)
+    af = table.column_names.index("af")
+    parquet.write_table(table.set_column(af, "af", table["af"].cast("float64")), path)
+    with pytest.raises(StoreError, match="'af': 'float64'"):
+        Store.open(store_folder)
+
+
+def test_the_index_has_its_columns_and_is_small(prepared):
+    assert prepared.index.dtypes.astype(str).to_dict() == COLUMNS
+    assert prepared.index.index.equals(pd.RangeIndex(10))
 
 
 def changed_info(store_folder, change):
@@ -118,7 +136,9 @@ def changed_info(store_folder, change):
 
 def test_another_format_is_told(store_folder):
     changed_info(store_folder, lambda plain: plain["recipe"].update(format=99))
-    with pytest.raises(StoreError, match=f"expected format {FORMAT}, found 99; another release"):
+    with pytest.raises(
+        StoreError, match=f"format {FORMAT}, found format 99.*data prepare fake .*--overwrite"
+    ):
         Store.open(store_folder)
 
 

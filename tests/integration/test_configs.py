@@ -56,8 +56,8 @@ def real_stores(xecg_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     for name in REAL:
         limit = {"cinc2017": 120, "ludb": 20}.get(name)
         database = get_database(name, xecg_data / name)
-        prepare(database, folder / name, limit=limit, progress=False)
-    prepare(get_database("challenge", xecg_data / "xfusemap"), folder / "xfusemap", progress=False)
+        prepare(database, folder / name, limit=limit)
+    prepare(get_database("challenge", xecg_data / "xfusemap"), folder / "xfusemap")
     return folder
 
 

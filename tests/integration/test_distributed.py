@@ -58,7 +58,7 @@ def test_two_processes_give_what_one_gives(workplace: Path) -> None:
     assert "sync_dist" not in output  # no advice to synchronise: it is done
     assert "DistributedSampler" not in output  # no window is tested twice
     assert output.count("Everything is in two") == 1
-    assert {path.name for path in workplace.iterdir()} == {"stores", "two"}
+    assert {path.name for path in workplace.iterdir()} == {"two"}
     assert len(list(Path("two").glob("wandb/offline-run-*"))) == 1
     assert main([*TINY, "--data.batch_size=64", "--run_folder=one"]) == 0
     for name in ("metrics.csv", "test_metrics.csv"):

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from xecg.data.augmentation import Augmentation, step_generator
+from xecg.data.databases.synthetic import EMBEDDED, embedded_store
 from xecg.data.datasets import Batch, MixtureSampler, Part, Source, WindowDataset
-from xecg.data.embedded import EMBEDDED, embedded_store
 from xecg.data.splits import Part as PartName
 from xecg.data.splits import Split, Table, assert_disjoint, keys, people, seen, split_stores
 from xecg.data.store import Store

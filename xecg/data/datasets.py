@@ -146,7 +146,7 @@ class WindowDataset(Dataset[Batch]):
 
     def tables(self) -> list[Table]:
         """Returns the database and the index of the windows, part by part."""
-        return [(p.store.info.database, p.store.index.take(p.rows)) for p in self.parts]
+        return [(p.store.info.identity, p.store.index.take(p.rows)) for p in self.parts]
 
     def groups(self) -> NDArray[np.int64]:
         """Returns a number per window, the same for windows of one person: ``(n,)``."""

@@ -88,16 +88,19 @@ def prepare(
     recipe = recipe_of(database, preprocessing, leads, stride_s, limit)
     if not overwrite and (store := _reusable(out, recipe)):
         return store
-    with only_one(out) as waited:
+    with executor(jobs, cluster) as pool, only_one(out) as waited:
         if waited and (store := _made_meanwhile(out, recipe, overwrite)):
             return store
         parts = Path(f"{out}.parts-{_digest(recipe.fingerprint, database.identity)}")
         size = max(1, min(_LARGEST_PIECE, len(records) // _PIECES))  # whatever the number of jobs
         pieces = [records[i : i + size] for i in range(0, len(records), size)]
         work = partial(prepare_piece, database, recipe)
-        with executor(jobs, cluster) as pool:
-            made = list(run_parts(work, pieces, parts, pool, title=database.name))
-        info = _merge(made, database, recipe, parts / "store")
+        made = list(run_parts(work, pieces, parts, pool, title=database.name))
+        try:
+            info = _merge(made, database, recipe, parts / "store")
+        except DataError:  # no window
+            shutil.rmtree(parts, ignore_errors=True)
+            raise
         _install(parts / "store", out)
         for folder in out.parent.glob(f"{out.name}.parts-*"):
             shutil.rmtree(folder, ignore_errors=True)
@@ -160,9 +163,7 @@ def _digest(*things: Any) -> str:
     return hashlib.sha256(json.dumps(things).encode()).hexdigest()[:16]
 
 
-def prepare_piece(
-    database: Database, recipe: Recipe, records: Sequence[str], path: Path
-) -> None:
+def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], path: Path) -> None:
     """Reads, cuts and labels records into one part; one that cannot be used is skipped.
 
     Args:

@@ -36,6 +36,7 @@ def prepare(
     limit: int | None = None,
     overwrite: bool = False,
     jobs: int | None = None,
+    cluster: str | None = None,
     table: str | None = None,
     af: list[str] | None = None,
     not_af: list[str] | None = None,
@@ -63,6 +64,7 @@ def prepare(
         limit: Number of records to take, to try things out; all by default.
         overwrite: Replace a store that was made with other settings.
         jobs: Number of processes; one per core by default.
+        cluster: Address or scheduler file of a dask cluster, in place of processes.
         table: Folder: table with the columns record,label[,person]; ``records.csv`` by default.
         af: Folder: labels that mean AF; by default A, AF, AFIB, 1, true.
         not_af: Folder: labels that mean another rhythm; by default N, O, NSR, SR, non-AF, normal,
@@ -99,7 +101,8 @@ def prepare(
         stride_s=stride_s,
         limit=limit,
         overwrite=overwrite,
-        workers=jobs,
+        jobs=jobs,
+        cluster=cluster,
     )
     print(f"{out}: {len(store)} windows of {store.info.n_records} records")
 
@@ -158,7 +161,7 @@ def _leads(names: list[str] | None) -> Literal["preferred", "all"] | tuple[str, 
 
 
 def _synthetic_records(out: Path, settings: dict[str, Any], leads: Any) -> Path:
-    from xecg.data.synthetic_records import SyntheticSettings, synthetic_records
+    from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
 
     chosen: dict[str, Any] = {"leads": leads} if isinstance(leads, tuple) else {}
     return synthetic_records(Path(f"{out}-records"), SyntheticSettings(**settings, **chosen))

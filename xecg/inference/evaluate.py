@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from xecg.data.splits import Split, split_rows
-from xecg.data.store import Index, Store
+from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError, WeightsError
 from xecg.explain.faithfulness.evaluation import Faithfulness, evaluate_maps
 from xecg.explain.faithfulness.figures import draw_curves, draw_randomisation
@@ -48,7 +49,7 @@ class WindowChoice:
         if self.windows < 1:
             raise ConfigError(f"expected at least one window, found --windows {self.windows}")
 
-    def rows(self, index: Index) -> NDArray[np.int64]:
+    def rows(self, index: pd.DataFrame) -> NDArray[np.int64]:
         """Rows of a store's index, rising; fewer than asked for where there are fewer."""
         rows = np.arange(len(index))
         if self.part == "test":
@@ -92,8 +93,9 @@ def evaluate(
     _make_folder(out)
     index = windows.index.take(rows)
     networks = [classifier.network for classifier in classifiers]
+    groups = index["group"].astype(str).to_numpy()
     rate = windows.info.preprocessing.sampling_rate
-    found = evaluate_maps(networks, windows.signals[rows], index.group, rate, settings)
+    found = evaluate_maps(networks, windows.signals[rows], groups, rate, settings)
     report = _introduction(windows, classifiers, choice, settings, index) + report_of(found)
     _write(found, report, out, picture)
     return report
@@ -145,11 +147,11 @@ def _introduction(
     classifiers: Sequence[Classifier],
     choice: WindowChoice,
     settings: EvaluationSettings,
-    index: Index,
+    index: pd.DataFrame,
 ) -> str:
     files = ", ".join(classifier.weights.name for classifier in classifiers)
     return (
-        f"Weights {files}; {len(index)} windows ({choice.part}) of {len(np.unique(index.group))} "
+        f"Weights {files}; {len(index)} windows ({choice.part}) of {index['group'].nunique()} "
         f"persons or records of {store.info.database} ({(index.af == 1).sum()} AF, "
         f"{(index.af == 0).sum()} non-AF), seed {settings.seed}. "
         f"Segments of {settings.segment_ms:g} ms, {settings.steps} steps. "

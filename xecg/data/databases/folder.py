@@ -1,6 +1,5 @@
 """Any tree of WFDB records with a table of labels: the way to bring one's own ECGs."""
 
-import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -8,7 +7,7 @@ from typing import ClassVar
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording
 from xecg.data.databases.labels import Row, check_labels, read_labels, row_of, whole_record
 from xecg.errors import DataError
-from xecg.signal.wfdb import beside, read_recording, record_stem
+from xecg.signal.wfdb import read_recording
 
 AF_LABELS = ("A", "AF", "AFIB", "1", "true")
 NOT_AF_LABELS = ("N", "O", "NSR", "SR", "non-AF", "normal", "other", "0", "false")
@@ -80,16 +79,7 @@ class Folder(Database):
         )
 
     def _rows(self) -> Mapping[str, Row]:
-        return read_labels(self.table, naming=self._record)
-
-    def _record(self, named: str) -> str:
-        """Path below the folder of a record as the table names it."""
-        path = self.table.parent / named
-        stem = path if beside(path, "hea").is_file() else record_stem(path)
-        below = posixpath.relpath(posixpath.normpath(stem), self.root.as_posix())
-        if below.startswith("../"):
-            raise DataError(f"{self.table}: expected records below {self.root}, found {named}")
-        return below
+        return read_labels(self.table, root=self.root)
 
 
 def _meaning(**labels: Sequence[str]) -> dict[str, int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, RhythmSpan
 from xecg.errors import DataError, RecordError
-from xecg.signal.wfdb import Annotations
+from xecg.signal.wfdb import Annotations, beside, record_stem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,20 +31,20 @@ class Row:
 
 
 def read_labels(
-    path: Path, columns: Sequence[str] = (), naming: Callable[[str], str] = str
+    path: Path, columns: Sequence[str] = (), root: Path | None = None
 ) -> Mapping[str, Row]:
     """Returns the labels of a comma-separated table, by record.
 
     Args:
         path: The table. Columns ``record``, ``label`` and, if there is one, ``person`` are read.
         columns: Names of the columns of a table without a header line.
-        naming: Turns what the table calls a record into the record's name.
+        root: Folder that records are named below; null takes the names as they are.
 
     Raises:
         DataError: If the table cannot be read, lacks a column, or names a record twice.
     """
     try:
-        return _read_labels(path, tuple(columns), naming, path.stat().st_mtime_ns)
+        return _read_labels(path, tuple(columns), root, path.stat().st_mtime_ns)
     except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
         raise DataError(f"{path}: cannot be read as a table of labels: {error}") from error
 
@@ -51,23 +53,30 @@ def read_labels(
 # where it has changed.
 @lru_cache(maxsize=8)
 def _read_labels(
-    path: Path, columns: tuple[str, ...], naming: Callable[[str], str], _changed_ns: int
+    path: Path, columns: tuple[str, ...], root: Path | None, _changed_ns: int
 ) -> Mapping[str, Row]:
     import pandas as pd  # half a second that listing the databases does not need
 
     expected = "record,label and, if known, person, with a comma between them"
     try:
-        table = pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-            names=list(columns) or None,
-            index_col=False,
-            encoding="utf-8-sig",
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row that is too long
+            table = pd.read_csv(
+                path,
+                dtype=str,
+                keep_default_na=False,
+                skipinitialspace=True,
+                names=list(columns) or None,
+                index_col=False,
+                encoding="utf-8-sig",
+            )
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{path}: expected the columns {expected}, found an empty file") from error
+    except pd.errors.ParserWarning as error:
+        raise DataError(
+            f"{path}: expected as many fields in each row as in the first; a label with a comma "
+            f"needs double quotes ({error})"
+        ) from error
     if missing := [name for name in ("record", "label") if name not in table.columns]:
         found = ",".join(map(str, table.columns))
         raise DataError(
@@ -79,7 +88,7 @@ def _read_labels(
             f"{path}: expected persons in the column person, found {', '.join(unclear)}; rename it "
             "(to person, or to something else if it names nobody)"
         )
-    return _rows(path, table, naming)
+    return _rows(path, table, root)
 
 
 def _like_person(column: str) -> bool:
@@ -89,18 +98,29 @@ def _like_person(column: str) -> bool:
     return column != "person" and named is not None
 
 
-def _rows(path: Path, table: pd.DataFrame, naming: Callable[[str], str]) -> dict[str, Row]:
+def _rows(path: Path, table: pd.DataFrame, root: Path | None) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     persons = table["person"] if "person" in table else [""] * len(table)
     for number, line in enumerate(zip(table["record"], table["label"], persons, strict=True), 1):
         named, label, person = (str(text).strip() for text in line)
         if not named or not label:
             raise DataError(f"{path}: row {number} has no {'label' if named else 'record'}")
-        record = naming(named)
+        record = named if root is None else _below(root, path, named)
         if record in rows:
             raise DataError(f"{path}: row {number} names record {record} a second time")
         rows[record] = Row(label, person)
     return rows
+
+
+def _below(root: Path, table: Path, named: str) -> str:
+    """Path below ``root``, without ending, of a record as a table names it."""
+    stem = record_stem(path := table.parent / named)
+    if stem != path and beside(path, "hea").is_file():  # a name that ends like a file
+        stem = path
+    below = posixpath.relpath(posixpath.normpath(stem.as_posix()), root.as_posix())
+    if below.startswith("../"):
+        raise DataError(f"{table}: expected records below {root}, found {named}")
+    return below
 
 
 def row_of(record: str, rows: Mapping[str, Row], path: Path, known: Container[str]) -> Row:
