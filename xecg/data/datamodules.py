@@ -364,7 +364,8 @@ class RRVariabilityData(WindowDataModule):
         index = store.index
         rmssd, sdnn = (np.asarray(c) for c in (index.rmssd_ms, index.sdnn_ms))
         trusted = (np.asarray(index.af) >= 0) | np.asarray(index.reference_beats)
-        return np.logical_and(np.isfinite(rmssd) & (rmssd > 0) & (sdnn > 0), trusted)
+        usable: NDArray[np.bool_] = np.isfinite(rmssd) & (rmssd > 0) & (sdnn > 0) & trusted
+        return usable
 
 
 def _sources(stores: str | list[Source]) -> list[Source]:

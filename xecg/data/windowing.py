@@ -216,7 +216,8 @@ def _waves_of(
         preprocessing.sampling_rate,
         int(starts.max()) + window,
     )
-    return resampled[starts[:, np.newaxis] + np.arange(window)]
+    waves: NDArray[np.uint8] = resampled[starts[:, np.newaxis] + np.arange(window)]
+    return waves
 
 
 def _digests(

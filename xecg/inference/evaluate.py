@@ -93,7 +93,7 @@ def evaluate(
     _make_folder(out)
     index = windows.index.take(rows)
     networks = [classifier.network for classifier in classifiers]
-    groups = index["group"].astype(str).to_numpy()
+    groups = np.asarray(index["group"], dtype=np.str_)
     rate = windows.info.preprocessing.sampling_rate
     found = evaluate_maps(networks, windows.signals[rows], groups, rate, settings)
     report = _introduction(windows, classifiers, choice, settings, index) + report_of(found)

@@ -5,7 +5,7 @@ import pytest
 
 from xecg.data.databases import DATABASES, get_database
 from xecg.data.databases.base import LabelledRecording, RhythmSpan
-from xecg.errors import DataError, RecordError
+from xecg.errors import ConfigError, DataError, RecordError
 from xecg.signal.recording import Recording
 
 from .files import marks, write_record
@@ -29,7 +29,7 @@ def test_only_ludb_labels_each_lead_by_itself():
 
 
 def test_an_unknown_name_lists_the_known(tmp_path):
-    with pytest.raises(DataError, match=r"'mitbd'; there are .*mitdb"):
+    with pytest.raises(ConfigError, match=r"mitdb.*'mitbd'"):
         get_database("mitbd", tmp_path)
 
 

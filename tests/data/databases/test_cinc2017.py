@@ -60,7 +60,7 @@ def test_records_without_labels_are_the_wrong_folder(unpacked):
 def test_a_label_that_is_not_the_challenges(unpacked):
     (unpacked / "training2017" / "REFERENCE-v3.csv").write_text("A00001,AF\n")
     database = get_database("cinc2017", unpacked)
-    with pytest.raises(DataError, match="labels AF are not understood"):
+    with pytest.raises(DataError, match="labels 'AF' are not"):
         database.records()
     with pytest.raises(RecordError, match="expected a label"):
         database.read("A00001")

@@ -22,7 +22,9 @@ def test_labels_and_persons(own):
     labelled = [database.read(record) for record in database.records()]
     assert [x.rhythms[0].af for x in labelled] == [1, 0, 0]
     assert [x.rhythms[0].label for x in labelled] == ["AF", "SR", "O"]
-    assert [x.person for x in labelled] == ["clinic-Ada", "clinic-Bo", ""]
+    assert [x.person for x in labelled] == [
+        f"folder:{own.resolve()}/{name}" if name else "" for name in ("Ada", "Bo", "")
+    ]
 
 
 def test_the_meaning_of_labels_and_the_table_are_arguments(own):
@@ -37,7 +39,9 @@ def test_the_meaning_of_labels_and_the_table_are_arguments(own):
 def test_unknown_labels_are_listed(own):
     (own / "records.csv").write_text("record,label\necgs/1,AF\necgs/2,VT\n")
     database = get_database("folder", own)
-    with pytest.raises(DataError, match=r"labels VT .* found AF, VT; name their meaning by af"):
+    with pytest.raises(
+        DataError, match=r"labels 'VT' .* found 'AF', 'VT'; name their meaning by --af"
+    ):
         database.records()
     with pytest.raises(RecordError, match="ecgs/2: expected a label"):
         database.read("ecgs/2")
@@ -57,3 +61,19 @@ def test_a_record_of_the_table_that_is_not_there(own):
     (own / "records.csv").write_text("record,label\necgs/9,AF\n")
     with pytest.raises(RecordError, match="9"):
         get_database("folder", own).read("ecgs/9")
+
+
+def test_records_are_paths_below_the_folder_whatever_the_table_calls_them(own):
+    (own / "b" / "ecgs").mkdir(parents=True)
+    (own / "b" / "ecgs" / "1.mat.hea").touch()
+    (own / "b" / "labels.csv").write_text(
+        f"record,label\necgs/1.mat,AF\n../ecgs/1.hea,AF\n{own}/ecgs/2,N\n./../ecgs/3,N\n"
+    )
+    records = get_database("folder", own, table="b/labels.csv").records()
+    assert records == ["b/ecgs/1.mat", "ecgs/1", "ecgs/2", "ecgs/3"]
+    (own / "records.csv").write_text("record,label\necgs/1,AF\necgs/1.dat,AF\n")
+    with pytest.raises(DataError, match="ecgs/1 a second time"):
+        get_database("folder", own).records()
+    (own / "records.csv").write_text("record,label\n../elsewhere/1,AF\n")
+    with pytest.raises(DataError, match="elsewhere/1"):
+        get_database("folder", own).records()

@@ -32,10 +32,14 @@ def test_a_table_without_a_header(table):
     ("text", "message"),
     [
         ("", "found an empty file"),
-        ("record;label\n1;AF\n", "found record;label; missing record, label"),
-        ("record,rhythm\n1,AF\n", "found record, rhythm; missing label"),
+        ("record;label\n1;AF\n", "found 'record;label'; missing record, label"),
+        ("record,rhythm\n1,AF\n", "found 'record,rhythm'; missing label"),
         ("record,label\n1,AF\n1,SR\n", "row 2 names record 1 a second time"),
         ("record,label\n1,\n", "row 1 has no label"),
+        ("record,label\n1,flutter, typical\n", "double quotes"),
+        ("record,label,Person\n1,AF,7\n", "found Person"),
+        ("record,label,patient_id\n1,AF,7\n", "found patient_id"),
+        ("record,label,Subject ID\n1,AF,7\n", "found Subject ID"),
         ("record,label\n,AF\n", "row 1 has no record"),
     ],
 )
@@ -64,8 +68,6 @@ def test_a_changed_table_is_read_again(table):
 
 
 def test_unknown_labels_are_listed_with_what_to_do(table):
-    rows = {"1": Row("AF"), "2": Row("VT"), "3": Row("?")}
-    with pytest.raises(
-        DataError, match=r"labels \?, VT are not .* expected AF, found \?, AF, VT; do"
-    ):
+    rows = {"1": Row("AF"), "2": Row("V, T"), "3": Row("?")}
+    with pytest.raises(DataError, match=r"labels '\?', 'V, T' are not .* expected 'AF', .*; do"):
         check_labels(table(""), rows, ["AF"], "do")
