@@ -19,7 +19,7 @@ def store(tmp_path_factory):
     changing = {"rhythms": [["N", 0, 0, 12], ["AFIB", 1, 12, 100]], "person": "fake-0"}
     records = many(20, waves=True) | {"changing": changing, "bad": "corrupt", "few": {"rr_s": 3}}
     database = describe(folder / "fake", **records)
-    return prepare(database, folder / "store", workers=1, progress=False)
+    return prepare(database, folder / "store", jobs=1, progress=False)
 
 
 def test_counts_per_class_and_part(store):
@@ -60,7 +60,7 @@ def test_says_what_was_done_and_what_is_missing(store):
 
 def test_persons_are_not_counted_where_none_is_known(tmp_path):
     database = describe(tmp_path / "fake", **{f"r{i}": {"seed": i} for i in range(4)})
-    unknown = prepare(database, tmp_path / "store", workers=1, progress=False)
+    unknown = prepare(database, tmp_path / "store", jobs=1, progress=False)
     counts = count_classes(unknown, Split())
     assert counts[WHOLE].loc["all"].to_dict() == {"windows": 8, "records": 4}
     assert "Split by record" in describe_store(unknown, Split())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from xecg.data.embedded import EMBEDDED, embedded_store
+from xecg.data.databases.synthetic import EMBEDDED, embedded_store
 from xecg.data.splits import Split, Table, persons
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError
@@ -69,7 +69,7 @@ class Source:
     @property
     def table(self) -> Table:
         """Identity of the database, and the index of all windows."""
-        return self.opened.info.database, self.opened.index
+        return self.opened.info.identity, self.opened.index
 
     def choose(
         self, rows: NDArray[np.int64], leads: Sequence[str] | None = None
