@@ -19,7 +19,7 @@ def store(tmp_path_factory):
     changing = {"rhythms": [["N", 0, 0, 12], ["AFIB", 1, 12, 100]], "person": "fake-0"}
     records = many(20, waves=True) | {"changing": changing, "bad": "corrupt", "few": {"rr_s": 3}}
     database = describe(folder / "fake", **records)
-    return prepare(database, folder / "store", jobs=1, progress=False)
+    return prepare(database, folder / "store", jobs=1)
 
 
 def test_counts_per_class_and_part(store):
@@ -60,7 +60,7 @@ def test_says_what_was_done_and_what_is_missing(store):
 
 def test_persons_are_not_counted_where_none_is_known(tmp_path):
     database = describe(tmp_path / "fake", **{f"r{i}": {"seed": i} for i in range(4)})
-    unknown = prepare(database, tmp_path / "store", jobs=1, progress=False)
+    unknown = prepare(database, tmp_path / "store", jobs=1)
     counts = count_classes(unknown, Split())
     assert counts[WHOLE].loc["all"].to_dict() == {"windows": 8, "records": 4}
     assert "Split by record" in describe_store(unknown, Split())
@@ -68,7 +68,7 @@ def test_persons_are_not_counted_where_none_is_known(tmp_path):
 
 def test_rare_rhythms_are_counted_together(tmp_path):
     records = {f"r{i:02d}": {"seed": i, "rhythms": [[f"R{i:02d}", 0, 0, 99]]} for i in range(11)}
-    rare = prepare(describe(tmp_path / "fake", **records), tmp_path / "s", progress=False)
+    rare = prepare(describe(tmp_path / "fake", **records), tmp_path / "s")
     windows = count_classes(rare, Split(1, 0, 0))["train"]["windows"]
     assert windows.tail(2).tolist() == [2, 6]
     assert windows.index[-1] == "  3 others"
@@ -105,7 +105,7 @@ def test_draws_signal_r_peaks_and_waves(store, tmp_path):
 
 def test_names_with_dollars_are_no_formulas(tmp_path):
     records = {"a$b": {"rhythms": [["$x_$", 0, 0, 99]]}}
-    named = prepare(describe(tmp_path / "fake", **records), tmp_path / "s", progress=False)
+    named = prepare(describe(tmp_path / "fake", **records), tmp_path / "s")
     draw_examples(named, tmp_path / "page.png")
 
 

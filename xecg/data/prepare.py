@@ -20,6 +20,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from pyarrow import compute, parquet
 
+from xecg.data.databases import get_database
 from xecg.data.databases.base import Database
 from xecg.data.store import (
     COLUMNS,
@@ -47,9 +48,10 @@ _ARROW |= {"bool": pa.bool_(), "int8": pa.int8(), "int32": pa.int32(), "uint64":
 
 
 def prepare(
-    database: Database,
-    out: Path | str,
+    database: Database | str,
+    out: Path | str | None = None,
     *,
+    root: Path | str | None = None,
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 (frozen)
     leads: str | Sequence[str] | None = None,
     stride_s: float | None = None,
@@ -66,8 +68,9 @@ def prepare(
     in the store's info. The result does not depend on the number of processes.
 
     Args:
-        database: Where the records come from.
-        out: Folder of the store.
+        database: Where the records come from: a database, or the name of one.
+        out: Folder of the store; ``stores/<database>`` by default.
+        root: Folder of the named database; ``data/<database>`` by default.
         preprocessing: Band limits, sampling rate, window, scaling.
         leads: ``"preferred"`` (one per record), ``"all"``, or names; null takes what suits the
             database.
@@ -82,6 +85,9 @@ def prepare(
         DataError: If no record gives a window.
         ConfigError: If a setting is out of its range.
     """
+    if isinstance(database, str):
+        database = get_database(database, root or Path("data") / database)
+    out = Path("stores") / database.name if out is None else out
     out = Path(out)
     _check(database, out)
     records = database.records()[:limit]
