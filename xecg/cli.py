@@ -89,7 +89,6 @@ def _run(arguments: list[str]) -> int:
 _BRIDGED = {
     "classify": ("xecg.inference.verbs", "add_classify_parser"),
     "explain": ("xecg.inference.verbs", "add_explain_parser"),
-    "explain evaluate": ("xecg.inference.evaluate_verb", "add_evaluate_parser"),
 }  # until their functions have landed
 
 
@@ -98,7 +97,7 @@ def _bridge(name: str, arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="xecg")
     verbs = parser.add_subparsers(required=True)
     adder = getattr(import_module(module), add)
-    adder(verbs, name) if add in ("add_evaluate_parser", "add_report_parser") else adder(verbs)
+    adder(verbs)
     parsed = parser.parse_args([name, *arguments])
     return int(parsed.run(parsed))
 

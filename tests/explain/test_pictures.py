@@ -1,15 +1,25 @@
 import dataclasses
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from matplotlib.collections import LineCollection
 
 from xecg.errors import DataError
 from xecg.explain.pictures import (
     ExplainedWindow,
+    amplitude,
+    coloured_runs,
+    display_relevance,
+    draw_calibration,
     draw_page,
+    draw_paper,
     draw_window,
+    new_canvas,
     relevance_colours,
     save_figure,
 )
@@ -146,7 +156,7 @@ def test_drawing_leaves_pyplot_alone():
     [
         ({"signal": np.ones((1, TIME))}, r"signal \(time,\) in the window at 20 s of record r<1>"),
         ({"signal": np.full(TIME, np.nan)}, "numbers for signal .* with 0 finite"),
-        ({"relevance": {}}, "at least one branch"),
+        ({"relevance": {}}, "at least one branch .* found 250 Hz and 0"),
         ({"relevance": {"rhythm": np.ones(10)}}, r"numbers for rhythm .* shape \(10,\)"),
         ({"sampling_rate": 0.0}, "sampling rate above 0"),
         ({"r_peaks": np.array([3, TIME])}, "0 to 2499, found 3 to 2500"),
@@ -195,3 +205,155 @@ def test_a_figure_replaces_a_file_only_when_asked(tmp_path):
 def test_another_ending_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"\.png, \.svg, \.pdf, found .*a\.bmp"):
         save_figure(draw_window(make_window()), tmp_path / "a.bmp")
+
+
+def test_dollars_in_names_are_no_formula(tmp_path):
+    figure = draw_window(make_window(record="a$_$b", lead="$x^$", predicted={"fused": "$A$"}))
+    assert "a$_$b" in texts(figure)
+    save_figure(figure, tmp_path / "a.png", dpi=30)
+
+
+SIGNAL = np.array([0.0, 0.0, 0.0, 1.5, -0.5])
+
+
+def test_millivolts_are_drawn_at_10_mm():
+    heights, gain = amplitude(SIGNAL, "mV")
+    assert heights == pytest.approx([0, 0, 0, 15, -5])
+    assert gain == 10
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("uV", 1000), ("µV", 1000), ("V", 0.001), ("mv ", 1)])
+def test_other_units_of_voltage_become_millivolts(unit, factor):
+    assert amplitude(SIGNAL * factor, unit)[0] == pytest.approx([0, 0, 0, 15, -5])
+
+
+def test_the_baseline_is_the_median():
+    offset, _ = amplitude(SIGNAL + 40, "mV")
+    assert offset == pytest.approx([0, 0, 0, 15, -5])
+
+
+@pytest.mark.parametrize(("peak_mv", "expected"), [(6.0, 10), (6.1, 5), (20.0, 2.5)])
+def test_the_gain_is_halved_until_the_trace_fits(peak_mv, expected):
+    heights, gain = amplitude(np.array([0.0, 0.0, peak_mv]), "mV")
+    assert gain == expected
+    assert heights.max() == pytest.approx(peak_mv * gain)
+
+
+@given(st.floats(1e-6, 1e9), st.sampled_from(["mV", "uV", "V", "NU"]))
+def test_no_amplitude_makes_a_page_higher_than_its_traces(factor, unit):
+    heights, _ = amplitude(SIGNAL * factor, unit)
+    assert np.ptp(heights) <= 60 + 1e-9
+
+
+@pytest.mark.parametrize("unit", ["NU", "", "mmHg"])
+def test_what_has_no_millivolts_is_called_scaled(unit):
+    heights, gain = amplitude(SIGNAL, unit)
+    assert gain is None
+    assert np.ptp(heights) == pytest.approx(20)
+
+
+def test_a_flat_line_stays_flat():
+    for unit in ("mV", "NU"):
+        assert (amplitude(np.full(5, 0.5), unit)[0] == 0).all()
+
+
+def test_the_signal_is_left_as_it_was():
+    signal = SIGNAL.copy()
+    amplitude(signal, "mV")
+    assert (signal == SIGNAL).all()
+
+
+def test_the_grid_has_a_line_each_millimetre_and_a_bold_one_each_five():
+    _, axes = new_canvas(100, 50)
+    draw_paper(axes, 10, 5, 80, 40)
+    fine, bold = axes.collections
+    assert len(fine.get_segments()) == 81 + 41
+    assert len(bold.get_segments()) == 17 + 9
+    assert bold.get_linewidth()[0] > fine.get_linewidth()[0]
+    vertical = [segment[0, 0] for segment in bold.get_segments()[:17]]
+    assert vertical == pytest.approx(np.arange(10, 91, 5))
+
+
+def test_the_canvas_is_measured_in_millimetres():
+    figure, axes = new_canvas(297, 105)
+    assert figure.get_size_inches() * 25.4 == pytest.approx([297, 105])
+    figure.draw_without_rendering()
+    pixels_per_mm = figure.dpi / 25.4
+    across = axes.transData.transform([[0, 0], [250, 10]])
+    assert np.diff(across, axis=0)[0] == pytest.approx([250 * pixels_per_mm, 10 * pixels_per_mm])
+
+
+def test_the_calibration_pulse_is_1_mv_high_and_200_ms_long():
+    _, axes = new_canvas(100, 50)
+    draw_calibration(axes, 5, 20, 10)
+    xs, ys = axes.lines[0].get_data()
+    assert np.ptp(ys) == 10
+    assert np.ptp(xs[ys == ys.max()]) == 5
+    assert [text.get_text() for text in axes.texts] == ["1 mV"]
+
+
+VALUES = arrays(np.float64, 60, elements=st.floats(0, 1))
+
+
+def luminance(colours):
+    """Relative luminance of sRGB colours (WCAG 2)."""
+    rgb = np.asarray(colours)[:, :3]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def test_colours_darken_steadily_so_that_they_tell_without_hue():
+    assert (np.diff(luminance(relevance_colours()(np.linspace(0, 1, 64)))) < 0).all()
+
+
+def test_even_the_lowest_relevance_stands_out_from_paper():
+    contrast = 1.05 / (luminance(relevance_colours()(np.linspace(0, 1, 64))) + 0.05)
+    assert contrast.min() >= 3  # what WCAG asks of graphics
+
+
+@given(VALUES)
+def test_runs_draw_the_whole_line_in_pieces_that_touch(values):
+    points = np.stack([np.arange(60.0), values], axis=1)
+    pieces, levels = coloured_runs(points, values)
+    pieces = sorted(pieces, key=lambda piece: piece[0, 0])
+    assert pieces[0][0, 0] == 0
+    assert pieces[-1][-1, 0] == 59
+    for piece, following in pairwise(pieces):
+        assert (piece[-1] == following[0]).all()
+    assert (np.diff(levels) >= 0).all()
+
+
+@given(VALUES)
+def test_runs_keep_the_value_within_half_a_level(values):
+    points = np.stack([np.arange(60.0), values], axis=1)
+    for piece, level in zip(*coloured_runs(points, values), strict=True):
+        assert np.abs(values[piece[:-1, 0].astype(int)] - level).max() <= 0.5 / 31 + 1e-9
+
+
+def test_display_smooths_over_20_ms_and_ends_at_1():
+    relevance = np.zeros(5000)
+    relevance[2500] = 7.0
+    shown = display_relevance(relevance, 500.0)
+    assert np.count_nonzero(shown) == 10
+    assert shown.max() == 1
+
+
+def test_one_outlying_beat_does_not_pale_the_others():
+    relevance = np.zeros(2500, dtype=np.float32)
+    relevance[100:110] = 3.0
+    for beat in range(300, 2500, 200):
+        relevance[beat : beat + 10] = 1.0
+    shown = display_relevance(relevance, 250.0)
+    assert shown[105] == 1
+    assert shown[505] == pytest.approx(2 / 3)  # 1 is half of the largest
+
+
+def test_no_relevance_stays_none():
+    assert (display_relevance(np.zeros(100, dtype=np.float32), 250.0) == 0).all()
+
+
+@given(VALUES, st.floats(1e-6, 1e6))
+def test_display_does_not_depend_on_the_scale(values, scale):
+    assert display_relevance(values * scale, 250.0) == pytest.approx(
+        display_relevance(values, 250.0), abs=1e-6
+    )

@@ -1,28 +1,27 @@
 """``xecg explain evaluate``: what it writes, what it says, what it refuses."""
 
-import csv
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from xecg import cli
-from xecg.data.splits import Split, split_rows
+from xecg.data.splits import keys
 from xecg.data.store import Store
-from xecg.errors import ConfigError
-from xecg.explain.faithfulness.attributions import METHODS
-from xecg.explain.faithfulness.settings import EvaluationSettings
-from xecg.inference.evaluate import WindowChoice
+from xecg.errors import WeightsError
+from xecg.explain.faithfulness import CONTROLS, METHODS, Settings, evaluate_maps
+from xecg.inference import evaluate as module
+from xecg.inference.evaluate import draw_curves, draw_randomisation, evaluate, report_of
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.networks.xecgarch import XECGArch
 from xecg.signal.preprocessing import Preprocessing
 
 Evaluate = Callable[..., int]
 
-FAST = ["--windows", "4", "--steps", "3", "--draws", "2"]
+FAST = ["--windows", "4", "--steps", "3", "--draws", "2", "--split", "all"]
 
 
 @pytest.fixture
@@ -30,28 +29,29 @@ def run(synthetic_store: Store, weights: Path, tmp_path: Path) -> Evaluate:
     """Runs the command on the synthetic store, with whatever else a test asks for."""
 
     def evaluate(*flags: str | Path, store: Path = synthetic_store.path) -> int:
-        common = ["--weights", weights, "--out", tmp_path / "out", *FAST]
-        return cli.main(["explain", "evaluate", *map(str, (store, *common, *flags))])
+        common = ["--out", tmp_path / "out", *FAST]
+        named = [] if "--weights" in flags else ["--weights", weights]
+        return cli.main(["explain", "evaluate", *map(str, (store, *common, *named, *flags))])
 
     return evaluate
 
 
 @pytest.fixture
 def other_weights(tmp_path: Path) -> Callable[..., Path]:
-    def make(preprocessing: Preprocessing | None = None, branches: tuple[str, ...] = ()) -> Path:
+    def make(
+        preprocessing: Preprocessing | None = None,
+        branches: tuple[str, ...] = (),
+        learnt: torch.Tensor | None = None,
+    ) -> Path:
         path = tmp_path / "other.safetensors"
         torch.manual_seed(2)
         network = XECGArch.build(branches or ("morphology", "rhythm"), channels=4)
         settings = (preprocessing or Preprocessing()).to_dict()
-        save_weights(network, path, WeightsInfo(describe_branches(network.branches), settings))
+        info = WeightsInfo(describe_branches(network.branches), settings, learnt=learnt)
+        save_weights(network, path, info)
         return path
 
     return make
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_it_writes_tables_and_figures_and_prints_the_report(
@@ -70,25 +70,25 @@ def test_it_writes_tables_and_figures_and_prints_the_report(
     }
     report = (out / "faithfulness.md").read_text()
     assert capsys.readouterr().out == f"{report}\n"
-    assert report.startswith("Weights small.safetensors; 4 windows (test) of ")
+    assert report.startswith("Weights small.safetensors; 4 windows of ")
+    assert "whether the weights learnt from them is not known" in report
     assert "Segments of 20 ms, 3 steps." in report
-    areas = rows(out / "areas.csv")
-    assert {row["method"] for row in areas} == set(METHODS)
-    assert {row["windows"] for row in areas if row["predicted"] == "all"} == {"4"}
-    assert f"{float(areas[0]['value']):.3f} [{float(areas[0]['low']):.3f}, " in report
+    areas = pd.read_csv(out / "areas.csv")
+    assert set(areas.method) == {*METHODS, *CONTROLS}
+    assert set(areas.windows[areas.predicted == "all"]) == {4}
+    assert f"{areas.value[0]:.3f} [{areas.low[0]:.3f}, " in report
 
 
 def test_methods_and_the_kind_of_figure_can_be_chosen(run: Evaluate, tmp_path: Path) -> None:
-    assert run("--methods", "random", "dtd_zbox", "random", "--format", "svg") == 0
-    areas = rows(tmp_path / "out" / "areas.csv")
-    assert list(dict.fromkeys(row["method"] for row in areas)) == ["random", "dtd_zbox"]
+    assert run("--methods", "zbox", "gradient", "zbox", "--picture", "svg") == 0
+    areas = pd.read_csv(tmp_path / "out" / "areas.csv")
+    assert list(areas.method.unique()) == ["zbox", "gradient", *CONTROLS]
     assert (tmp_path / "out" / "curves.svg").read_text().startswith("<?xml")
 
 
 def test_the_same_seed_gives_the_same_files(run: Evaluate, tmp_path: Path) -> None:
     for name, seed in (("first", "1"), ("second", "1"), ("third", "2")):
-        flags = ("--methods", "random", "gradient", "--seed", seed)
-        assert run("--out", tmp_path / name, *flags) == 0
+        assert run("--out", tmp_path / name, "--methods", "gradient", "--seed", seed) == 0
     for file in ("areas.csv", "curves.csv", "randomisation.csv", "faithfulness.md", "curves.png"):
         first, second, third = (
             (tmp_path / name / file).read_bytes() for name in ("first", "second", "third")
@@ -100,24 +100,91 @@ def test_the_same_seed_gives_the_same_files(run: Evaluate, tmp_path: Path) -> No
 def test_several_weights_are_compared(
     run: Evaluate, weights: Path, other_weights: Callable[..., Path], tmp_path: Path
 ) -> None:
-    assert run("--weights", weights, other_weights(), "--methods", "gradient", "random") == 0
-    agreement = rows(tmp_path / "out" / "agreement.csv")
-    assert {row["method"] for row in agreement} == {"gradient"}
-    assert {row["networks"] for row in agreement} == {"2"}
+    assert run("--weights", weights, other_weights(), "--methods", "gradient") == 0
+    agreement = pd.read_csv(tmp_path / "out" / "agreement.csv")
+    assert set(agreement.method) == {"gradient"}
+    assert set(agreement.networks) == {2}
     report = (tmp_path / "out" / "faithfulness.md").read_text()
     assert report.startswith("Weights small.safetensors, other.safetensors;")
     assert "between the maps of 2 networks" in report
 
 
-def test_windows_come_from_the_held_out_part_unless_told_otherwise(synthetic_store: Store) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Windows and groups that were evaluated; evaluation ends there."""
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def stop(networks: object, x: np.ndarray, groups: np.ndarray, *_: object) -> None:
+        found.append((x, groups))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "evaluate_maps", stop)
+    return found
+
+
+def test_windows_are_of_persons_whom_no_weights_learnt_from(
+    synthetic_store: Store,
+    other_weights: Callable[..., Path],
+    asked: list[tuple[np.ndarray, np.ndarray]],
+    tmp_path: Path,
+) -> None:
     index = synthetic_store.index
-    held_out = split_rows(index, Split(seed=3))["test"]
-    np.testing.assert_array_equal(WindowChoice(1000, "test", 3).rows(index), held_out)
-    np.testing.assert_array_equal(WindowChoice(1000, "all").rows(index), np.arange(len(index)))
-    drawn = WindowChoice(10, "all", seed=1).rows(index)
-    assert len(set(drawn.tolist())) == 10
-    assert (np.diff(drawn) > 0).all()
-    assert drawn.tolist() != WindowChoice(10, "all", seed=2).rows(index).tolist()
+    some = index.take(np.flatnonzero(index.group != index.group[0])[::7])
+    learnt = torch.from_numpy(np.unique(keys(synthetic_store.info.database, some)))
+    weights = [str(other_weights(learnt=learnt))]
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(synthetic_store.path, tmp_path / "out", weights=weights, windows=10_000)
+    ((_, groups),) = asked
+    unseen = sorted(set(index.group) - set(some.group))
+    assert sorted(set(groups)) == unseen
+    assert len(groups) == np.isin(index.group, unseen).sum()
+
+
+def test_windows_are_drawn_by_the_seed(
+    synthetic_store: Store,
+    weights: Path,
+    asked: list[tuple[np.ndarray, np.ndarray]],
+    tmp_path: Path,
+) -> None:
+    for seed in (1, 1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(
+                synthetic_store.path,
+                tmp_path / "out",
+                weights=[str(weights)],
+                split="all",
+                windows=10,
+                seed=seed,
+            )
+    first, again, other = (x for x, _ in asked)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert len(np.unique(first, axis=0)) == 10
+
+
+def test_weights_that_do_not_say_what_they_learnt_from_are_no_test(
+    synthetic_store: Store, weights: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(WeightsError, match=r"small\.safetensors.*--split all"):
+        evaluate(synthetic_store.path, tmp_path / "out", weights=[str(weights)])
+    with pytest.raises(WeightsError, match=r"xecgarch\.safetensors.*--split all"):
+        evaluate(synthetic_store.path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_store_that_was_all_learnt_from_is_no_test_and_named_as_such(
+    run: Evaluate,
+    synthetic_store: Store,
+    other_weights: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    learnt = keys(synthetic_store.info.database, synthetic_store.index)
+    weights = other_weights(learnt=torch.from_numpy(np.unique(learnt)))
+    assert run("--weights", weights, "--split", "unseen") == 1
+    assert "found none; pass --split all" in capsys.readouterr().err
+    assert run("--weights", weights, "--methods", "gradient") == 0
+    n = len(synthetic_store)
+    assert f"drawn from all {n} windows, {n} of them learnt from" in capsys.readouterr().out
 
 
 def test_a_folder_that_holds_something_is_left_alone(
@@ -126,7 +193,7 @@ def test_a_folder_that_holds_something_is_left_alone(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes").write_text("mine")
     assert run() == 1
-    assert "out is not empty; name another folder" in capsys.readouterr().err
+    assert "out is no empty folder; name another one" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes"]
 
 
@@ -135,16 +202,16 @@ def test_a_folder_that_cannot_be_made_is_named(
 ) -> None:
     (tmp_path / "file").write_text("")
     assert run("--out", tmp_path / "file" / "out") == 1
-    assert "file/out: cannot be made" in capsys.readouterr().err
+    assert "file/out cannot be made" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--methods", "saliency"], "found 'saliency'"),
-        (["--windows", "0"], "at least one window, found --windows 0"),
-        (["--steps", "0"], "steps must be at least 1"),
-        (["--segment_ms", "0"], "longer than 0 ms"),
+        (["--windows", "0"], "windows: expected at least 1, found 0"),
+        (["--steps", "0"], "steps: expected a number above 0"),
+        (["--segment_ms", "0"], "segment_ms: expected a number above 0"),
         (["--weights", "nothing"], "found no file nothing"),
     ],
 )
@@ -165,8 +232,8 @@ def test_windows_that_were_made_otherwise_are_refused(
 ) -> None:
     assert run("--weights", other_weights(Preprocessing(high_hz=30.0))) == 1
     message = capsys.readouterr().err
-    assert "high_hz=30.0" in message
-    assert "high_hz=40.0" in message
+    assert "high_hz 30.0" in message
+    assert "high_hz 40.0" in message
     assert "Prepare the database again" in message
 
 
@@ -177,7 +244,7 @@ def test_weights_that_do_not_go_together_are_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run("--weights", weights, weights) == 1
-    assert "the same file is given twice" in capsys.readouterr().err
+    assert "found the same file twice" in capsys.readouterr().err
     assert run("--weights", weights, other_weights(branches=("rhythm",))) == 1
     assert "expected the branches morphology, rhythm" in capsys.readouterr().err
 
@@ -189,24 +256,6 @@ def test_a_store_that_is_none_is_refused(
     assert "expected a prepared store" in capsys.readouterr().err
 
 
-def test_a_store_without_held_out_windows_says_so(
-    run: Evaluate, synthetic_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    store = tmp_path / "store"
-    shutil.copytree(synthetic_store.path, store)
-    one_group(store)
-    assert run(store=store) == 1
-    assert "no window in the part 'test'; pass --split all" in capsys.readouterr().err
-
-
-def one_group(store: Path) -> None:
-    """Makes all windows of a store one person's, whom the split does not hold out."""
-    with np.load(store / "index.npz") as file:
-        columns = dict(file)
-    columns["group"] = np.full_like(columns["group"], columns["group"][0])
-    np.savez(store / "index.npz", **columns)
-
-
 def test_a_record_called_evaluate_can_still_be_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,23 +264,72 @@ def test_a_record_called_evaluate_can_still_be_explained(
     assert "found no file nothing" in capsys.readouterr().err
 
 
-def test_it_is_listed_and_has_a_help_text_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        cli.main(["--help"])
-    assert "explain evaluate" in capsys.readouterr().out
+def test_its_help_names_methods_and_splits(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         cli.main(["explain", "evaluate", "--help"])
-    text = capsys.readouterr().out
-    assert text.startswith("usage: xecg explain evaluate ")
-    for method in METHODS:
-        assert method in " ".join(text.split())
+    text = " ".join(capsys.readouterr().out.split())
+    for word in (*METHODS, "unseen", "all"):
+        assert word in text
 
 
-def test_integrated_gradients_without_captum_are_refused_before_any_work(
-    monkeypatch: pytest.MonkeyPatch,
+def test_integrated_gradients_without_captum_are_refused_before_anything_is_written(
+    run: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = "xecg.explain.faithfulness.integrated_gradients.find_spec"
-    monkeypatch.setattr(where, lambda name: None)
-    with pytest.raises(ConfigError, match="captum"):
-        EvaluationSettings()
-    assert EvaluationSettings(methods=("gradient",)).methods == ("gradient",)
+    monkeypatch.setattr("xecg.explain.attributions.find_spec", lambda name: None)
+    assert run() == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pd.DataFrame]:
+    torch.manual_seed(0)
+    networks = [XECGArch.build(("rhythm",), channels=4) for _ in range(2)]
+    x = np.random.default_rng(0).random((6, 500), np.float32)
+    settings = Settings(("zbox", "gradient"), steps=4, draws=2)
+    return evaluate_maps(networks, x, np.array(list("aabbcc")), 250, settings)
+
+
+def test_reports_hold_the_numbers_of_the_tables(tables: dict[str, pd.DataFrame]) -> None:
+    report = report_of(tables)
+    areas = tables["areas"].set_index(["method", "filling", "predicted", "measure"])
+    row = areas.loc[("zbox", "zero", "all", "logit")]
+    assert f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}] | 6 |" in report
+    assert "probability, interpolation" in report
+    assert report.count("| rhythm | DTD, zbox |") == 5
+    assert report.count("| rhythm | random order |") == 3
+
+
+def test_areas_are_reported_by_predicted_class(tables: dict[str, pd.DataFrame]) -> None:
+    areas = tables["areas"]
+    areas = areas[areas.predicted == "all"]
+    both = [areas, areas.assign(predicted="AF", windows=2), areas.assign(predicted="non-AF")]
+    report = report_of(tables | {"areas": pd.concat(both)})
+    heads = ("interpolation, non-AF", "interpolation, AF", "zero, non-AF", "zero, AF")
+    assert f"| branch | map | {' | '.join(heads)} | windows |" in report
+    assert " | 6 / 2 |" in report
+
+
+def test_a_value_that_is_not_there_is_a_dash(tables: dict[str, pd.DataFrame]) -> None:
+    agreement = tables["agreement"].assign(value=np.nan, windows=0)
+    report = report_of(tables | {"agreement": agreement})
+    assert report.splitlines()[-1] == "| rhythm | gradient | - | - | 0 |"
+
+
+def test_the_figure_of_curves_draws_both_orders_for_each_map_and_filling(
+    tables: dict[str, pd.DataFrame],
+) -> None:
+    curves = tables["curves"]
+    figure = draw_curves(curves, tables["areas"])
+    assert len(figure.axes) == 4 * 2
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["DTD, zbox", "gradient"]
+    rows = curves.query("method == 'zbox' and filling == 'interpolation' and predicted == 'all'")
+    rows = rows.query("order == 'MoRF' and measure == 'probability'")
+    (line,) = (ln for ln in figure.axes[0].lines if ln.get_label() == "most relevant first")
+    assert line.get_ydata().tolist() == rows.value.tolist()
+
+
+def test_the_figure_of_randomisation_draws_every_stage(tables: dict[str, pd.DataFrame]) -> None:
+    (axes,) = draw_randomisation(tables["randomisation"]).axes
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels == ["head", *(f"block{number}" for number in range(8, 0, -1))]
+    assert len(axes.containers) == 2

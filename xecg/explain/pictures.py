@@ -4,12 +4,12 @@ Low relevance is a thin slate line, high relevance a thick dark magenta one. The
 steadily, so that they also tell in print without colour and to a colour-blind reader.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +19,30 @@ from xecg.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.collections import LineCollection
     from matplotlib.colors import Colormap
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
+FUSED = "fused"
+
+MM_PER_S, MM_PER_MV, MM_PER_INCH = 25.0, 10.0, 25.4
+POINTS_PER_MM = 72 / MM_PER_INCH
+SQUARE_MM = 5  # between bold lines
+
+INK, QUIET_INK = "#2b2f36", "#6b7280"
+_FINE, _BOLD, _EDGE = "#fae4e0", "#f0b9b0", "#d9968b"  # lines of the paper
 COLOURS = ("#84929e", "#5679b5", "#7146ab", "#7d0048")  # slate, blue, violet, magenta
 
-_THIN_MM, _THICK_MM = 0.3, 0.9
+_THIN_MM, _THICK_MM = 0.3, 0.9  # of a trace
 _LEVELS = 32
 _SMOOTHING_S = 0.02  # 0.5 mm on paper: what is finer cannot be seen
+_TALLEST_MM = 60.0  # of a trace; beyond it the gain is halved, as on an ECG recorder
+_SCALED_MM = 20.0  # of a trace that has no millivolts
+_MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3}
+
+_LEAD_IN_MM, _LEAD_OUT_MM = 15.0, 5.0  # paper before (for the calibration pulse) and after a trace
+_MARGIN_MM = 13.5  # 10 s of ECG then fill A4 across, 297 mm
+_HEADER_MM, _CAPTION_MM, _TIME_AXIS_MM = 12.0, 6.0, 8.0
+_CLEARANCE_MM = 4.0  # paper above and below a trace
 
 
 @cache
@@ -45,17 +54,14 @@ def relevance_colours() -> "Colormap":
 
 
 def display_relevance(relevance: NDArray[np.floating], sampling_rate: float) -> NDArray[np.float64]:
-    """Prepare relevance for the eye: its mean over 20 ms, from 0 to 1.
+    """Returns relevance for the eye: its mean over 20 ms, from 0 to 1, ``(time,)``.
 
     1 is the 99th percentile, so that a single outlying beat does not pale the others, but at
-    least half the largest value; what is above it is 1 as well.
+    least half the largest value; what is above it is 1 as well. All zero stays all zero.
 
     Args:
         relevance: ``(time,)``.
         sampling_rate: In Hz.
-
-    Returns:
-        Numbers from 0 to 1, ``(time,)``; a map that is all zero stays zero.
     """
     width = max(1, round(_SMOOTHING_S * sampling_rate))
     positive = np.clip(relevance, 0, None).astype(np.float64)
@@ -67,15 +73,11 @@ def display_relevance(relevance: NDArray[np.floating], sampling_rate: float) -> 
 def coloured_runs(
     points: NDArray[np.float64], values: NDArray[np.float64]
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
-    """Cut a line into pieces of one colour each: fewer and smoother than one for each sample.
-
-    Args:
-        points: ``(time, 2)``.
-        values: Relevance at the points, 0 to 1, ``(time,)``.
+    """Cuts a line through ``points (time, 2)`` into pieces of one colour each.
 
     Returns:
-        The pieces, each reaching the first point of the next one, and the value of each; the
-        largest come last, so that they are drawn on top.
+        The pieces, each reaching the first point of the next one, and the value of each, 0 to 1;
+        the largest come last, so that they are drawn on top.
     """
     levels = np.rint(values[:-1] * (_LEVELS - 1)).astype(np.int64)
     starts = np.flatnonzero(np.r_[True, levels[1:] != levels[:-1]])
@@ -85,10 +87,8 @@ def coloured_runs(
     return pieces, levels[starts][order] / (_LEVELS - 1)
 
 
-def draw_trace(
-    axes: "Axes", points: NDArray[np.float64], values: NDArray[np.float64]
-) -> "LineCollection":
-    """Draw a line through ``points`` (in mm), darker and thicker where ``values`` are larger."""
+def draw_trace(axes: "Axes", points: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+    """Draws a line through ``points`` (in mm), darker and thicker where ``values`` are larger."""
     from matplotlib.collections import LineCollection
 
     pieces, levels = coloured_runs(points, values)
@@ -100,11 +100,10 @@ def draw_trace(
         joinstyle="round",
     )
     axes.add_collection(lines, autolim=False)
-    return lines
 
 
 def draw_colour_bar(axes: "Axes", right: float, middle: float) -> None:
-    """Draw the colour bar as a line that thickens like the trace, with its legend; in mm."""
+    """Draws the colour bar as a line that thickens like the trace, with its legend; in mm."""
     length = 40.0
     xs = np.linspace(right - length, right, 200)
     draw_trace(axes, np.stack([xs, np.full_like(xs, middle)], axis=1), np.linspace(0, 1, xs.size))
@@ -114,68 +113,30 @@ def draw_colour_bar(axes: "Axes", right: float, middle: float) -> None:
         axes.text(x, middle + 1.2, text, size=7, color=QUIET_INK, ha=side, va="bottom")
 
 
-MM_PER_S = 25.0
-MM_PER_MV = 10.0
-MM_PER_INCH = 25.4
-POINTS_PER_MM = 72 / MM_PER_INCH
-SQUARE_MM = 5  # between bold lines
-
-LEAD_IN_MM = 15.0  # paper before the trace, for the calibration pulse
-LEAD_OUT_MM = 5.0
-
-INK = "#2b2f36"
-QUIET_INK = "#6b7280"
-_FINE, _BOLD, _EDGE = "#fae4e0", "#f0b9b0", "#d9968b"
-
-_TALLEST_MM = 60.0  # of a trace; beyond it the gain is halved, as on an ECG recorder
-_SCALED_MM = 20.0  # of a trace that has no millivolts
-_MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3}
-
-
-@dataclass(frozen=True)
-class Amplitude:
-    """How a signal is set on paper.
-
-    Args:
-        heights_mm: The signal in millimetres above its baseline (its median), ``(time,)``.
-        mm_per_mv: The gain; None where the signal is scaled and has no millivolts.
-    """
-
-    heights_mm: NDArray[np.float64]
-    mm_per_mv: float | None
-
-    @property
-    def text(self) -> str:
-        """What stands beside the paper speed."""
-        return (
-            "amplitude scaled, not in mV" if self.mm_per_mv is None else f"{self.mm_per_mv:g} mm/mV"
-        )
-
-
-def amplitude(signal: NDArray[np.floating], unit: str) -> Amplitude:
-    """Choose the gain: 10 mm/mV, halved until the trace fits; 20 mm in all where it is scaled.
+def amplitude(signal: NDArray[np.floating], unit: str) -> tuple[NDArray[np.float64], float | None]:
+    """Chooses the gain: 10 mm/mV, halved until the trace fits 60 mm; 20 mm in all where scaled.
 
     Args:
         signal: ``(time,)`` in ``unit``.
         unit: ``"mV"``, ``"uV"`` or ``"V"``; anything else is taken as scaled.
 
     Returns:
-        The signal in millimetres and its gain.
+        Heights in mm above the baseline (the median), ``(time,)``, and the gain in mm/mV; null
+        where the signal is scaled.
     """
     values = np.array(signal, dtype=np.float64)
-    mv_per_unit = _MV_PER_UNIT.get(unit.strip().lower())
-    extent = float(np.ptp(values))
     values -= np.median(values)  # as an ECG recorder, which passes no constant
+    mv_per_unit, extent = _MV_PER_UNIT.get(unit.strip().lower()), float(np.ptp(values))
     if mv_per_unit is None:
-        return Amplitude(values * (_SCALED_MM / extent if extent else 0.0), None)
+        return values * (_SCALED_MM / extent if extent else 0.0), None
     gain = MM_PER_MV
-    while extent * mv_per_unit * gain > _TALLEST_MM and gain > MM_PER_MV / 64:
+    while extent * mv_per_unit * gain > _TALLEST_MM:
         gain /= 2
-    return Amplitude(values * mv_per_unit * gain, gain)
+    return values * mv_per_unit * gain, gain
 
 
 def new_canvas(width_mm: float, height_mm: float) -> "tuple[Figure, Axes]":
-    """Make a figure of this size with one axes over all of it, in millimetres from bottom left."""
+    """Makes a figure of this size with one axes over all of it, in millimetres from bottom left."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width_mm / MM_PER_INCH, height_mm / MM_PER_INCH), facecolor="white")
@@ -185,7 +146,7 @@ def new_canvas(width_mm: float, height_mm: float) -> "tuple[Figure, Axes]":
 
 
 def draw_paper(axes: "Axes", left: float, bottom: float, width: float, height: float) -> None:
-    """Draw the grid of a strip of paper; all in millimetres."""
+    """Draws the grid of a strip of paper; all in millimetres."""
     from matplotlib.collections import LineCollection
     from matplotlib.patches import Rectangle
 
@@ -194,29 +155,18 @@ def draw_paper(axes: "Axes", left: float, bottom: float, width: float, height: f
         ys = np.arange(0, height + 1e-6, step) + bottom
         lines = [[(x, bottom), (x, bottom + height)] for x in xs]
         lines += [[(left, y), (left + width, y)] for y in ys]
-        axes.add_collection(
-            LineCollection(lines, colors=colour, linewidths=line_mm * POINTS_PER_MM), autolim=False
-        )
-    axes.add_patch(
-        Rectangle((left, bottom), width, height, fill=False, edgecolor=_EDGE, linewidth=0.6)
-    )
+        grid = LineCollection(lines, colors=colour, linewidths=line_mm * POINTS_PER_MM)
+        axes.add_collection(grid, autolim=False)
+    edge = Rectangle((left, bottom), width, height, fill=False, edgecolor=_EDGE, linewidth=0.6)
+    axes.add_patch(edge)
 
 
 def draw_calibration(axes: "Axes", left: float, baseline: float, mm_per_mv: float) -> None:
-    """Draw the calibration pulse: 1 mV for 0.2 s from the baseline."""
+    """Draws the calibration pulse: 1 mV for 0.2 s from the baseline."""
     xs = np.array([0, 2, 2, 7, 7, 9]) + left
     ys = np.array([0, 0, 1, 1, 0, 0]) * mm_per_mv + baseline
     axes.plot(xs, ys, color=INK, linewidth=1.0, solid_joinstyle="miter")
     axes.text(left + 4.5, baseline - 1.2, "1 mV", size=6, color=QUIET_INK, ha="center", va="top")
-
-
-FUSED = "fused"
-
-_MARGIN_MM = 13.5  # 10 s of ECG then fill A4 across, 297 mm
-_HEADER_MM = 12.0
-_CAPTION_MM = 6.0
-_TIME_AXIS_MM = 8.0
-_CLEARANCE_MM = 4.0  # paper above and below a trace
 
 
 @dataclass(frozen=True)
@@ -226,7 +176,7 @@ class ExplainedWindow:
     Args:
         record: Name of the record.
         lead: Name of the lead.
-        start_s: Where the window starts in the record, in seconds.
+        start_s: Start of the window in the record, in seconds.
         signal: ``(time,)`` in ``unit``.
         unit: ``"mV"``, ``"uV"`` or ``"V"``; anything else is drawn as scaled.
         sampling_rate: Of signal and relevance, in Hz.
@@ -251,10 +201,11 @@ class ExplainedWindow:
         where = f"the window at {self.start_s:g} s of record {self.record}"
         if self.signal.ndim != 1 or self.signal.size < 2:
             raise DataError(f"Expected a signal (time,) in {where}, found {self.signal.shape}.")
-        if not self.sampling_rate > 0:
-            raise DataError(f"Expected a sampling rate above 0 in {where}.")
-        if not self.relevance:
-            raise DataError(f"Expected the relevance of at least one branch in {where}.")
+        if not self.sampling_rate > 0 or not self.relevance:
+            raise DataError(
+                f"Expected a sampling rate above 0 and at least one branch in {where}, found "
+                f"{self.sampling_rate:g} Hz and {len(self.relevance)}."
+            )
         for name, values in {"signal": self.signal, **self.relevance}.items():
             if values.shape != self.signal.shape or not np.isfinite(values).all():
                 raise DataError(
@@ -275,15 +226,12 @@ class ExplainedWindow:
 
 
 def draw_window(window: ExplainedWindow) -> "Figure":
-    """Draw one window; see :func:`draw_page`."""
+    """Draws one window; see :func:`draw_page`."""
     return draw_page([window])
 
 
 def draw_page(windows: Sequence[ExplainedWindow]) -> "Figure":
-    """Draw windows one below the other in true size: 25 mm/s, and 10 mm/mV where there are mV.
-
-    Args:
-        windows: What to draw.
+    """Draws windows one below the other in true size: 25 mm/s, and 10 mm/mV where there are mV.
 
     Returns:
         A figure without pyplot's state; windows of 10 s make it as wide as A4 across, 297 mm.
@@ -291,48 +239,27 @@ def draw_page(windows: Sequence[ExplainedWindow]) -> "Figure":
     Raises:
         DataError: There is no window.
     """
-    figure, axes = draw_ground(windows)
-    draw_traces(axes, windows)
-    return figure
-
-
-def draw_ground(windows: Sequence[ExplainedWindow]) -> "tuple[Figure, Axes]":
-    """Draw all but the traces: what stays the same where the relevance alone changes.
-
-    Args:
-        windows: As for :func:`draw_page`.
-
-    Raises:
-        DataError: There is no window.
-    """
     if not windows:
         raise DataError("Expected at least one window to draw, found none.")
-    placed = _placed(windows)
-    width, (_, height) = max(plot.width for plot, _ in placed), placed[0]
-    figure, axes = new_canvas(width, height)
-    for plot, top in placed:
-        plot.draw_ground(axes, top)
-    return figure, axes
-
-
-def draw_traces(axes: "Axes", windows: Sequence[ExplainedWindow]) -> "list[LineCollection]":
-    """Draw the traces on the ground that the same windows have, and return them."""
-    return [trace for plot, top in _placed(windows) for trace in plot.draw_traces(axes, top)]
+    plots = [_WindowPlot(window) for window in windows]
+    top = sum(plot.height for plot in plots)
+    figure, axes = new_canvas(max(plot.width for plot in plots), top)
+    for plot in plots:
+        plot.draw(axes, top)
+        top -= plot.height
+    return figure
 
 
 def save_figure(
     figure: "Figure", path: Path | str, *, dpi: float = 254.0, overwrite: bool = False
 ) -> Path:
-    """Write a figure to a file, whole or not at all.
+    """Writes a figure whole, and returns the path; its ending chooses PNG, SVG or PDF.
 
     Args:
-        figure: The figure.
-        path: Its file; the ending chooses PNG, SVG or PDF.
+        figure: Figure to write.
+        path: File to write.
         dpi: Resolution of a PNG; 254 is 10 pixels to the millimetre, which keeps the grid even.
-        overwrite: Replace a file that exists.
-
-    Returns:
-        The path.
+        overwrite: Whether a file that exists is replaced.
 
     Raises:
         DataError: The ending is another one, or the file exists.
@@ -352,55 +279,36 @@ def save_figure(
     return path
 
 
-def _placed(windows: Sequence[ExplainedWindow]) -> "list[tuple[_WindowPlot, float]]":
-    """Windows one below the other, each with the height of its upper edge, in millimetres."""
-    plots = [_WindowPlot(window) for window in windows]
-    heights = [plot.height for plot in plots]
-    return [(plot, sum(heights[number:])) for number, plot in enumerate(plots)]
-
-
 class _WindowPlot:
     """Header, one strip of paper for each branch, and time axis of a window, in millimetres."""
 
     def __init__(self, window: ExplainedWindow) -> None:
         self.window = window
-        self.trace = amplitude(window.signal, window.unit)
-        lowest, highest = self.trace.heights_mm.min(), self.trace.heights_mm.max()
+        self.trace, self.gain = amplitude(window.signal, window.unit)
+        lowest, highest = self.trace.min(), self.trace.max()
         # Bold lines run through the baseline and the upper edge.
         self.baseline = SQUARE_MM * np.ceil((_CLEARANCE_MM - lowest) / SQUARE_MM)
         self.strip = SQUARE_MM * np.ceil((self.baseline + highest + _CLEARANCE_MM) / SQUARE_MM)
-        self.paper = LEAD_IN_MM + MM_PER_S * window.duration_s + LEAD_OUT_MM
-        self.origin = _MARGIN_MM + LEAD_IN_MM
+        self.paper = _LEAD_IN_MM + MM_PER_S * window.duration_s + _LEAD_OUT_MM
+        self.origin = _MARGIN_MM + _LEAD_IN_MM
         self.right = _MARGIN_MM + self.paper
         self.width = self.right + _MARGIN_MM
         strips = len(window.relevance) * (_CAPTION_MM + self.strip)
         self.height = float(_HEADER_MM + strips + _TIME_AXIS_MM)
 
-    def draw_ground(self, axes: "Axes", top: float) -> None:
+    def draw(self, axes: "Axes", top: float) -> None:
+        window = self.window
         self._header(axes, top - _HEADER_MM + 2.5)
-        for branch, bottom in self._strips(top):
+        xs = self._across(np.arange(window.signal.size))
+        for number, (branch, relevance) in enumerate(window.relevance.items(), start=1):
+            bottom = top - _HEADER_MM - number * (_CAPTION_MM + self.strip)
             self._paper(axes, branch, bottom)
+            points = np.stack([xs, bottom + self.baseline + self.trace], axis=1)
+            draw_trace(axes, points, display_relevance(relevance, window.sampling_rate))
         self._time_axis(axes, top - self.height + _TIME_AXIS_MM)
 
-    def draw_traces(self, axes: "Axes", top: float) -> "Iterator[LineCollection]":
-        window = self.window
-        xs = self._across(np.arange(window.signal.size))
-        for branch, bottom in self._strips(top):
-            points = np.stack([xs, bottom + self.baseline + self.trace.heights_mm], axis=1)
-            shown = display_relevance(window.relevance[branch], window.sampling_rate)
-            yield draw_trace(axes, points, shown)
-
-    def _strips(self, top: float) -> Iterator[tuple[str, float]]:
-        """Each branch with the lower edge of its strip of paper."""
-        step = _CAPTION_MM + self.strip
-        for number, branch in enumerate(self.window.relevance, start=1):
-            yield branch, top - _HEADER_MM - number * step
-
     def _across(self, samples: NDArray[np.integer]) -> NDArray[np.floating]:
-        across: NDArray[np.floating] = self.origin + samples * (
-            MM_PER_S / self.window.sampling_rate
-        )
-        return across
+        return self.origin + samples * (MM_PER_S / self.window.sampling_rate)
 
     def _header(self, axes: "Axes", y: float) -> None:
         window = self.window
@@ -419,19 +327,11 @@ class _WindowPlot:
 
     def _paper(self, axes: "Axes", branch: str, bottom: float) -> None:
         draw_paper(axes, _MARGIN_MM, bottom, self.paper, self.strip)
-        if self.trace.mm_per_mv is not None:
-            baseline = bottom + self.baseline
-            draw_calibration(axes, _MARGIN_MM + 3, baseline, self.trace.mm_per_mv)
+        if self.gain is not None:
+            draw_calibration(axes, _MARGIN_MM + 3, bottom + self.baseline, self.gain)
         peaks = self._across(np.asarray(self.window.r_peaks))
-        axes.plot(
-            peaks,
-            np.full(peaks.size, bottom + self.strip - 1.2),
-            linestyle="none",
-            marker="v",
-            markersize=3,
-            color=QUIET_INK,
-            markeredgewidth=0,
-        )
+        heights = np.full(peaks.size, bottom + self.strip - 1.2)
+        axes.plot(peaks, heights, "v", markersize=3, color=QUIET_INK, markeredgewidth=0)
         title, parts = f"{branch.capitalize()} branch", self._prediction(branch, "evidence for")
         _draw_title(axes, bottom + self.strip + 1.6, title, parts, size=8.5)
 
@@ -441,20 +341,21 @@ class _WindowPlot:
             axes.plot([x, x], [bottom, bottom - 1], color=QUIET_INK, linewidth=0.6)
             text = f"{self.window.start_s + second:g}"
             axes.text(x, bottom - 1.5, text, size=6.5, color=QUIET_INK, ha="center", va="top")
-        note = f"{MM_PER_S:g} mm/s   ·   {self.trace.text}   ·   ▾ R peak   ·   time in s"
+        gain = f"{self.gain:g} mm/mV" if self.gain else "amplitude scaled, not in mV"
+        note = f"{MM_PER_S:g} mm/s   ·   {gain}   ·   ▾ R peak   ·   time in s"
         axes.text(self.right, bottom - 4.8, note, size=6.5, color=QUIET_INK, ha="right", va="top")
 
 
 def _draw_title(axes: "Axes", y: float, title: str, parts: Sequence[str], *, size: float) -> None:
-    """Draw a bold title and, after it on the same line, its parts."""
-    bold = axes.text(_MARGIN_MM, y, title, size=size, weight="bold", color=INK)
+    """Draws a bold title and, after it on the same line, its parts; ``$`` is no formula in them."""
+    plain: dict[str, Any] = {"size": size, "color": INK, "parse_math": False}
+    bold = axes.text(_MARGIN_MM, y, title, weight="bold", **plain)
     axes.annotate(
         "   ·   ".join(parts),
         xy=(1, y),
         xycoords=(bold, "data"),
         xytext=(size, 0),
         textcoords="offset points",
-        size=size,
-        color=INK,
         va="baseline",
+        **plain,
     )

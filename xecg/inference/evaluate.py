@@ -1,159 +1,330 @@
-"""Whether the maps of trained weights are faithful, on windows of a prepared store."""
+"""Whether maps of trained weights are faithful, on a store: tables, figures and a report."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from xecg.data.splits import Split, split_rows
+from xecg.data.splits import seen
 from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError, WeightsError
-from xecg.explain.faithfulness.evaluation import Faithfulness, evaluate_maps
-from xecg.explain.faithfulness.figures import draw_curves, draw_randomisation
-from xecg.explain.faithfulness.report import report_of
-from xecg.explain.faithfulness.settings import EvaluationSettings
-from xecg.explain.faithfulness.tables import columns_of
-from xecg.explain.pictures import save_figure
-from xecg.files import write_table, write_whole
-from xecg.inference.model import Classifier
+from xecg.explain.faithfulness import (
+    ALL,
+    COEFFICIENTS,
+    FILLINGS,
+    MEASURES,
+    METHODS,
+    ORDERS,
+    RANDOM,
+    STEEPNESS,
+    Settings,
+    evaluate_maps,
+)
+from xecg.explain.pictures import INK, QUIET_INK, save_figure
+from xecg.explain.relevance import CLASSES
+from xecg.files import write_whole
+from xecg.networks.weights import WeightsInfo, find_weights, load_xecgarch
+from xecg.networks.xecgarch import XECGArch
 
-REPORT = "faithfulness.md"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+TITLES = {"innvestigate": "DTD, innvestigate", "zbox": "DTD, zbox"}
+TITLES |= {STEEPNESS: "steepness of the signal", RANDOM: "random order"}
+
+_COLOURS = ("#7d0048", "#d0539a", "#1f6f8b", "#6aaed6", "#c98a1b")
 _DPI = 150.0
-
-
-@dataclass(frozen=True)
-class WindowChoice:
-    """Which windows of a store are used.
-
-    Args:
-        windows: How many at most, drawn at random without replacement.
-        part: What the default split holds out, or the whole store.
-        split_seed: Seed of the split.
-        seed: Seed of the draw.
-
-    Raises:
-        ConfigError: The number of windows is not positive.
-    """
-
-    windows: int = 200
-    part: Literal["test", "all"] = "test"
-    split_seed: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.windows < 1:
-            raise ConfigError(f"expected at least one window, found --windows {self.windows}")
-
-    def rows(self, index: pd.DataFrame) -> NDArray[np.int64]:
-        """Rows of a store's index, rising; fewer than asked for where there are fewer."""
-        rows = np.arange(len(index))
-        if self.part == "test":
-            rows = split_rows(index, Split(seed=self.split_seed))["test"]
-        drawn = np.random.default_rng(self.seed).permutation(rows)[: self.windows]
-        return np.sort(drawn)
 
 
 def evaluate(
     store: Path,
-    out: Path,
+    out: Path = Path("faithfulness"),
     *,
-    weights: Sequence[str | Path],
-    choice: WindowChoice,
-    settings: EvaluationSettings,
+    weights: list[str] | None = None,
+    split: Literal["unseen", "all"] = "unseen",
+    windows: int = 200,
+    methods: list[str] | None = None,
+    segment_ms: float = 20.0,
+    steps: int = 20,
+    draws: int = 20,
+    seed: int = 0,
     picture: Literal["png", "svg"] = "png",
 ) -> str:
-    """Evaluate maps; writes tables, figures and a report into ``out``.
+    """Evaluates whether maps show what each branch used, on a prepared store; prints the report.
+
+    Explained is the class that the branch predicts. Perturbation: segments are replaced by
+    interpolation and by zero, most and least relevant first; the area between the two curves is
+    above 0 for a map that puts first what matters, and 0 for a random order. Randomisation: how
+    much a map resembles itself after the weights were replaced by random ones, from the output
+    down. Agreement: how much the maps of several weights resemble each other. Everything has 95 %
+    intervals, and two controls that know no network: steepness of the signal and random order.
 
     Args:
         store: Folder of a prepared store.
-        out: A new folder, or an empty one.
-        weights: Weights files, or released weights by name; the first ones' maps are evaluated.
-        choice: Which windows.
-        settings: How maps are evaluated.
+        out: New or empty folder for tables, figures and the report.
+        weights: Weights files, or names of released weights (default: xecgarch); the first are
+            evaluated, several are compared with each other.
+        split: ``unseen`` takes windows of persons and records that no weights learnt from; ``all``
+            takes the whole store.
+        windows: Number of windows at most, drawn at random.
+        methods: Attribution methods to evaluate (default: innvestigate, zbox, gradient,
+            input_x_gradient, and integrated_gradients, which needs captum), or class paths.
+        segment_ms: Length of the segments that are replaced and compared, in ms.
+        steps: Number of steps of a curve: 20 replace 5 % of the segments at a time.
+        draws: Number of random networks that the persons or records are dealt out to.
+        seed: Random seed of windows, maps, weights and intervals.
         picture: Kind of the figures.
 
     Returns:
-        The report, in Markdown.
+        Report in Markdown, which is in ``faithfulness.md`` as well.
 
     Raises:
         ConfigError: A setting is out of range, or the folder is not empty.
         StoreError: The store cannot be used, or its windows are not what the weights take.
-        WeightsError: Weights cannot be used, or do not go together.
+        WeightsError: Weights cannot be used, do not go together, or do not say what they learnt
+            from while ``split`` is ``unseen``.
     """
-    windows = Store.open(store)
-    classifiers = _load(weights, windows)
-    rows = choice.rows(windows.index)
-    if not rows.size:
-        raise StoreError(f"{store}: no window in the part {choice.part!r}; pass --split all")
-    _make_folder(out)
-    index = windows.index.take(rows)
-    networks = [classifier.network for classifier in classifiers]
-    groups = np.asarray(index["group"], dtype=np.str_)
-    rate = windows.info.preprocessing.sampling_rate
-    found = evaluate_maps(networks, windows.signals[rows], groups, rate, settings)
-    report = _introduction(windows, classifiers, choice, settings, index) + report_of(found)
-    _write(found, report, out, picture)
+    settings = Settings(
+        tuple(dict.fromkeys(METHODS if methods is None else methods)),
+        segment_ms,
+        steps,
+        draws,
+        seed,
+    )
+    if windows < 1:
+        raise ConfigError(f"windows: expected at least 1, found {windows}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"out: {out} is no empty folder; name another one")
+    opened = Store.open(store)
+    networks, infos = _load(weights or ["xecgarch"], opened)
+    rows, origin = _rows(opened, infos, split)
+    rows = np.sort(np.random.default_rng(seed).permutation(rows)[:windows])
+    index = opened.index.take(rows)
+    group = np.asarray(index.group, dtype=np.str_)
+    rate = opened.info.preprocessing.sampling_rate
+    tables = evaluate_maps(networks, opened.signals[rows], group, rate, settings)
+    report = (
+        f"Weights {', '.join(path.name for path in infos)}; {len(index)} windows of "
+        f"{len(np.unique(group))} persons or records of {opened.info.database} "
+        f"({(index.af == 1).sum()} AF, {(index.af == 0).sum()} non-AF), {origin}; seed {seed}. "
+        f"Segments of {segment_ms:g} ms, {steps} steps. The class that each branch predicts is "
+        f"explained. Means with 95 % bootstrap intervals.\n\n{report_of(tables)}"
+    )
+    _write(tables, report, out, picture)
+    print(report)
     return report
 
 
-def _load(weights: Sequence[str | Path], store: Store) -> list[Classifier]:
-    classifiers = [Classifier.load(source) for source in weights]
-    first = classifiers[0]
-    if len({classifier.weights.resolve() for classifier in classifiers}) < len(classifiers):
-        raise ConfigError("expected different weights to compare; the same file is given twice")
-    for classifier in classifiers:
-        if classifier.branches != first.branches:
+def _load(weights: Sequence[str], store: Store) -> tuple[list[XECGArch], dict[Path, WeightsInfo]]:
+    """Networks and, by file, what it says of itself."""
+    files = [find_weights(source) for source in weights]
+    if len({path.resolve() for path in files}) < len(files):
+        raise ConfigError("weights: expected different ones to compare; found the same file twice")
+    networks, infos = zip(*(load_xecgarch(path) for path in files), strict=True)
+    expected = store.info.preprocessing.to_dict()
+    for path, network, info in zip(files, networks, infos, strict=True):
+        if list(network.branches) != list(networks[0].branches):
             raise WeightsError(
-                f"expected the branches {', '.join(first.branches)} of {first.weights} in "
-                f"{classifier.weights}, found {', '.join(classifier.branches)}"
+                f"{path}: expected the branches {', '.join(networks[0].branches)} of {files[0]}, "
+                f"found {', '.join(network.branches)}"
             )
-        if classifier.preprocessing != store.info.preprocessing:
+        for name, value in expected.items():
+            if (found := info.preprocessing.get(name)) != value:
+                raise StoreError(
+                    f"{store.path}: expected windows as {path} takes them, {name} {found}; found "
+                    f"{name} {value}. Prepare the database again with that"
+                )
+    return list(networks), dict(zip(files, infos, strict=True))
+
+
+def _rows(
+    store: Store, infos: Mapping[Path, WeightsInfo], split: str
+) -> tuple[NDArray[np.int64], str]:
+    """Rows of the store that may be drawn, and what kind of windows they are."""
+    silent = [str(path) for path, info in infos.items() if info.learnt is None]
+    if split == "unseen" and silent:
+        raise WeightsError(
+            f"{', '.join(silent)}: expected weights that say what they learnt from, found older "
+            "ones; pass --split all to draw from the whole store, seen or not"
+        )
+    known = [info.learnt for info in infos.values() if info.learnt is not None]
+    learnt = [seen(store.info.database, store.index, keys) for keys in known]
+    unseen = ~np.logical_or.reduce(learnt) if learnt else np.ones(len(store), bool)
+    if split == "unseen":
+        if not unseen.any():
             raise StoreError(
-                f"{store.path}: expected windows made as {classifier.weights} takes them, "
-                f"{classifier.preprocessing}; found {store.info.preprocessing}. Prepare the "
-                "database again with these settings"
+                f"{store.path}: expected windows of persons that the weights did not learn from, "
+                "found none; pass --split all to use windows that they did learn from"
             )
-    return classifiers
+        return np.flatnonzero(unseen), "of whom the weights learnt nothing"
+    origin = f"drawn from all {len(store)} windows, {np.count_nonzero(~unseen)} of them learnt from"
+    if silent:
+        origin = "drawn from the whole store; whether the weights learnt from them is not known"
+    return np.arange(len(store)), origin
 
 
-def _make_folder(out: Path) -> None:
+def _write(tables: Mapping[str, pd.DataFrame], report: str, out: Path, picture: str) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--out {out}: cannot be made ({error})") from error
-    if any(out.iterdir()):
-        raise ConfigError(f"--out {out} is not empty; name another folder")
-
-
-def _write(found: Faithfulness, report: str, out: Path, picture: str) -> None:
-    for name, rows in vars(found).items():
-        if rows:
-            write_table(out / f"{name}.csv", columns_of(rows))
-    figures = {"curves": draw_curves(found.curves, found.areas)}
-    if found.randomisation:
-        figures["randomisation"] = draw_randomisation(found.randomisation)
+        raise ConfigError(f"out: {out} cannot be made ({error})") from error
+    for name, table in tables.items():
+        write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+    figures = {
+        "curves": draw_curves(tables["curves"], tables["areas"]),
+        "randomisation": draw_randomisation(tables["randomisation"]),
+    }
     for name, figure in figures.items():
         save_figure(figure, out / f"{name}.{picture}", dpi=_DPI)
-    write_whole(out / REPORT, report)
+    write_whole(out / "faithfulness.md", report)
 
 
-def _introduction(
-    store: Store,
-    classifiers: Sequence[Classifier],
-    choice: WindowChoice,
-    settings: EvaluationSettings,
-    index: pd.DataFrame,
-) -> str:
-    files = ", ".join(classifier.weights.name for classifier in classifiers)
-    return (
-        f"Weights {files}; {len(index)} windows ({choice.part}) of {index['group'].nunique()} "
-        f"persons or records of {store.info.database} ({(index.af == 1).sum()} AF, "
-        f"{(index.af == 0).sum()} non-AF), seed {settings.seed}. "
-        f"Segments of {settings.segment_ms:g} ms, {settings.steps} steps. "
-        "The class that each branch predicts is explained. Means with 95 % bootstrap intervals.\n"
-    )
+def report_of(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Returns all tables in Markdown, each below a line that says what it is."""
+    areas, gains, cascade = tables["areas"], tables["gains"], tables["randomisation"]
+    cascade = cascade[cascade.coefficient == "spearman"]
+    stages = cascade.stage.unique()
+    n_empty = areas[(areas.predicted == ALL) & (areas.measure == MEASURES[0])].empty_maps.sum() // 2
+    kinds = [*product(MEASURES, FILLINGS)]
+    by_class = [*product(FILLINGS, (name for name in CLASSES if name in set(areas.predicted)))]
+    parts = {
+        "Area between the perturbation curves, least minus most relevant first (above 0: the map "
+        "puts first what matters; a random order has 0). "
+        f"{n_empty} maps are empty, their order random.": _wide(
+            areas[areas.predicted == ALL], ["measure", "filling"], kinds
+        ),
+        "The areas in probability by predicted class:": _wide(
+            areas[areas.measure == MEASURES[0]], ["filling", "predicted"], by_class
+        ),
+        f"Area minus that of the {TITLES[STEEPNESS]}, in the same windows (above 0: better than a "
+        "map that knows no network):": _wide(
+            gains[gains.predicted == ALL], ["measure", "filling"], kinds
+        ),
+        "Correlation (Spearman) with the trained network's map when the weights are random from "
+        "the output down to a stage (near 1: the map does not depend on the weights):": _wide(
+            cascade,
+            ["stage"],
+            [(name,) for name in (stages[0], stages[len(stages) * 2 // 5], stages[-1])],
+        ),
+    }
+    if "agreement" in tables:
+        n = tables["agreement"].networks.iloc[0]
+        what = f"Mean correlation between the maps of {n} networks, where they agree on the class:"
+        parts[what] = _wide(tables["agreement"], ["coefficient"], [(c,) for c in COEFFICIENTS])
+    return "\n".join(f"{what}\n\n{table}" for what, table in parts.items())
+
+
+def _wide(table: pd.DataFrame, columns: list[str], shown: Sequence[tuple[str, ...]]) -> str:
+    """Markdown of means with intervals: a line a branch and map, a column each of ``shown``."""
+    lines = [["branch", "map", *(", ".join(kind) for kind in shown), "windows"]]
+    lines.append(["---"] * len(lines[0]))
+    for branch, method in dict.fromkeys(zip(table.branch, table.method, strict=True)):
+        of_map = table[(table.branch == branch) & (table.method == method)]
+        keys = zip(*(of_map[name] for name in columns), strict=True)
+        known = dict(zip(keys, of_map.itertuples(), strict=True))
+        cells, counts = [], {}
+        for kind in shown:
+            row: Any = known.get(kind)
+            cells.append(_cell(row))
+            counts[kind[-1]] = str(row.windows if row else 0)
+        same = len(set(counts.values())) == 1
+        lines.append(
+            [branch, title(method), *cells, " / ".join([*counts.values()][: 1 if same else None])]
+        )
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(row: Any) -> str:
+    """A mean with its interval; a dash where there is none."""
+    if row is None or np.isnan(row.value):
+        return "-"
+    return f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
+
+
+def draw_curves(curves: pd.DataFrame, areas: pd.DataFrame) -> "Figure":
+    """Draws the change of the explained class's probability: a panel a map, filling and branch."""
+    from matplotlib.figure import Figure
+
+    curves, areas = (t[(t.predicted == ALL) & (t.measure == MEASURES[0])] for t in (curves, areas))
+    lines = [*product(areas.branch.unique(), FILLINGS)]
+    methods = areas.method.unique()
+    size = (2 + 1.75 * len(methods), 1.1 + 1.65 * len(lines))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(lines), len(methods), sharex=True, sharey="row", squeeze=False)
+    for axes_row, (branch, filling) in zip(grid, lines, strict=True):
+        for axes, method in zip(axes_row, methods, strict=True):
+            of_map, of_area = (
+                t[(t.branch == branch) & (t.filling == filling) & (t.method == method)]
+                for t in (curves, areas)
+            )
+            _draw_curves(axes, of_map, of_area.iloc[0])
+        axes_row[0].set_ylabel(f"{branch}\n{filling}", color=INK)
+    for axes, method in zip(grid[0], methods, strict=True):
+        axes.set_title(title(method), fontsize=9, color=INK)
+    figure.supxlabel("share of the window that is replaced", fontsize=10, color=INK)
+    figure.supylabel("change of the predicted class's probability", fontsize=10, color=INK)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False)
+    return figure
+
+
+def _draw_curves(axes: "Axes", curves: pd.DataFrame, area: Any) -> None:
+    _tidy(axes)
+    axes.set_ymargin(0.15)  # room for the area's numbers
+    for order, colour in zip(ORDERS, ("#7d0048", "#5b6b8c"), strict=True):
+        line = curves[curves.order == order]
+        axes.plot(line.share, line.value, color=colour, linewidth=1.4, label=ORDERS[order])
+        axes.fill_between(line.share, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
+    text = f"{area.value:+.2f} [{area.low:.2f}, {area.high:.2f}]"
+    axes.text(0.03, 0.04, text, transform=axes.transAxes, fontsize=7.5, color=INK)
+    axes.set_xlim(0, 1)
+    axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+
+
+def draw_randomisation(table: pd.DataFrame) -> "Figure":
+    """Draws Spearman's correlation with the trained network's map by stage, a panel a branch."""
+    from matplotlib.figure import Figure
+
+    table = table[table.coefficient == "spearman"]
+    branches, methods, stages = (table[name].unique() for name in ("branch", "method", "stage"))
+    figure = Figure(figsize=(2.2 + 4.2 * len(branches), 3.8), layout="constrained")
+    panels = figure.subplots(1, len(branches), sharey=True, squeeze=False)[0]
+    for axes, branch in zip(panels, branches, strict=True):
+        _tidy(axes)
+        axes.set_title(branch, fontsize=10, color=INK)
+        axes.set_xlabel("random from the output down to", color=INK)
+        for number, method in enumerate(methods):
+            line = table[(table.branch == branch) & (table.method == method)]
+            axes.errorbar(
+                np.arange(len(line)) + 0.07 * (number - 2),
+                line.value,
+                yerr=[line.value - line.low, line.high - line.value],
+                color=_COLOURS[number % len(_COLOURS)],
+                label=title(method),
+                marker="o",
+                markersize=3.5,
+                linewidth=1.2,
+                elinewidth=0.7,
+            )
+        axes.set_xticks(range(len(stages)), stages, rotation=45, ha="right")
+    panels[0].set_ylabel("Spearman's correlation\nwith the trained network's map", color=INK)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
+    return figure
+
+
+def title(method: str) -> str:
+    """Returns the name of a method in tables and figures."""
+    return TITLES.get(method, method.replace("_", " "))
+
+
+def _tidy(axes: "Axes") -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(QUIET_INK)
+    axes.tick_params(colors=QUIET_INK, labelsize=8)
+    axes.axhline(0, color=QUIET_INK, linewidth=0.6)

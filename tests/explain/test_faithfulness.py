@@ -1,0 +1,377 @@
+"""Maps of networks of which it is known what they look at."""
+
+from collections import OrderedDict
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import pearsonr, spearmanr
+from torch import nn
+
+from xecg.errors import ConfigError, DataError, UnknownNameError
+from xecg.explain.attributions import ATTRIBUTIONS
+from xecg.explain.faithfulness import (
+    CONTROLS,
+    FILLINGS,
+    MEASURES,
+    METHODS,
+    Decisions,
+    Settings,
+    agree,
+    area_between,
+    cascade,
+    correlations,
+    curves,
+    evaluate_maps,
+    fill,
+    fresh_networks,
+    relevance_ranks,
+    segment_relevance,
+)
+from xecg.metrics.bootstrap import mean_interval
+from xecg.networks.branch import N_BLOCKS, BlockSpec, Branch
+from xecg.networks.xecgarch import XECGArch
+
+GROUPS = np.array([f"p{number // 2}" for number in range(12)])
+SETTINGS = Settings(steps=8, draws=3)
+STAGES = ["head", *(f"block{number}" for number in range(N_BLOCKS, 0, -1))]
+
+
+@pytest.fixture
+def decisions() -> Decisions:
+    """Weighted sums of 40 samples decide about 12 windows: everything is known in closed form."""
+    network = nn.Sequential(OrderedDict(flatten=nn.Flatten(), linear=nn.Linear(40, 2))).eval()
+    generator = torch.Generator().manual_seed(3)
+    weights = torch.randn(2, 40, generator=generator)
+    network.requires_grad_(False).linear.weight.copy_(weights - weights.mean(1, keepdim=True))
+    network.linear.bias.fill_(0.1)
+    x = torch.rand(12, 1, 40, generator=generator)
+    return Decisions(network, x, network(x).argmax(dim=1), {})
+
+
+def random_ranks(n: int, segments: int, seed: int = 0) -> NDArray[np.int64]:
+    return relevance_ranks(np.random.default_rng(seed).random((n, segments)), seed)
+
+
+def of_terms(decisions: Decisions, length: int = 1) -> NDArray[np.float64]:
+    method = ATTRIBUTIONS["input_x_gradient"](decisions.network)
+    return segment_relevance(method, decisions.x, decisions.classes, length)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0, 0.1, 0.5, 0.9, 0.97, 1]))
+def test_fillings_are_numpys_row_by_row_and_keep_the_rest_to_the_bit(
+    seed: int, share: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    signals = np.broadcast_to(rng.random((2, 1, 23), np.float32), (2, 3, 23))
+    replaced = rng.random((2, 3, 23)) < share
+    bridged, zeros = (fill(signals, replaced, filling) for filling in FILLINGS)
+    for filled in (bridged, zeros):
+        assert filled.dtype == np.float32
+        np.testing.assert_array_equal(filled[~replaced], signals[~replaced])
+    assert not zeros[replaced].any()
+    samples = np.arange(23)
+    for at in np.ndindex(2, 3):
+        row, gone, signal = bridged[at], replaced[at], signals[at]
+        whole = np.full(23, signal.mean())
+        kept = samples[~gone]
+        expected = np.interp(samples, kept, signal[kept]) if kept.size else whole
+        np.testing.assert_allclose(row, expected, atol=1e-6)
+
+
+def test_relevance_of_segments_is_the_mean_of_absolute_attributions(decisions: Decisions) -> None:
+    weights = decisions.network.linear.weight[decisions.classes]
+    terms = np.abs((weights * decisions.x.squeeze(1)).numpy())
+    np.testing.assert_allclose(of_terms(decisions), terms, rtol=1e-5)
+    found = of_terms(decisions, 7)  # the last segment has five samples
+    np.testing.assert_allclose(found[:, -1], terms[:, 35:].mean(axis=1), rtol=1e-5)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_more_relevance_never_ranks_behind_less(seed: int) -> None:
+    maps = np.random.default_rng(seed).integers(0, 5, (2, 9)).astype(float)
+    ranks = relevance_ranks(maps, 0)
+    np.testing.assert_array_equal(np.sort(ranks, axis=1), np.tile(np.arange(9), (2, 1)))
+    ordered = np.take_along_axis(maps, np.argsort(ranks, axis=1), axis=1)
+    assert (np.diff(ordered, axis=1) <= 0).all()
+
+
+def test_ties_stand_in_random_order_that_comes_from_the_seed() -> None:
+    empty = np.zeros((200, 50))
+    ranks = relevance_ranks(empty, 1)
+    np.testing.assert_array_equal(ranks, relevance_ranks(empty, 1))
+    assert not np.array_equal(ranks, relevance_ranks(empty, 2))
+    assert np.abs(ranks.mean(axis=0) - 24.5).max() < 5  # five standard errors of a uniform rank
+
+
+@pytest.mark.parametrize("filling", FILLINGS)
+def test_curves_are_those_of_one_window_and_one_step_after_the_other(
+    decisions: Decisions, filling: str
+) -> None:
+    ranks = random_ranks(12, 14)  # the last segment has one sample
+    shares, outputs = curves(decisions, ranks, filling, length=3, steps=4)
+    np.testing.assert_allclose(shares, [0, 4 / 14, 7 / 14, 10 / 14, 1])
+    for order, places in {"MoRF": ranks, "LeRF": 13 - ranks}.items():
+        for step, n_replaced in enumerate((0, 4, 7, 10, 14)):
+            replaced = np.repeat(places < n_replaced, 3, axis=1)[:, :40]
+            x = torch.from_numpy(fill(decisions.x.squeeze(1).numpy(), replaced, filling))
+            logits = decisions.network(x[:, None])
+            for measure, values in zip(MEASURES, (logits.softmax(1), logits), strict=True):
+                expected = values[torch.arange(12), decisions.classes]
+                found = outputs[order, measure][:, step]
+                np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_of_a_positive_sum_no_order_has_a_larger_area_than_that_of_its_terms(
+    decisions: Decisions,
+) -> None:
+    """With zero, the change of a sum is the sum of what was taken: its terms are the truth."""
+    decisions.network.linear.weight.abs_()
+    ranks = relevance_ranks(of_terms(decisions), 0)
+    best = area_between(*curves(decisions, ranks, "zero", length=1, steps=20))
+    for seed in range(5):
+        other = curves(decisions, random_ranks(12, 40, seed), "zero", length=1, steps=20)
+        assert (best > area_between(*other))[:, MEASURES.index("logit")].all()
+
+
+def test_the_reverse_order_has_the_opposite_area(decisions: Decisions) -> None:
+    ranks = random_ranks(12, 8)
+    forth, back = (
+        area_between(*curves(decisions, order, "interpolation", length=5, steps=8))
+        for order in (ranks, 7 - ranks)
+    )
+    np.testing.assert_allclose(forth, -back, atol=1e-9)
+
+
+def test_quantus_pixel_flipping_gives_the_same_curve(decisions: Decisions) -> None:
+    quantus = pytest.importorskip("quantus", reason="quantus is not installed (extra: compare)")
+    maps = of_terms(decisions)
+    flipping = quantus.PixelFlipping(
+        features_in_step=4,
+        abs=False,
+        normalise=False,
+        perturb_baseline=0.0,
+        disable_warnings=True,
+        display_progressbar=False,
+    )
+    expected = flipping(
+        model=decisions.network,
+        x_batch=decisions.x.numpy(),
+        y_batch=decisions.classes.numpy(),
+        a_batch=maps[:, None],
+        channel_first=True,
+        softmax=True,
+        device="cpu",
+    )
+    _, outputs = curves(decisions, relevance_ranks(maps, 0), "zero", length=1, steps=10)
+    found = outputs["MoRF", "probability"][:, 1:]  # Quantus leaves the whole window out
+    np.testing.assert_allclose(found, np.array(expected), atol=1e-6)
+
+
+@pytest.fixture
+def trained() -> XECGArch:
+    torch.manual_seed(0)
+    network = XECGArch.build(channels=8).eval()
+    for name, buffer in network.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_()  # what training leaves behind
+    return network
+
+
+def test_each_stage_randomises_one_part_more_from_the_head_down(trained: XECGArch) -> None:
+    before = {key: value.clone() for key, value in trained.state_dict().items()}
+    (fresh,) = fresh_networks(trained, 1, seed=5)
+    stages, n_trained = [], []
+    new = [*fresh.branches["rhythm"].state_dict().values()]
+    new += [*fresh.heads["rhythm"].state_dict().values()]
+    old = [*trained.branches["rhythm"].state_dict().values()]
+    old += [*trained.heads["rhythm"].state_dict().values()]
+    for stage, output in cascade(trained, fresh, "rhythm"):
+        assert not output.training
+        values = list(output.state_dict().values())
+        is_old = [torch.equal(a, b) for a, b in zip(values, old, strict=True)]
+        is_new = [torch.equal(a, b) for a, b in zip(values, new, strict=True)]
+        assert all(a or b for a, b in zip(is_old, is_new, strict=True))
+        stages.append(stage)
+        n_trained.append(sum(is_old))
+    assert stages == STAGES
+    assert n_trained == sorted(n_trained, reverse=True)
+    assert len(set(n_trained)) == len(STAGES)
+    x = torch.rand(2, 1, 500)
+    with torch.no_grad():
+        torch.testing.assert_close(output(x), fresh.eval()(x)["rhythm"])
+    assert all(torch.equal(value, before[key]) for key, value in trained.state_dict().items())
+
+
+def test_fresh_networks_come_from_their_seed_and_leave_torchs_state(trained: XECGArch) -> None:
+    def weights(seed: int) -> list[torch.Tensor]:
+        return [n.heads["rhythm"][-1].weight for n in fresh_networks(trained, 2, seed)]
+
+    state = torch.get_rng_state()
+    first, second = weights(5)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first, weights(5)[0])
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, weights(6)[0])
+
+
+def test_coefficients_are_scipys_and_a_constant_map_has_none() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random((6, 80)).round(1), rng.random((6, 80)).round(1)  # with ties
+    b += a
+    b[5] = 0
+    found = correlations(a, b)
+    for row in range(5):
+        expected = spearmanr(a[row], b[row]).statistic, pearsonr(a[row], b[row]).statistic
+        assert found[row] == pytest.approx(expected)
+    assert np.isnan(found[5]).all()
+    np.testing.assert_allclose(correlations(a, 1e-6 * a), 1)
+
+
+def agreement(maps: list[NDArray[np.float64]], classes: list[list[int]]) -> pd.Series:
+    explained = [
+        {"rhythm": Decisions(nn.Identity(), torch.empty(0), torch.tensor(of), {"zbox": relevance})}
+        for relevance, of in zip(maps, classes, strict=True)
+    ]
+    table = agree(explained, np.arange(len(maps[0])).astype(str), Settings(("zbox",)))
+    return table.set_index("coefficient").loc["pearson"]
+
+
+def test_agreement_is_the_mean_over_pairs_that_agree_on_the_class() -> None:
+    maps = np.random.default_rng(1).random((3, 60))
+    other = 1 - maps  # perfectly opposed
+    found = agreement([maps, maps, other], [[0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    assert found.value == pytest.approx(((1 - 1 - 1) / 3 - 1 + 1) / 3)
+    assert found.windows == 3
+    assert found.networks == 3
+    one_pair = agreement([maps, maps], [[0, 0, 0], [1, 0, 0]])
+    assert (one_pair.value, one_pair.windows) == (pytest.approx(1), 2)
+    assert np.isnan(agreement([maps, np.zeros_like(maps)], [[0, 0, 0]] * 2).value)
+
+
+def network_of_pulses(seed: int) -> XECGArch:
+    """Its logit of AF is the mean amplitude above 0.5, whatever the seed of its other class."""
+    branch = Branch([BlockSpec(1)] * N_BLOCKS, 2)
+    network = XECGArch({"rhythm": branch})
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for block in branch.blocks:
+            block.conv.weight.copy_(torch.eye(2, block.conv.in_channels).unsqueeze(-1))
+        branch.block1.norm.running_mean.copy_(torch.tensor([0.5, 10.0]))
+        head = network.heads["rhythm"].linear
+        head.weight.copy_(torch.tensor([[0.0, 0.0], [50.0, 0.0]]))
+        head.bias.copy_(torch.tensor([0.1 * torch.rand(()), 0.0]))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def x() -> NDArray[np.float32]:
+    """Ripples below 0.5, which the network does not see, and pulses, which it does."""
+    rng = np.random.default_rng(0)
+    signals = 0.4 * rng.random((12, 500), np.float32)
+    for signal in signals:
+        signal[rng.integers(20, 480, 4)[:, None] + np.arange(8)] = 0.9
+    return signals
+
+
+@pytest.fixture(scope="module")
+def found(x: NDArray[np.float32]) -> dict[str, pd.DataFrame]:
+    pytest.importorskip("captum", reason="captum is not installed (extra: compare)")
+    return evaluate_maps([network_of_pulses(0), network_of_pulses(1)], x, GROUPS, 250, SETTINGS)
+
+
+def by_method(table: pd.DataFrame, filling: str) -> pd.Series:
+    chosen = table[(table.filling == filling) & (table.measure == "logit")]
+    return chosen[chosen.predicted == "all"].set_index("method").value
+
+
+@pytest.mark.parametrize("filling", FILLINGS)
+def test_maps_of_what_the_network_sees_beat_those_that_know_no_network(
+    found: dict[str, pd.DataFrame], filling: str
+) -> None:
+    areas = by_method(found["areas"], filling)
+    for method in ("innvestigate", "zbox", "gradient", "integrated_gradients"):
+        assert areas[method] > 2 * max(areas["steepness"], areas["random"])
+    assert abs(areas["random"]) < 0.3 * areas["zbox"]
+    gains = by_method(found["gains"], filling)
+    assert set(gains.index) == {*METHODS, "random"}
+    for method, value in gains.items():
+        assert value == pytest.approx(areas[method] - areas["steepness"])
+
+
+def test_every_map_is_in_the_tables(found: dict[str, pd.DataFrame]) -> None:
+    for name in ("curves", "areas"):
+        assert list(found[name].method.unique()) == [*METHODS, *CONTROLS]
+    cases = found["randomisation"].groupby("method", sort=False).stage.unique()
+    assert {method: list(stages) for method, stages in cases.items()} == dict.fromkeys(
+        METHODS, STAGES
+    )
+    agreement = found["agreement"]
+    assert list(agreement.method.unique()) == list(METHODS)
+    assert (agreement.value > 0.99).all()
+    assert set(agreement.windows) == {12}
+    assert set(agreement.groups) == {6}
+
+
+def test_means_and_intervals_are_those_over_groups(found: dict[str, pd.DataFrame]) -> None:
+    curve = found["curves"].query("method == 'zbox' and filling == 'zero' and order == 'MoRF'")
+    curve = curve.query("predicted == 'all' and measure == 'logit'")
+    assert curve.share.tolist() == pytest.approx(np.rint(np.linspace(0, 100, 9)) / 100)
+    assert (curve[curve.share == 0][["value", "low", "high"]] == 0).all(axis=None)
+    whole = curve.iloc[-1]  # nothing is left: the logit of AF of an empty window
+    assert whole.low < whole.value < whole.high
+    assert mean_interval(np.full(12, whole.value), GROUPS).value == pytest.approx(whole.value)
+
+
+def test_random_networks_make_other_maps_and_the_trained_one_the_same(
+    found: dict[str, pd.DataFrame], x: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = found["randomisation"].query("stage == 'block1' and coefficient == 'spearman'")
+    assert (last.value.dropna() < 0.99).all()
+    network = network_of_pulses(0)
+    where = "xecg.explain.faithfulness.fresh_networks"
+    monkeypatch.setattr(where, lambda trained, n, seed: [trained] * n)
+    settings = Settings(("gradient", "zbox"), steps=2, draws=2)
+    same = evaluate_maps([network], x, GROUPS, 250, settings)["randomisation"]
+    np.testing.assert_allclose(same.value, 1)
+
+
+def test_the_same_seed_gives_the_same_tables(
+    x: NDArray[np.float32], found: dict[str, pd.DataFrame]
+) -> None:
+    again = evaluate_maps([network_of_pulses(0), network_of_pulses(1)], x, GROUPS, 250, SETTINGS)
+    for name, table in found.items():
+        pd.testing.assert_frame_equal(again[name], table)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"methods": ()}, ConfigError, "methods"),
+        ({"methods": ("magic",)}, UnknownNameError, "'magic'"),
+        ({"steps": 0}, ConfigError, "steps.*found 0"),
+        ({"segment_ms": -5.0}, ConfigError, "segment_ms.*found -5"),
+        ({"segment_ms": float("nan")}, ConfigError, "segment_ms.*found nan"),
+        ({"draws": 0}, ConfigError, "draws.*found 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    settings: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Settings(**settings)
+
+
+def test_what_does_not_go_together_is_refused(x: NDArray[np.float32]) -> None:
+    network = network_of_pulses(0)
+    for networks in ([], [network, XECGArch.build(channels=2)]):
+        with pytest.raises(DataError, match="the same branches"):
+            evaluate_maps(networks, x, GROUPS, 250)
+    with pytest.raises(DataError, match=r"\(12, 500\) and \(3,\)"):
+        evaluate_maps([network], x, GROUPS[:3], 250)
+    with pytest.raises(ConfigError, match=r"steps.*100, found 101"):
+        evaluate_maps([network], x, GROUPS, 250, Settings(steps=101))

@@ -1,0 +1,435 @@
+"""Whether maps show what a network used: perturbation, randomised weights, agreement of networks.
+
+Maps are compared in segments of 20 ms, which are shorter than any wave: a single sample of an ECG
+carries next to nothing that its neighbours do not carry, and maps of strided networks are ragged.
+Relevance is the absolute value of the attribution, so that an order by relevance means the same
+for all methods. Two controls know no network: the steepness of the signal and a random map.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.integrate import trapezoid
+from scipy.stats import rankdata
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from xecg.errors import ConfigError, DataError
+from xecg.explain.attributions import ATTRIBUTIONS, Attribution, branch_outputs
+from xecg.explain.chain import frozen_copy
+from xecg.explain.relevance import CLASSES
+from xecg.metrics.bootstrap import divide, intervals
+from xecg.networks.branch import Branch
+from xecg.networks.xecgarch import XECGArch
+
+FloatArray = NDArray[np.float64]
+
+STEEPNESS, RANDOM = CONTROLS = ("steepness", "random")
+METHODS = ("innvestigate", "zbox", "gradient", "input_x_gradient", "integrated_gradients")
+FILLINGS, MEASURES = ("interpolation", "zero"), ("probability", "logit")
+ORDERS = {"MoRF": "most relevant first", "LeRF": "least relevant first"}
+COEFFICIENTS = ("spearman", "pearson")
+ALL = "all"
+
+_ATTRIBUTED, _FORWARD = 16, 128  # windows at a time
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How maps are evaluated.
+
+    Args:
+        methods: Names in ``ATTRIBUTIONS``, or class paths; the controls are always evaluated.
+        segment_ms: Length of a segment, in ms.
+        steps: Number of steps of a perturbation curve.
+        draws: Number of random networks; each window meets one of them.
+        seed: Random seed of maps, ties, weights and bootstrap.
+
+    Raises:
+        ConfigError: A method is unknown, there is none, or a number is not positive.
+    """
+
+    methods: tuple[str, ...] = METHODS
+    segment_ms: float = 20.0
+    steps: int = 20
+    draws: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise ConfigError("methods: expected at least one, found none")
+        for name in self.methods:
+            ATTRIBUTIONS[name]
+        for name, value in vars(self).items():
+            if name in ("segment_ms", "steps", "draws") and not value > 0:
+                raise ConfigError(f"{name}: expected a number above 0, found {value}")
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """Decisions of one branch, and how relevant each segment of each window is for them.
+
+    Args:
+        network: In eval mode; maps ``(batch, 1, time)`` to logits ``(batch, classes)``.
+        x: Windows ``(n, 1, time)``, float32.
+        classes: Explained class of each window, int64 ``(n,)``.
+        relevance: Relevance of segments by each method, ``(n, segments)``.
+    """
+
+    network: nn.Module
+    x: Tensor
+    classes: Tensor
+    relevance: dict[str, FloatArray]
+
+
+def evaluate_maps(
+    networks: Sequence[XECGArch],
+    x: NDArray[np.float32],
+    groups: NDArray[np.str_],
+    sampling_rate: float,
+    settings: Settings | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Evaluates the maps of each branch's decisions.
+
+    Args:
+        networks: The first one's maps are evaluated; those of all are compared with each other.
+        x: Scaled windows ``(n, time)``.
+        groups: Person or record of each window, ``(n,)``, for the intervals.
+        sampling_rate: In Hz.
+        settings: Null takes the defaults.
+
+    Returns:
+        Tables of means with 95 % intervals: ``curves``, ``areas``, ``gains`` (areas minus those of
+        the steepness), ``randomisation`` and, of several networks, ``agreement``.
+
+    Raises:
+        ConfigError: There are more steps than segments, or a method cannot run here.
+        DataError: There is no network or window, or branches or lengths disagree.
+    """
+    settings = settings or Settings()
+    if len({tuple(network.branches) for network in networks}) != 1:
+        raise DataError("expected networks, at least one, all with the same branches")
+    if x.ndim != 2 or not len(x) or groups.shape != x.shape[:1]:
+        raise DataError(
+            f"expected windows (n, time) and n groups, found shapes {x.shape} and {groups.shape}"
+        )
+    length = max(1, round(settings.segment_ms * sampling_rate / 1000))
+    n_segments = -(-x.shape[1] // length)
+    if settings.steps > n_segments:
+        raise ConfigError(f"steps: expected at most {n_segments}, found {settings.steps}")
+    windows = torch.from_numpy(np.ascontiguousarray(x, np.float32)).unsqueeze(1)
+    explained = [explain(networks[0], windows, length, settings)]
+    explained += [explain(other, windows, length, settings, ()) for other in networks[1:]]
+    tables = perturb(explained[0], groups, length, settings)
+    tables["randomisation"] = randomise(networks[0], explained[0], groups, length, settings)
+    if len(networks) > 1:
+        tables["agreement"] = agree(explained, groups, settings)
+    return tables
+
+
+def explain(
+    network: XECGArch,
+    x: Tensor,
+    length: int,
+    settings: Settings,
+    controls: Sequence[str] = CONTROLS,
+) -> dict[str, Decisions]:
+    """Returns the decisions of each branch with the relevance of segments of ``length`` samples."""
+    outputs = {b: output.eval() for b, output in branch_outputs(frozen_copy(network)).items()}
+    names = [*settings.methods, *controls]
+    methods = {(b, n): _method(n, outputs[b], settings.seed) for b, n in product(outputs, names)}
+    found = {b: Decisions(o, x, _logits(o, x).argmax(dim=1), {}) for b, o in outputs.items()}
+    maps = tqdm(methods.items(), desc="explain", unit="map", disable=None)
+    for (branch, name), method in maps:
+        decisions = found[branch]
+        decisions.relevance[name] = segment_relevance(method, x, decisions.classes, length)
+    return found
+
+
+def _method(name: str, network: nn.Module, seed: int) -> Attribution:
+    """An attribution method by name, or a control."""
+    if name == STEEPNESS:
+        return lambda x, _: torch.gradient(x, dim=-1)[0]
+    if name == RANDOM:
+        generator = torch.Generator().manual_seed(seed)
+        return lambda x, _: torch.rand(x.shape, generator=generator)
+    return ATTRIBUTIONS[name](network)
+
+
+def segment_relevance(method: Attribution, x: Tensor, classes: Tensor, length: int) -> FloatArray:
+    """Returns the mean relevance of each segment, ``(n, segments)``, never negative.
+
+    Args:
+        method: Attribution method of a network.
+        x: Windows ``(n, 1, time)``.
+        classes: Explained class of each window, ``(n,)``.
+        length: Length of a segment in samples; the last one may be shorter.
+    """
+    maps = []
+    with torch.inference_mode(False), torch.enable_grad():
+        for batch in zip(
+            torch.split(x, _ATTRIBUTED), torch.split(classes, _ATTRIBUTED), strict=True
+        ):
+            maps.append(method(*batch).detach().squeeze(1).abs().double().numpy())
+    starts = np.arange(0, x.shape[-1], length)
+    sums = np.add.reduceat(np.concatenate(maps), starts, axis=1)
+    means: FloatArray = sums / np.diff(starts, append=x.shape[-1])
+    return means
+
+
+def relevance_ranks(relevance: FloatArray, seed: int) -> NDArray[np.int64]:
+    """Returns the rank of each segment within its window, ``(n, segments)``; 0 is most relevant.
+
+    Segments of equal relevance stand in random order, else a map that is zero over long stretches
+    would be ranked by time.
+    """
+    ties = np.random.default_rng(seed).random(relevance.shape)
+    return np.lexsort((ties, -relevance), axis=1).argsort(axis=1)
+
+
+def perturb(
+    explained: dict[str, Decisions], groups: NDArray[np.str_], length: int, settings: Settings
+) -> dict[str, pd.DataFrame]:
+    """Perturbation: segments are replaced, the most or the least relevant ones first.
+
+    The output for the explained class is watched. The area between the two curves is the mean
+    difference over the shares: above 0 where the map puts first what matters, 0 on average for a
+    random order. An empty map, all zero, ranks in random order; it counts, since a method that says
+    nothing of a decision has not explained it. Gains are areas minus that of the steepness.
+
+    Each filling makes a signal that nobody recorded, and which maps look faithful depends on it.
+    Interpolation takes a wave away and adds no edge; zero, in a min-max scaled window the lowest
+    value, makes each gap a pit with two edges.
+
+    Source: Samek et al., IEEE Trans Neural Netw Learn Syst 2017, doi 10.1109/TNNLS.2016.2599820.
+    """
+    maps = [(b, name) for b, decisions in explained.items() for name in decisions.relevance]
+    cases = tqdm([*product(maps, FILLINGS)], desc="perturb", unit="curve", disable=None)
+    found, areas = {}, {}
+    for (branch, name), filling in cases:
+        decisions = explained[branch]
+        ranks = relevance_ranks(decisions.relevance[name], settings.seed)
+        shares, outputs = curves(decisions, ranks, filling, length, settings.steps)
+        found[branch, name, filling] = outputs
+        areas[branch, name, filling] = area_between(shares, outputs)
+    tables: dict[str, list[pd.DataFrame]] = {"curves": [], "areas": [], "gains": []}
+    for (branch, name, filling), outputs in found.items():
+        area = areas[branch, name, filling]
+        gain = area - areas[branch, STEEPNESS, filling]
+        empty = explained[branch].relevance[name].max(axis=1) == 0
+        for predicted, rows in _by_class(explained[branch].classes):
+            key = {"branch": branch, "method": name, "filling": filling, "predicted": predicted}
+            chosen = groups[rows], settings.seed
+            for (order, measure), output in outputs.items():
+                change = (output - output[:, :1])[rows]
+                at = key | {"order": order, "measure": measure, "share": shares}
+                tables["curves"].append(_means(change, *chosen, at))
+            at = key | {"measure": MEASURES}
+            mean = _means(area[rows], *chosen, at)
+            tables["areas"].append(mean.assign(empty_maps=int(empty[rows].sum())))
+            if name != STEEPNESS:
+                tables["gains"].append(_means(gain[rows], *chosen, at))
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+
+
+def curves(
+    decisions: Decisions, ranks: NDArray[np.int64], filling: str, length: int, steps: int
+) -> tuple[FloatArray, dict[tuple[str, str], FloatArray]]:
+    """Outputs for the explained class while more and more segments are replaced.
+
+    Args:
+        decisions: Decisions whose output is watched.
+        ranks: Rank of each segment, ``(n, segments)``; 0 is the most relevant.
+        filling: Name in ``FILLINGS``.
+        length: Length of a segment in samples.
+        steps: Number of equal steps from the whole window to one that is all replaced.
+
+    Returns:
+        Shares of the segments that are replaced, ``(steps + 1,)``, and outputs
+        ``(n, steps + 1)`` by order and measure.
+    """
+    n, n_segments = ranks.shape
+    n_replaced = np.rint(np.linspace(0, 1, steps + 1) * n_segments).astype(np.int64)
+    segment, signals = np.arange(decisions.x.shape[-1]) // length, decisions.x.squeeze(1).numpy()
+    batches = np.array_split(np.arange(n), max(1, -(-n * (steps + 1) // _FORWARD)))
+    outputs: dict[tuple[str, str], FloatArray] = {}
+    for order in ORDERS:
+        places = ranks if order == "MoRF" else n_segments - 1 - ranks
+        parts = []
+        for rows in batches:
+            replaced = places[rows][:, None, segment] < n_replaced[:, None]
+            filled = fill(
+                np.broadcast_to(signals[rows][:, None], replaced.shape), replaced, filling
+            )
+            x = torch.from_numpy(filled.reshape(-1, 1, len(segment)))
+            parts.append(_logits(decisions.network, x).reshape(len(rows), steps + 1, -1))
+        logits = torch.cat(parts).double()
+        chosen = decisions.classes[:, None, None].expand(-1, steps + 1, 1)
+        for measure, values in zip(MEASURES, (logits.softmax(dim=2), logits), strict=True):
+            outputs[order, measure] = values.gather(2, chosen).squeeze(2).numpy()
+    return n_replaced / n_segments, outputs
+
+
+def area_between(shares: FloatArray, outputs: dict[tuple[str, str], FloatArray]) -> FloatArray:
+    """Returns the area of each window between both curves by each of ``MEASURES``, ``(n, 2)``."""
+    gaps = [outputs["LeRF", measure] - outputs["MoRF", measure] for measure in MEASURES]
+    return np.stack([trapezoid(gap, shares, axis=1) for gap in gaps], axis=1)
+
+
+def fill(
+    signals: NDArray[np.float32], replaced: NDArray[np.bool_], filling: str
+) -> NDArray[np.float32]:
+    """Returns signals ``(..., time)`` without the samples that are replaced.
+
+    Args:
+        signals: ``(..., time)``.
+        replaced: Whether a sample is replaced, ``(..., time)``.
+        filling: ``"zero"``, or ``"interpolation"``: straight lines between the kept samples; the
+            first and last kept one are held at the ends, and the mean stands where none is kept.
+    """
+    filled = np.ascontiguousarray(np.where(replaced, np.float32(0), signals))
+    if filling == "interpolation":
+        rows = zip(*(a.reshape(-1, a.shape[-1]) for a in (filled, signals, replaced)), strict=True)
+        for row, signal, gone in rows:
+            kept = np.flatnonzero(~gone)
+            known = signal[kept] if kept.size else signal.mean(keepdims=True)
+            row[gone] = np.interp(np.flatnonzero(gone), kept if kept.size else [0], known)
+    return filled
+
+
+def randomise(
+    network: XECGArch,
+    explained: dict[str, Decisions],
+    groups: NDArray[np.str_],
+    length: int,
+    settings: Settings,
+) -> pd.DataFrame:
+    """Randomisation: correlation of maps with those under random weights, from the output down.
+
+    A map that stays the same shows the input and the architecture, not what was learnt (Adebayo et
+    al., NeurIPS 2018, arXiv 1810.03292); rules that follow positive weights only are known to be at
+    risk (Sixt et al., ICML 2020, arXiv 1912.09818). The class stays the one that the trained
+    network predicted. Each person meets one random network, and intervals are over these: that
+    costs no more than a single draw, and says how much depends on the draw.
+    """
+    names, codes = np.unique(groups, return_inverse=True)
+    draws = np.random.default_rng(settings.seed).permutation(len(names))[codes] % settings.draws
+    fresh = fresh_networks(network, settings.draws, settings.seed)
+    cases = [*product(explained, settings.methods, np.unique(draws))]
+    found: dict[tuple[str, str, str], FloatArray] = {}
+    for branch, name, draw in tqdm(cases, desc="randomise", unit="cascade", disable=None):
+        decisions, rows = explained[branch], np.flatnonzero(draws == draw)
+        x, classes = decisions.x[rows], decisions.classes[rows]
+        for stage, output in cascade(network, fresh[draw], branch):
+            method = _method(name, output, settings.seed)
+            maps = segment_relevance(method, x, classes, length)
+            values = found.setdefault((branch, name, stage), np.full((len(groups), 2), np.nan))
+            values[rows] = correlations(decisions.relevance[name][rows], maps)
+    tables = []
+    for (branch, name, stage), values in found.items():
+        key = {"branch": branch, "method": name, "stage": stage, "coefficient": COEFFICIENTS}
+        tables.append(_means(values, draws, settings.seed, key))
+    return pd.concat(tables, ignore_index=True)
+
+
+def fresh_networks(network: XECGArch, n: int, seed: int) -> list[XECGArch]:
+    """Returns new networks of the same architecture; torch's random state stays as it is."""
+    branches = [(name, b) for name, b in network.branches.items() if isinstance(b, Branch)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return [
+            XECGArch({name: Branch(b.specs, b.width) for name, b in branches}) for _ in range(n)
+        ]
+
+
+def cascade(trained: XECGArch, fresh: XECGArch, branch: str) -> Iterator[tuple[str, nn.Module]]:
+    """Yields stages, ``head``, ``block8`` to ``block1``, and the branch with one more part random.
+
+    A random part has the weights, and the statistics of batch normalisation, of ``fresh``. Every
+    stage yields the same modules.
+    """
+    mixed = frozen_copy(trained)
+    output, new = branch_outputs(mixed)[branch].eval(), _parts(fresh, branch)
+    for stage, part in _parts(mixed, branch).items():
+        part.load_state_dict(new[stage].state_dict())
+        yield stage, output
+
+
+def _parts(network: Any, branch: str) -> dict[str, nn.Module]:
+    """The head, then the blocks from the last one."""
+    blocks = [*network.branches[branch].named_children()]
+    return {"head": network.heads[branch], **dict(reversed(blocks))}
+
+
+def agree(
+    explained: Sequence[dict[str, Decisions]], groups: NDArray[np.str_], settings: Settings
+) -> pd.DataFrame:
+    """Agreement: mean correlation of maps over all pairs of networks.
+
+    Networks that predict different classes explain different decisions; such a pair is left out
+    for that window.
+    """
+    tables = []
+    for branch, name in product(explained[0], settings.methods):
+        pairs = []
+        for one, other in combinations([decisions[branch] for decisions in explained], 2):
+            pairs.append(correlations(one.relevance[name], other.relevance[name]))
+            pairs[-1][(one.classes != other.classes).numpy()] = np.nan
+        values = divide(np.nansum(pairs, axis=0), np.sum(~np.isnan(pairs), axis=0))
+        key = {"branch": branch, "method": name, "networks": len(explained)}
+        tables.append(_means(values, groups, settings.seed, key | {"coefficient": COEFFICIENTS}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def correlations(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Returns Spearman's and Pearson's coefficient of each row of ``a`` and ``b``, ``(n, 2)``.
+
+    NaN where a row is constant, as a map without any relevance is.
+    """
+    columns = []
+    for rows in ((rankdata(a, axis=1), rankdata(b, axis=1)), (a, b)):
+        x, y = (row - row.mean(axis=1, keepdims=True) for row in rows)
+        columns.append(
+            divide((x * y).sum(axis=1), np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1)))
+        )
+    return np.stack(columns, axis=1)
+
+
+def _logits(network: nn.Module, x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        logits = torch.cat([network(batch) for batch in torch.split(x, _FORWARD)])
+    return logits.clone()  # an ordinary tensor, that may enter a graph
+
+
+def _by_class(classes: Tensor) -> Iterator[tuple[str, NDArray[np.intp]]]:
+    """All windows, then those of each explained class that has any: name and row numbers."""
+    yield ALL, np.arange(len(classes))
+    for code, name in enumerate(CLASSES):
+        if (rows := np.flatnonzero(classes.numpy() == code)).size:
+            yield name, rows
+
+
+def _means(
+    values: FloatArray, groups: NDArray[Any], seed: int, key: dict[str, Any]
+) -> pd.DataFrame:
+    """Mean of each column ``(n, columns)`` with its 95 % interval, a row a column; without NaN."""
+    names, codes = np.unique(groups, return_inverse=True)
+    present = ~np.isnan(values)
+    by_group = pd.DataFrame(np.where(present, values, 0.0)).groupby(codes).sum().to_numpy()
+    counts = pd.DataFrame(present.astype(float)).groupby(codes).sum().to_numpy()
+
+    def means(weights: FloatArray) -> dict[str, FloatArray]:
+        columns = divide(weights @ by_group, weights @ counts).T
+        return {str(number): column for number, column in enumerate(columns)}
+
+    found = intervals(means, np.arange(len(names)), seed=seed).values()
+    mean = {name: [getattr(i, name) for i in found] for name in ("value", "low", "high")}
+    mean["windows"] = counts.sum(axis=0).astype(int).tolist()
+    mean["groups"] = np.count_nonzero(counts, axis=0).tolist()
+    return pd.DataFrame(key | mean)
