@@ -76,7 +76,7 @@ def test_training_on_one_class_is_refused(path: str) -> None:
     class OnlyNonAF(AFData):
         @staticmethod
         def eligible(store: Store) -> np.ndarray:
-            return store.index.af == 0
+            return store.index["af"] == 0
 
     with pytest.raises(DataError, match="no AF window"):
         ready(OnlyNonAF(path)).train_dataloader()
@@ -320,6 +320,19 @@ def test_the_sampling_rate_is_that_of_the_stores(synthetic_store: Store, tmp_pat
     assert AFData(str(out.path)).sampling_rate == 125.0
 
 
+def test_synthetic_ecgs_leave_the_working_directory_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, cache = tmp_path / "work", tmp_path / "cache"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("XECG_CACHE", str(cache))
+    data = ready(AFData("synthetic"))
+    assert len(data.train_set) + len(data.validation_set) + len(data.test_sets[0]) > 1000
+    assert not list(work.iterdir())
+    assert list(cache.rglob("store.json"))
+
+
 OUTSIDE = """
 import numpy as np
 from xecg.data.datamodules import WindowDataModule
@@ -331,7 +344,7 @@ class NoiseData(WindowDataModule):
 
     @staticmethod
     def eligible(store):
-        return store.index.af == 0
+        return store.index["af"] == 0
 """
 
 

@@ -282,12 +282,12 @@ class AFData(WindowDataModule):
     @staticmethod
     def target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns 1 for AF, 0 for anything else: ``(n,)``."""
-        return np.asarray(store.index.af)[rows].astype(np.int64)
+        return store.index["af"].to_numpy()[rows].astype(np.int64)
 
     @staticmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
         """Returns whether each window has one known rhythm throughout."""
-        return np.asarray(store.index.af) >= 0
+        return store.index["af"].to_numpy() >= 0
 
     def pools(self, dataset: WindowDataset) -> tuple[list[NDArray[np.int64]], list[float]]:
         """Returns a pool per source and class; the sources' weights hold within a class.
@@ -322,12 +322,12 @@ class PWaveData(WindowDataModule):
             DataError: If a window in AF carries an annotated P wave.
         """
         target = np.full((len(rows), store.signals.shape[1]), NOT_ANNOTATED, dtype=np.uint8)
-        wave_row = np.asarray(store.index.wave_row)[rows]
+        wave_row = store.index["wave_row"].to_numpy()[rows]
         codes = store.waves[wave_row[wave_row >= 0]]
         target[wave_row >= 0] = np.where(codes == NOT_ANNOTATED, NOT_ANNOTATED, codes == P)
-        in_af = np.asarray(store.index.af)[rows] == 1
+        in_af = store.index["af"].to_numpy()[rows] == 1
         if len(labelled := rows[in_af & (target == P).any(axis=1)]):
-            records = sorted(set(np.asarray(store.index.record)[labelled].tolist()))
+            records = sorted(set(store.index["record"].iloc[labelled]))
             raise DataError(
                 f"{store.path}: P waves are annotated in AF, in record {', '.join(records)}"
             )
@@ -338,8 +338,8 @@ class PWaveData(WindowDataModule):
     def eligible(store: Store) -> NDArray[np.bool_]:
         """Returns whether each window has annotations or is in AF."""
         index = store.index
-        in_af: NDArray[np.bool_] = np.asarray(index.af) == 1
-        return in_af | (np.asarray(index.wave_row) >= 0)
+        in_af: NDArray[np.bool_] = index["af"].to_numpy() == 1
+        return in_af | (index["wave_row"].to_numpy() >= 0)
 
 
 class RRVariabilityData(WindowDataModule):
@@ -355,15 +355,15 @@ class RRVariabilityData(WindowDataModule):
     @staticmethod
     def target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns RMSSD and SDNN in ms: ``(n, 2)``."""
-        measures = (store.index.rmssd_ms, store.index.sdnn_ms)
-        return np.stack([np.asarray(m)[rows] for m in measures], axis=1).astype(np.float32)
+        measures = [store.index[name].to_numpy()[rows] for name in ("rmssd_ms", "sdnn_ms")]
+        return np.stack(measures, axis=1).astype(np.float32)
 
     @staticmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
         """Returns whether each window has measures that can be trusted."""
         index = store.index
-        rmssd, sdnn = (np.asarray(c) for c in (index.rmssd_ms, index.sdnn_ms))
-        trusted = (np.asarray(index.af) >= 0) | np.asarray(index.reference_beats)
+        rmssd, sdnn = (index[name].to_numpy() for name in ("rmssd_ms", "sdnn_ms"))
+        trusted = (index["af"].to_numpy() >= 0) | index["reference_beats"].to_numpy()
         usable: NDArray[np.bool_] = np.isfinite(rmssd) & (rmssd > 0) & (sdnn > 0) & trusted
         return usable
 

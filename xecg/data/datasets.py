@@ -78,10 +78,10 @@ class Source:
         index = self.opened.index
         keep = np.ones(len(rows), dtype=bool)
         if (wanted := leads or self.leads) is not None:
-            lead = np.char.upper(np.asarray(index.lead, dtype=np.str_)[rows])
-            keep &= np.isin(lead, [name.upper() for name in wanted])
+            lead = index["lead"].iloc[rows].str.upper()
+            keep &= lead.isin([name.upper() for name in wanted]).to_numpy()
         if self.windows == "normal_beats":
-            keep &= np.asarray(index.normal_beats)[rows]
+            keep &= index["normal_beats"].to_numpy()[rows]
         return rows[keep]
 
 
@@ -140,7 +140,7 @@ class WindowDataset(Dataset[Batch]):
 
     def column(self, name: str) -> NDArray[np.generic]:
         """Returns a column of the stores' index for every window, in order."""
-        columns = [np.asarray(getattr(p.store.index, name))[p.rows] for p in self.parts]
+        columns = [p.store.index[name].to_numpy()[p.rows] for p in self.parts]
         values: NDArray[np.generic] = np.concatenate(columns)
         return values.astype(np.str_) if values.dtype == object else values
 

@@ -19,8 +19,6 @@ from xecg.signal.waves import NOT_ANNOTATED, OTHER, QRS, WAVE_NAMES, P, T
 N_EXAMPLES = 8
 MEANINGS = {1: "AF", 0: "not AF", -1: "left out"}
 
-_COLUMNS = ["record", "person", "lead", "start_s", "rhythm", "af", "n_beats", "rmssd_ms"]
-_COLUMNS += ["reference_beats", "normal_beats", "wave_row", "annotated_share"]
 _LISTED, _SKIPPED, _LEADS = 8, 3, 12  # numbers of rhythms, records and leads that are named
 _INK, _QUIET, _R_PEAK = "#1f2430", "#6b7280", "#b3264f"
 _COLOURS = {P: "#2f7fd0", QRS: "#e58a1f", T: "#3f9a5f", NOT_ANNOTATED: "#9aa0aa"}
@@ -213,4 +211,5 @@ def _leads(leads: pd.Series) -> str:
 
 def _table(store: Store) -> pd.DataFrame:
     """The index without categories: only what occurs is counted."""
-    return pd.DataFrame({name: np.asarray(getattr(store.index, name)) for name in _COLUMNS})
+    texts = store.index.select_dtypes("category")
+    return store.index.assign(**{str(n): c.astype(str) for n, c in texts.items()})

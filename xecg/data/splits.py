@@ -18,7 +18,7 @@ from xecg.errors import ConfigError, StoreError
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, Part, Part] = ("train", "validation", "test")
-Table = tuple[str, Any]  # identity of a database, index of windows of it
+Table = tuple[str, pd.DataFrame]  # identity of a database, index of windows of it
 _BITS = 2**48 - 1
 
 
@@ -58,7 +58,7 @@ class Split:
         return self.train, self.validation, self.test
 
 
-def split_rows(index: Any, split: Split) -> dict[Part, NDArray[np.int64]]:
+def split_rows(index: pd.DataFrame, split: Split) -> dict[Part, NDArray[np.int64]]:
     """Returns the rows of each part of one store; see :func:`split_stores`."""
     return split_stores([("", index)], [split])[0]
 
@@ -99,7 +99,7 @@ def persons(tables: Sequence[Table]) -> list[NDArray[np.int64]]:
     directly or by way of other windows.
     """
     groups = [
-        _hashed(np.asarray(index.group, dtype=object), f"{number} ")
+        _hashed(index["group"].to_numpy(dtype=object), f"{number} ")
         for number, (_, index) in enumerate(tables)
     ]
     of_row = np.column_stack([np.concatenate([keys(*t) for t in tables]), np.concatenate(groups)])
@@ -111,21 +111,19 @@ def persons(tables: Sequence[Table]) -> list[NDArray[np.int64]]:
     return np.split(component[: len(of_row)], np.cumsum([len(i) for _, i in tables])[:-1])
 
 
-def identities(database: str, index: Any) -> NDArray[np.str_]:
+def identities(database: str, index: pd.DataFrame) -> NDArray[np.str_]:
     """Returns the person of each window, else ``database/record``: ``(windows,)``."""
-    person, record = (np.asarray(c, dtype=object) for c in (index.person, index.record))
+    person, record = (index[c].to_numpy(dtype=object) for c in ("person", "record"))
     return np.where(person == "", f"{database}/" + record, person).astype(np.str_)
 
 
-def keys(database: str, index: Any) -> NDArray[np.int64]:
+def keys(database: str, index: pd.DataFrame) -> NDArray[np.int64]:
     """Returns hashes of 48 bits of each window's identity and signal: ``(windows, 2)``."""
-    identity = _hashed(identities(database, index))
-    digest = getattr(index, "digest", None)
-    signal = identity if digest is None else np.asarray(digest).view(np.int64) & _BITS
-    return np.column_stack([identity, signal])
+    signal = index["digest"].to_numpy().view(np.int64) & _BITS
+    return np.column_stack([_hashed(identities(database, index)), signal])
 
 
-def seen(database: str, index: Any, learnt: ArrayLike) -> NDArray[np.bool_]:
+def seen(database: str, index: pd.DataFrame, learnt: ArrayLike) -> NDArray[np.bool_]:
     """Returns whether each window, or another window of its group, was learnt from: ``(windows,)``.
 
     Args:
@@ -133,7 +131,7 @@ def seen(database: str, index: Any, learnt: ArrayLike) -> NDArray[np.bool_]:
         index: Index of the windows.
         learnt: Keys of the windows that were trained and selected on, as weights carry them.
     """
-    group, _ = pd.factorize(np.asarray(index.group, dtype=object))
+    group, _ = pd.factorize(index["group"].to_numpy(dtype=object))
     hit = np.isin(keys(database, index), np.asarray(learnt)).any(axis=1)
     return np.isin(group, group[hit])
 
@@ -170,9 +168,9 @@ def _hashed(names: NDArray[Any], prefix: str = "") -> NDArray[np.int64]:
     return np.array([int.from_bytes(d, "little") for d in digests], dtype=np.int64)[name_of]
 
 
-def _parts(index: Any, split: Split) -> NDArray[np.int64]:
+def _parts(index: pd.DataFrame, split: Split) -> NDArray[np.int64]:
     """Returns the number of the part of each window of one store: ``(windows,)``."""
-    group_of, names = pd.factorize(np.asarray(index.group, dtype=object), sort=True)
+    group_of, names = pd.factorize(index["group"].to_numpy(dtype=object), sort=True)
     strata = _strata(index, group_of)
     shuffled = np.random.default_rng(split.seed).permutation(len(strata))
     order = shuffled[np.argsort(strata[shuffled], kind="stable")]
@@ -185,13 +183,13 @@ def _parts(index: Any, split: Split) -> NDArray[np.int64]:
     return part_of_group[group_of]
 
 
-def _strata(index: Any, group_of: NDArray[np.intp]) -> NDArray[np.int64]:
+def _strata(index: pd.DataFrame, group_of: NDArray[np.intp]) -> NDArray[np.int64]:
     """``(groups,)`` 0 where a group has any AF, else 1 + the number of its main rhythm."""
-    rhythm_of, rhythms = pd.factorize(np.asarray(index.rhythm, dtype=object), sort=True)
+    rhythm_of, rhythms = pd.factorize(index["rhythm"].to_numpy(dtype=object), sort=True)
     pairs, windows = np.unique(group_of * len(rhythms) + rhythm_of, return_counts=True)
     group, rhythm = np.divmod(pairs, max(len(rhythms), 1))
     by_count = np.lexsort((rhythm, -windows, group))
     _, first = np.unique(group[by_count], return_index=True)
     strata: NDArray[np.int64] = 1 + rhythm[by_count][first]
-    strata[group_of[np.asarray(index.af) == 1]] = 0
+    strata[group_of[index["af"].to_numpy() == 1]] = 0
     return strata
