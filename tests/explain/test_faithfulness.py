@@ -21,6 +21,7 @@ from xecg.explain.faithfulness import (
     METHODS,
     Decisions,
     Settings,
+    _means,
     agree,
     area_between,
     cascade,
@@ -32,11 +33,12 @@ from xecg.explain.faithfulness import (
     relevance_ranks,
     segment_relevance,
 )
-from xecg.metrics.bootstrap import mean_interval
-from xecg.networks.branch import N_BLOCKS, BlockSpec, Branch
+from xecg.metrics.bootstrap import intervals
+from xecg.networks.branch import BlockSpec, Branch
 from xecg.networks.xecgarch import XECGArch
 
 GROUPS = np.array([f"p{number // 2}" for number in range(12)])
+N_BLOCKS = 8
 SETTINGS = Settings(steps=8, draws=3)
 STAGES = ["head", *(f"block{number}" for number in range(N_BLOCKS, 0, -1))]
 
@@ -317,14 +319,22 @@ def test_every_map_is_in_the_tables(found: dict[str, pd.DataFrame]) -> None:
     assert set(agreement.groups) == {6}
 
 
-def test_means_and_intervals_are_those_over_groups(found: dict[str, pd.DataFrame]) -> None:
-    curve = found["curves"].query("method == 'zbox' and filling == 'zero' and order == 'MoRF'")
-    curve = curve.query("predicted == 'all' and measure == 'logit'")
-    assert curve.share.tolist() == pytest.approx(np.rint(np.linspace(0, 100, 9)) / 100)
-    assert (curve[curve.share == 0][["value", "low", "high"]] == 0).all(axis=None)
-    whole = curve.iloc[-1]  # nothing is left: the logit of AF of an empty window
-    assert whole.low < whole.value < whole.high
-    assert mean_interval(np.full(12, whole.value), GROUPS).value == pytest.approx(whole.value)
+def test_means_and_intervals_are_over_groups_and_leave_out_what_is_undefined() -> None:
+    values = np.random.default_rng(1).random((12, 2))
+    values[:2, 1] = np.nan
+    table = _means(values, GROUPS, 3, {"column": ["a", "b"]}).set_index("column")
+    found = intervals(
+        lambda weights: {"a": weights @ values[:, 0] / weights.sum(1)}, GROUPS, seed=3
+    )
+    assert table.loc["a", ["value", "low", "high"]].tolist() == pytest.approx(
+        [found["a"].value, found["a"].low, found["a"].high]
+    )
+    assert table.value["b"] == pytest.approx(np.nanmean(values[:, 1]))
+    assert table.windows.tolist() == [12, 10]
+    assert table.groups.tolist() == [6, 5]
+    nothing = _means(np.full((12, 1), np.nan), GROUPS, 0, {})
+    assert nothing[["value", "low", "high"]].isna().all(axis=None)
+    assert (nothing.windows[0], nothing.groups[0]) == (0, 0)
 
 
 def test_random_networks_make_other_maps_and_the_trained_one_the_same(

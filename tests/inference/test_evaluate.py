@@ -130,7 +130,7 @@ def test_windows_are_of_persons_whom_no_weights_learnt_from(
 ) -> None:
     index = synthetic_store.index
     some = index.take(np.flatnonzero(index.group != index.group[0])[::7])
-    learnt = torch.from_numpy(np.unique(keys(synthetic_store.info.database, some)))
+    learnt = torch.from_numpy(np.unique(keys(synthetic_store.info.identity, some)))
     weights = [str(other_weights(learnt=learnt))]
     with pytest.raises(KeyboardInterrupt):
         evaluate(synthetic_store.path, tmp_path / "out", weights=weights, windows=10_000)
@@ -178,7 +178,7 @@ def test_a_store_that_was_all_learnt_from_is_no_test_and_named_as_such(
     other_weights: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    learnt = keys(synthetic_store.info.database, synthetic_store.index)
+    learnt = keys(synthetic_store.info.identity, synthetic_store.index)
     weights = other_weights(learnt=torch.from_numpy(np.unique(learnt)))
     assert run("--weights", weights, "--split", "unseen") == 1
     assert "found none; pass --split all" in capsys.readouterr().err

@@ -153,7 +153,7 @@ def _rows(
             "ones; pass --split all to draw from the whole store, seen or not"
         )
     known = [info.learnt for info in infos.values() if info.learnt is not None]
-    learnt = [seen(store.info.database, store.index, keys) for keys in known]
+    learnt = [seen(store.info.identity, store.index, keys) for keys in known]
     unseen = ~np.logical_or.reduce(learnt) if learnt else np.ones(len(store), bool)
     if split == "unseen":
         if not unseen.any():
