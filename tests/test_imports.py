@@ -21,7 +21,7 @@ MAY_NOT = {
 ONLY_IN = {
     "dask": {"xecg/executors.py"},
     "zennit": {"xecg/explain/chain.py"},
-    "wfdb": {"xecg/signal/wfdb.py", "xecg/data/download.py"},
+    "wfdb": {"xecg/signal/wfdb.py"},
     "sleepecg": {"xecg/signal/heartbeats.py"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
