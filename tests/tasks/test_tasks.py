@@ -229,7 +229,9 @@ def loader() -> DataLoader:
     return DataLoader(Windows(), 4, collate_fn=lambda batch: batch)
 
 
-def rates(task: Task, tmp_path: Path, epochs: int, **options: object) -> list[float]:
+def rates(
+    task: Task, tmp_path: Path, epochs: int, ckpt_path: str | None = None, **options: object
+) -> list[float]:
     """Learning rate of every epoch."""
     seen = []
 
@@ -240,7 +242,7 @@ def rates(task: Task, tmp_path: Path, epochs: int, **options: object) -> list[fl
     trainer = quiet_trainer(
         tmp_path, max_epochs=epochs, enable_checkpointing=False, callbacks=[Watch()], **options
     )
-    trainer.fit(task, loader(), loader())
+    trainer.fit(task, loader(), loader(), ckpt_path=ckpt_path)
     return seen
 
 
@@ -252,6 +254,31 @@ def test_a_cosine_ends_with_the_run(epochs: int, tmp_path: Path) -> None:
     assert found == pytest.approx(1e-3 * np.array(expected))
     with pytest.raises(ConfigError, match="CosineToEnd"):
         rates(new_task(AFClassifier, lr_scheduler=CosineToEnd), tmp_path, -1, max_steps=3)
+
+
+def test_a_run_that_is_made_longer_takes_up_the_longer_cosine(tmp_path: Path) -> None:
+    model = new_task(AFClassifier, lr_scheduler=CosineToEnd)
+    trainer = quiet_trainer(tmp_path, max_epochs=2)
+    trainer.fit(model, loader(), loader())
+    found = rates(model, tmp_path, 4, ckpt_path=trainer.checkpoint_callback.best_model_path)
+    assert found == pytest.approx(1e-3 * (1 + np.cos(np.pi * np.array([2, 3]) / 4)) / 2)
+
+
+def test_dropout_of_a_resumed_run_is_that_of_the_whole_run(
+    synthetic_store: Store, tmp_path: Path
+) -> None:
+    data = AFData(str(synthetic_store.path), batch_size=4, windows_per_epoch=8)
+
+    def fitted_to(epochs: int, ckpt_path: str | None = None) -> tuple[str, torch.Tensor]:
+        torch.manual_seed(0)
+        model = AFClassifier(channels=4, dropout=0.5)
+        trainer = quiet_trainer(tmp_path, max_epochs=epochs)
+        trainer.fit(model, data, ckpt_path=ckpt_path)
+        weights = torch.cat([p.detach().flatten() for p in model.parameters()])
+        return trainer.checkpoint_callback.best_model_path, weights
+
+    stopped, _ = fitted_to(1)
+    assert torch.equal(fitted_to(2, stopped)[1], fitted_to(2)[1])
 
 
 def test_a_plateau_lowers_the_rate_and_needs_a_validation(tmp_path: Path) -> None:

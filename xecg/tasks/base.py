@@ -54,6 +54,12 @@ class CosineToEnd(LRScheduler):
         """Returns the state without the length, which is that of the run that continues."""
         return {key: v for key, v in super().state_dict().items() if key != "max_epochs"}
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores the state; the next epoch's rate is that of this run's length."""
+        super().load_state_dict(state_dict)
+        for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+            group["lr"] = rate
+
 
 class Task(LightningModule):
     """Base of the tasks; a batch has ``signal (batch, 1, time)``, ``target`` and ``window``.
@@ -94,6 +100,7 @@ class Task(LightningModule):
                 branch: Any = self.branches[name]
                 self.pretrained[name] = load_branch(branch, name, source)
         self.test_reports: dict[str, Report] = {}
+        self._random_state: dict[str, Tensor] = {}
 
     @property
     def branches(self) -> nn.ModuleDict:
@@ -177,6 +184,13 @@ class Task(LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "monitor": monitor, "frequency": every},
         }
 
+    def on_train_start(self) -> None:
+        """Lets dropout of a resumed run draw what the run would have drawn without a stop."""
+        if self.trainer.ckpt_path and self._random_state:
+            torch.set_rng_state(self._random_state["cpu"].cpu())
+            if "cuda" in self._random_state and torch.cuda.is_available():
+                torch.cuda.set_rng_state(self._random_state["cuda"].cpu())
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Returns the loss of one batch, and logs it."""
         del batch_idx
@@ -220,7 +234,10 @@ class Task(LightningModule):
         return {"window": batch.window, **self.collect(batch)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Writes architecture, preprocessing and who was learnt from, for checks on loading."""
+        """Writes random state, and architecture, preprocessing and who was learnt from."""
+        checkpoint["random_state"] = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            checkpoint["random_state"]["cuda"] = torch.cuda.get_rng_state()
         checkpoint["architecture"] = self._architecture()
         data = self._data
         if hasattr(data, "check_weights"):
@@ -244,6 +261,7 @@ class Task(LightningModule):
         if hasattr(data, "check_weights") and "preprocessing" in checkpoint:
             said = {key: checkpoint.get(key) for key in ("preprocessing", "learnt")}
             data.check_weights(SimpleNamespace(**said), "the checkpoint")
+        self._random_state = checkpoint.get("random_state", {})
 
     @property
     def _data(self) -> Any:
