@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from xecg.data.databases import get_database
+from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
 from xecg.data.prepare import prepare
 from xecg.data.store import Store
-from xecg.signal.synthetic import write_synthetic_database
 
 # A law holds on a busy machine too: no example fails for being slow.
 settings.register_profile(
@@ -52,8 +52,7 @@ def real_database(xecg_data: Path) -> Callable[[str], Path]:
 def synthetic_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """80 windows of 20 synthetic persons, two of five in AF."""
     folder = tmp_path_factory.mktemp("synthetic")
-    write_synthetic_database(
-        folder / "records", persons=20, records_per_person=2, duration_s=20.0, progress=False
-    )
+    settings = SyntheticSettings(persons=20, records_per_person=2, duration_s=20.0)
+    synthetic_records(folder / "records", settings, progress=False)
     database = get_database("synthetic", folder / "records")
     return prepare(database, folder / "store")

@@ -1,14 +1,13 @@
-"""Reading and writing WFDB files: recordings and annotations.
+"""WFDB files: finds records, reads and writes recordings and annotations.
 
-The package ``wfdb`` reads and writes; this file checks what goes in and what comes out.
+The package ``wfdb`` parses and formats; this file checks what comes out.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +20,34 @@ _SUFFIXES = (".hea", ".dat", ".mat")
 _DEFAULT_UNIT = "mV"  # WFDB's, for signals without a unit
 
 
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """Labels at points in time, as WFDB keeps them.
+
+    Args:
+        samples: int64 (n,), ascending, at the rate at which ``read_recording`` gives the samples.
+        symbols: (n,), WFDB's code of each, such as "N" for a normal beat.
+        notes: (n,), free text of each, such as "(AFIB" at the start of a rhythm.
+        numbers: int64 (n,), WFDB's ``num`` field.
+    """
+
+    samples: NDArray[np.int64]
+    symbols: tuple[str, ...]
+    notes: tuple[str, ...]
+    numbers: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
 def record_stem(path: Path | str) -> Path:
-    """Path of a record without the suffix of its header or signal file."""
+    """Returns the path of a record without the suffix of its header or signal file."""
     path = Path(path)
     return path.with_suffix("") if path.suffix in _SUFFIXES else path
 
 
 def beside(stem: Path, extension: str) -> Path:
-    """The file of a record that has this extension."""
+    """Returns the file of a record that has this extension."""
     return stem.with_name(f"{stem.name}.{extension}")
 
 
@@ -53,17 +72,17 @@ def find_records(path: Path | str) -> list[Path]:
             )
         return [record_stem(path)]
     headers = sorted(path.rglob("*.hea"))
-    segments = {segment for header in headers for segment in _named_files(header, segments=True)}
+    segments = {file for header in headers for file in _named_files(header)}
     records = [record_stem(header) for header in headers if header not in segments]
     if not records:
         raise RecordError(f"{path}: no WFDB header (*.hea) in this folder or below it.")
     return records
 
 
-def _named_files(header: Path, *, segments: bool) -> list[Path]:
-    """Headers of the segments that a header names, else (or without segments) its signal files.
+def _named_files(header: Path) -> list[Path]:
+    """The headers of the segments that a header names, else its signal files.
 
-    Headers that wfdb cannot parse are read as well, so that they do not hide other records.
+    wfdb is not asked, so that a header that it cannot parse does not hide other records.
     """
     try:
         text = header.read_text(encoding="ascii", errors="ignore")
@@ -73,35 +92,7 @@ def _named_files(header: Path, *, segments: bool) -> list[Path]:
     record, *rest = [line for line in lines if line] or [[""]]
     if "/" in record[0]:
         return [header.parent / f"{line[0]}.hea" for line in rest if line[0] != "~"]  # ~: a gap
-    return [] if segments else [header.parent / line[0] for line in rest]
-
-
-@dataclass(frozen=True, eq=False)
-class Annotations:
-    """Labels at points in time, as WFDB keeps them.
-
-    Args:
-        samples: int64 (n,), ascending, at the rate at which ``read_recording`` gives the samples.
-        symbols: (n,), WFDB's code of each, such as "N" for a normal beat.
-        notes: (n,), free text of each, such as "(AFIB" at the start of a rhythm.
-        numbers: int64 (n,), WFDB's ``num`` field.
-    """
-
-    samples: NDArray[np.int64]
-    symbols: tuple[str, ...]
-    notes: tuple[str, ...]
-    numbers: NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        lengths = [len(self.samples), len(self.symbols), len(self.notes), len(self.numbers)]
-        if len(set(lengths)) > 1:
-            raise RecordError(
-                "Annotations need a sample, a symbol, a note and a number each, found {} samples, "
-                "{} symbols, {} notes and {} numbers.".format(*lengths)
-            )
-
-    def __len__(self) -> int:
-        return len(self.samples)
+    return [header.parent / line[0] for line in rest]
 
 
 def read_recording(path: Path | str) -> Recording:
@@ -142,6 +133,29 @@ def read_recording(path: Path | str) -> Recording:
         units=tuple(unit or _DEFAULT_UNIT for unit in record.units),
         comments=tuple(record.comments or ()),
     )
+
+
+def _existing(file: Path) -> Path:
+    if not file.is_file():
+        raise RecordError(f"{file}: no such file. Expected a WFDB record with all its files there.")
+    return file
+
+
+def _state_of_files(header: Path) -> str:
+    states = [
+        f"{file.name} ({f'{file.stat().st_size} bytes' if file.is_file() else 'missing'})"
+        for file in dict.fromkeys(_named_files(header))
+    ]
+    return f"It names {', '.join(states)}." if states else "It names no signals."
+
+
+def _unique_names(names: Iterable[str | None]) -> tuple[str, ...]:
+    unique: list[str] = []
+    for position, given in enumerate(names, start=1):
+        name = (given or "").strip() or f"lead {position}"
+        candidates = (name if number == 1 else f"{name} {number}" for number in count(1))
+        unique.append(next(candidate for candidate in candidates if candidate not in unique))
+    return tuple(unique)
 
 
 def read_annotations(path: Path | str, extension: str) -> Annotations:
@@ -194,112 +208,45 @@ def write_recording(recording: Recording, folder: Path | str, *, fmt: str = "16"
         recording: What to write; its name must be made of letters, digits, "-" and "_".
         folder: Made if it does not exist.
         fmt: WFDB's signal format, such as "16" or "212".
-
-    Raises:
-        RecordError: The files exist already, or wfdb cannot write the recording.
     """
     import wfdb
 
-    stem = Path(folder) / recording.name
-    header = beside(stem, "hea")
-    with _new_files([beside(stem, "dat"), header]) as scratch:
-        wfdb.wrsamp(
-            recording.name,
-            fs=recording.sampling_rate,
-            units=list(recording.units),
-            sig_name=list(recording.leads),
-            p_signal=recording.samples.T.astype(np.float64),
-            fmt=[fmt] * len(recording.leads),
-            comments=list(recording.comments),
-            write_dir=str(scratch),
-        )
-    return header
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    wfdb.wrsamp(
+        recording.name,
+        fs=recording.sampling_rate,
+        units=list(recording.units),
+        sig_name=list(recording.leads),
+        p_signal=recording.samples.T.astype(np.float64),
+        fmt=[fmt] * len(recording.leads),
+        comments=list(recording.comments),
+        write_dir=str(folder),
+    )
+    return beside(folder / recording.name, "hea")
 
 
 def write_annotations(
-    folder: Path | str,
-    record_name: str,
-    extension: str,
-    annotations: Annotations,
-    sampling_rate: float,
-) -> Path:
-    """Writes the annotation file of a record and returns its path.
+    path: Path | str, extension: str, annotations: Annotations, sampling_rate: float
+) -> None:
+    """Writes the annotation file of a record.
 
     Args:
-        folder: Made if it does not exist.
-        record_name: Name of the record.
+        path: The record, without suffix.
         extension: Extension of the annotation file; letters only.
-        annotations: What to write; at least one.
+        annotations: One at least.
         sampling_rate: Rate to which the samples refer (Hz).
-
-    Raises:
-        RecordError: The file exists already, or wfdb cannot write the annotations.
     """
     import wfdb
 
-    file = beside(Path(folder) / record_name, extension)
-    with _new_files([file]) as scratch:
-        wfdb.wrann(
-            record_name,
-            extension,
-            np.asarray(annotations.samples, dtype=np.int64),
-            symbol=list(annotations.symbols),
-            aux_note=list(annotations.notes),
-            num=np.asarray(annotations.numbers, dtype=np.int64),
-            fs=sampling_rate,
-            write_dir=str(scratch),
-        )
-        back = read_annotations(scratch / record_name, extension)
-        if not all(
-            np.array_equal(vars(back)[key], value) for key, value in vars(annotations).items()
-        ):
-            raise ValueError(
-                "it would read back otherwise: samples must ascend, symbols be WFDB's, notes have "
-                "at most 255 characters, numbers lie in -128 to 127, sample 0 hold no comment"
-            )
-    return file
-
-
-@contextmanager
-def _new_files(targets: Sequence[Path]) -> Iterator[Path]:
-    """A scratch folder; what is written there under the targets' names moves to them at the end."""
-    existing = [str(target) for target in targets if target.exists()]
-    if existing:
-        raise RecordError(f"{', '.join(existing)}: exists already. Remove it or write elsewhere.")
-    folder = targets[0].parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as scratch:
-        try:
-            yield Path(scratch)
-        except Exception as error:  # wfdb raises many kinds
-            raise RecordError(
-                f"{targets[-1]}: wfdb cannot write this ({type(error).__name__}: {error})."
-            ) from error
-        for target in targets:
-            (Path(scratch) / target.name).rename(target)
-
-
-def _existing(file: Path) -> Path:
-    if not file.is_file():
-        raise RecordError(f"{file}: no such file. Expected a WFDB record with all its files there.")
-    return file
-
-
-def _state_of_files(header: Path) -> str:
-    states = [
-        f"{file.name} ({f'{file.stat().st_size} bytes' if file.is_file() else 'missing'})"
-        for file in dict.fromkeys(_named_files(header, segments=False))
-    ]
-    return f"It names {', '.join(states)}." if states else "It names no signals."
-
-
-def _unique_names(names: Sequence[str | None]) -> tuple[str, ...]:
-    unique: list[str] = []
-    for position, given in enumerate(names, start=1):
-        name = candidate = (given or "").strip() or f"lead {position}"
-        again = 1
-        while candidate in unique:
-            again += 1
-            candidate = f"{name} {again}"
-        unique.append(candidate)
-    return tuple(unique)
+    path = Path(path)
+    wfdb.wrann(
+        path.name,
+        extension,
+        np.asarray(annotations.samples, dtype=np.int64),
+        symbol=list(annotations.symbols),
+        aux_note=list(annotations.notes),
+        num=np.asarray(annotations.numbers, dtype=np.int64),
+        fs=sampling_rate,
+        write_dir=str(path.parent),
+    )

@@ -38,5 +38,5 @@ def write_record(
     write_recording(recording, folder)
     for extension, written in annotations.items():
         letters = "".join(filter(str.isalpha, extension))  # wfdb writes no others
-        path = write_annotations(folder, name, letters, written, RATE)
-        path.rename(path.with_suffix(f".{extension}"))
+        write_annotations(folder / name, letters, written, RATE)
+        (folder / f"{name}.{letters}").rename(folder / f"{name}.{extension}")

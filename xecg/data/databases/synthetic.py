@@ -11,26 +11,48 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 from platformdirs import user_cache_dir
+from tqdm import tqdm
 
 from xecg.data.databases.base import Database, LabelledRecording
 from xecg.data.databases.labels import beats, read_labels, rhythm_spans, row_of
 from xecg.errors import DataError, UnwritableError
-from xecg.signal.waves import wave_codes
-from xecg.signal.wfdb import read_annotations, read_recording
+from xecg.signal.waves import QRS, P, T, wave_codes
+from xecg.signal.wfdb import (
+    Annotations,
+    read_annotations,
+    read_recording,
+    write_annotations,
+    write_recording,
+)
 
 if TYPE_CHECKING:
     from xecg.data.store import Store
+    from xecg.signal.synthetic.ecg import Rhythm, SyntheticECG
 
 TABLE, SETTINGS = "records.csv", "settings.json"
 EMBEDDED = "synthetic"
 
+_ECTOPY_SHARE = 0.2  # of the records
+_LABELS: dict[Rhythm, str] = {"N": "N", "AF": "A", "O": "O"}  # as in the CinC Challenge 2017
+_RHYTHM_NOTES: dict[Rhythm, str] = {"N": "(N", "AF": "(AFIB", "O": "(N"}
+_WAVE_SYMBOLS = {P: "p", QRS: "N", T: "t"}
+# Room for so many persons per database seed, and records per person, without sharing a seed.
+_MAX_PERSONS, _MAX_RECORDS = 10_000, 1_000
+
 
 class Synthetic(Database):
-    """The folder that `write_synthetic_database` writes.
+    """The folder that ``synthetic_records`` writes.
 
-    Rhythms and beats from `.atr`, waves from `.waves` over the whole record, persons from
-    `records.csv`. All leads share the waves.
+    Beside each record ``p0007_1`` (``.hea``, ``.dat``: 16 bit, mV) lie
+
+    - ``p0007_1.atr``: one symbol for each R peak (N sinus beat and every beat in AF, V
+      ventricular, A atrial ectopic) and at sample 0 a rhythm change ``+`` with the note ``(N`` or
+      ``(AFIB``;
+    - ``p0007_1.waves``: each wave as ``(`` onset, ``p``, ``N`` or ``t`` at its peak, ``)`` offset;
+
+    and ``records.csv`` holds persons and labels. All leads share the waves.
     """
 
     name = "synthetic"
@@ -45,31 +67,28 @@ class Synthetic(Database):
     markers: ClassVar[tuple[str, ...]] = (TABLE,)
 
     def tables(self) -> list[Path]:
-        """The table of persons."""
+        """Returns the table of persons."""
         return [self.folder / TABLE]
 
     def records(self) -> list[str]:
-        """The records that the table lists, sorted."""
+        """Returns the records that the table lists, sorted."""
         return sorted(read_labels(self.folder / TABLE))
 
     def read(self, record: str) -> LabelledRecording:
-        """One record with its rhythms, beats and waves."""
+        """Reads one record with its rhythms, beats and waves."""
         table = self.folder / TABLE
         rows = read_labels(table)
         row = row_of(record, rows, table, {row.label for row in rows.values()})
         path = self.folder / record
         recording = read_recording(path)
+        n_samples = recording.n_samples
         reference = read_annotations(path, "atr")
         r_peaks, symbols = beats(reference)
-        codes = wave_codes(
-            read_annotations(path, "waves"),
-            recording.n_samples,
-            region=(0, recording.n_samples),
-        )
+        codes = wave_codes(read_annotations(path, "waves"), n_samples, region=(0, n_samples))
         return LabelledRecording(
             recording,
             person=row.person,
-            rhythms=rhythm_spans(reference, recording.n_samples, recording.sampling_rate),
+            rhythms=rhythm_spans(reference, n_samples, recording.sampling_rate),
             r_peaks=r_peaks,
             beat_symbols=symbols,
             codes=dict.fromkeys(recording.leads, codes),
@@ -78,15 +97,19 @@ class Synthetic(Database):
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """What decides about a database of synthetic ECGs; see ``write_synthetic_database``.
+    """Settings of a database of synthetic ECGs at 250 Hz, a fifth of them with ectopic beats.
 
     Args:
-        persons: Number of persons.
-        records_per_person: Number of records of each.
+        persons: Number of persons, at most 10,000.
+        records_per_person: Number of records of each person, at most 1,000.
         duration_s: Length of each record in seconds.
         af_share: Share of the records in AF.
-        leads: Names of the leads.
-        seed: Random seed of the persons.
+        leads: Names of the leads, among ``xecg.signal.synthetic.LEADS``.
+        seed: Random seed. Databases of one seed have the same persons and records; those of
+            different seeds share none.
+
+    Raises:
+        ConfigError: A setting is out of its range.
     """
 
     persons: int = 150
@@ -96,23 +119,36 @@ class SyntheticSettings:
     leads: tuple[str, ...] = ("II",)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        from xecg.signal.synthetic.ecg import check_ranges
+
+        check_ranges(
+            persons=(self.persons, 1, _MAX_PERSONS),
+            records_per_person=(self.records_per_person, 1, _MAX_RECORDS),
+            seed=(self.seed, 0, np.inf),
+            af_share=(self.af_share, 0, 1 - _ECTOPY_SHARE),
+        )
+
 
 def synthetic_records(
     folder: Path, settings: SyntheticSettings = SyntheticSettings(), *, progress: bool = True
 ) -> Path:
     """Writes a database of synthetic ECGs, or reuses the one that is there; returns its folder.
 
+    The rhythms are dealt over all records at random in exact shares, so that most persons have
+    records of several rhythms and the shape of a person's waves does not give the rhythm away.
+
     Args:
-        folder: Where it belongs; appears when it is whole.
-        settings: What is written.
+        folder: Folder to write; appears when it is whole.
+        settings: Number and length of the records, and their rhythms.
         progress: Whether to show a progress bar.
 
     Raises:
-        DataError: If the folder is there and was not made with these settings.
-        ConfigError: If a setting is out of its range.
+        DataError: The folder is there and was not made with these settings.
+        ConfigError: A setting is out of its range.
+        UnwritableError: The folder cannot be written.
     """
     from xecg.data.prepare import only_one
-    from xecg.signal.synthetic import write_synthetic_database
 
     wanted = json.dumps(asdict(settings), indent=2) + "\n"
     if _is_there(folder, wanted):
@@ -122,7 +158,7 @@ def synthetic_records(
             filling = Path(f"{folder}.partial")
             shutil.rmtree(filling, ignore_errors=True)  # of a process that was killed
             try:
-                write_synthetic_database(filling, **asdict(settings), progress=progress)
+                _write(filling, settings, progress=progress)
                 (filling / SETTINGS).write_text(wanted, encoding="utf-8")
                 filling.rename(folder)
             except OSError as error:
@@ -144,6 +180,59 @@ def _is_there(folder: Path, wanted: str) -> bool:
             f"{folder}, or delete it"
         )
     return True
+
+
+def _write(folder: Path, settings: SyntheticSettings, *, progress: bool) -> None:
+    from xecg.signal.synthetic import synthesize
+
+    folder.mkdir(parents=True)
+    rows = ["record,label,person\n"]
+    for i, rhythm in enumerate(tqdm(_rhythms(settings), "synthesizing", disable=not progress)):
+        person, repeat = divmod(i, settings.records_per_person)
+        person_seed = settings.seed * _MAX_PERSONS + person
+        ecg = synthesize(
+            rhythm,
+            duration_s=settings.duration_s,
+            seed=person_seed * _MAX_RECORDS + repeat,
+            person_seed=person_seed,
+            leads=settings.leads,
+            name=f"p{person:04d}_{repeat + 1}",
+        )
+        write_ecg(ecg, folder)
+        rows.append(f"{ecg.recording.name},{_LABELS[rhythm]},{ecg.person}\n")
+    (folder / TABLE).write_text("".join(rows))
+
+
+def _rhythms(settings: SyntheticSettings) -> list[Rhythm]:
+    """The rhythms of all records, shuffled."""
+    n = settings.persons * settings.records_per_person
+    n_af = round(n * settings.af_share)
+    n_ectopy = min(round(n * _ECTOPY_SHARE), n - n_af)
+    rhythms: list[Rhythm] = ["AF"] * n_af
+    rhythms += ["O"] * n_ectopy
+    rhythms += ["N"] * (n - n_af - n_ectopy)
+    return [rhythms[i] for i in np.random.default_rng(settings.seed).permutation(n)]
+
+
+def write_ecg(ecg: SyntheticECG, folder: Path) -> None:
+    """Writes the recording of a synthetic ECG, its beats and its waves."""
+    name, rate, n = ecg.recording.name, ecg.recording.sampling_rate, ecg.r_peaks.size
+    beats_and_rhythm = Annotations(
+        samples=np.concatenate([[0], ecg.r_peaks]),
+        symbols=("+", *ecg.beat_symbols),
+        notes=(_RHYTHM_NOTES[ecg.rhythm], *[""] * n),
+        numbers=np.zeros(n + 1, dtype=np.int64),
+    )
+    symbols = [mark for code in ecg.waves[:, 0] for mark in ("(", _WAVE_SYMBOLS[int(code)], ")")]
+    waves = Annotations(
+        samples=ecg.waves[:, 1:].ravel(),
+        symbols=tuple(symbols),
+        notes=("",) * len(symbols),
+        numbers=np.zeros(len(symbols), dtype=np.int64),
+    )
+    write_recording(ecg.recording, folder)
+    write_annotations(folder / name, "atr", beats_and_rhythm, rate)
+    write_annotations(folder / name, "waves", waves, rate)
 
 
 @cache

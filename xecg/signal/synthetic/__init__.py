@@ -1,13 +1,10 @@
 """Synthetic ECGs with exact truth: every wave, R peak and rhythm is known because it was put there.
 
-person -> beats (when) -> waves (where, how wide) -> dipole (x, y, z) -> leads -> noise -> database
+person -> beats (when) -> waves (where, how wide) -> dipole (x, y, z) -> leads -> noise
 """
 
-from xecg.signal.synthetic.database import RECORDS_FILE as RECORDS_FILE
-from xecg.signal.synthetic.database import write_synthetic_database as write_synthetic_database
 from xecg.signal.synthetic.ecg import LEADS as LEADS
 from xecg.signal.synthetic.ecg import RHYTHMS as RHYTHMS
 from xecg.signal.synthetic.ecg import Noise as Noise
-from xecg.signal.synthetic.ecg import Rhythm as Rhythm
 from xecg.signal.synthetic.ecg import SyntheticECG as SyntheticECG
 from xecg.signal.synthetic.ecg import synthesize as synthesize
