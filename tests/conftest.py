@@ -1,7 +1,9 @@
 """What tests of several packages share: real databases, a small synthetic store."""
 
 import os
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from xecg.data.databases import get_database
 from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
 from xecg.data.prepare import prepare
 from xecg.data.store import Store
+from xecg.explain import ATTRIBUTIONS, STATISTICS
+from xecg.networks.branch import BRANCHES
 
 # A law holds on a busy machine too: no example fails for being slow.
 settings.register_profile(
@@ -56,3 +60,35 @@ def synthetic_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     synthetic_records(folder / "records", settings, progress=False)
     database = get_database("synthetic", folder / "records")
     return prepare(database, folder / "store")
+
+
+@pytest.fixture
+def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package of somebody's own: the blocks of docs/EXTENDING.md, with entry points."""
+    guide = (Path(__file__).parents[1] / "docs/EXTENDING.md").read_text()
+    package = tmp_path / "my_package"
+    package.mkdir()
+    for name, code in re.findall(r"```python\n# my_package/(\w+\.py)\n(.*?)```", guide, re.S):
+        (package / name).write_text(code)
+    (group,) = re.findall(r"\[project\.entry-points\.\"(.*?)\"\]", guide)
+    (entry,) = re.findall(r"^(wide) = \"(.*)\"", guide, re.M)
+    info = tmp_path / "my_package-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my_package\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        f"[{group}]\n{' = '.join(entry)}\n"
+        "[xecg.attributions]\nocclusion = my_package.attributions:Occlusion\n"
+        "[xecg.statistics]\npeak_share = my_package.statistics:peak_share\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    registries = ATTRIBUTIONS, BRANCHES, STATISTICS
+
+    def forget() -> None:
+        for registry in registries:
+            registry.__dict__.pop("_installed", None)  # as in a new process
+        for name in [name for name in sys.modules if name.split(".")[0] == "my_package"]:
+            del sys.modules[name]
+
+    forget()
+    yield package
+    forget()

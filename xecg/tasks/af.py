@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from xecg.metrics.classification import af_metrics, classification_report
@@ -28,16 +26,13 @@ class AFClassifier(Task):
     if alone. Zannini et al., Sci Rep 2026; Goettling et al., Sci Rep 2024.
 
     Args:
-        pretrained: Weights file, or name of released weights, of each branch that does not start
-            from random weights.
         branches: Names of the network's branches, or class paths of tuples of ``BlockSpec``.
         channels: Width of the branches; that of the pre-trained weights.
         dropout: Share of features that each block drops in training.
         label_smoothing: Share of the target probability that goes to the other class.
         activity_weight: Weight of the features' mean activity in the loss; the rarer they are
             active, the sharper the maps. See :func:`xecg.networks.penalties.mean_activity`.
-        optimizer: Class of the optimiser; AdamW (Loshchilov and Hutter 2019) by default.
-        lr_scheduler: Class of the scheduler, stepped once an epoch.
+        options: ``pretrained``, ``optimizer`` and ``lr_scheduler`` of :class:`Task`.
 
     Raises:
         ConfigError: If a branch does not exist.
@@ -48,17 +43,15 @@ class AFClassifier(Task):
 
     def __init__(
         self,
-        pretrained: dict[str, str] | None = None,
         branches: tuple[str, ...] = ("morphology", "rhythm"),
         channels: int = 32,
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
         activity_weight: float = 0.0,
-        optimizer: OptimizerCallable = AdamW,
-        lr_scheduler: LRSchedulerCallable | None = None,
+        **options: Any,
     ) -> None:
         network = XECGArch.build(branches, channels, dropout)
-        super().__init__(network, pretrained, optimizer, lr_scheduler)
+        super().__init__(network, **options)
         self.label_smoothing = label_smoothing
         self.activity_weight = activity_weight
         parts = [*network.branches, FUSED]

@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from xecg.errors import ConfigError, WeightsError
@@ -71,7 +71,7 @@ class Task(LightningModule):
         network: Network with ``branches``, by name.
         pretrained: Weights file, or name of released weights, of each branch that does not start
             from random weights; null leaves a branch random.
-        optimizer: Class of the optimiser of all parameters.
+        optimizer: Class of the optimiser; AdamW (Loshchilov and Hutter 2019) by default.
         lr_scheduler: Class of the scheduler, stepped once an epoch. An attribute ``max_epochs`` of
             it is set to the Trainer's; ``ReduceLROnPlateau`` watches ``validation/loss``.
 
@@ -83,9 +83,9 @@ class Task(LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        pretrained: Mapping[str, str | None] | None,
-        optimizer: OptimizerCallable,
-        lr_scheduler: LRSchedulerCallable | None,
+        pretrained: dict[str, str | None] | None = None,
+        optimizer: OptimizerCallable = AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
         self.network = network

@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from xecg.errors import ConfigError
@@ -26,30 +24,26 @@ class PWaveDetection(Task):
     """P-wave probability per sample; the loss counts only annotated samples.
 
     Args:
-        pretrained: Weights to start from, as ``{"morphology": FILE}``.
         channels: Width of the branch.
         dropout: Share of features that each block drops in training.
         sampling_rate: Sampling rate of plain loaders in Hz; a data module has its own.
         guidance: Loss that keeps the evidence for P waves in the P waves; its head has positive
             weights. Null is the task of Zannini et al.
-        optimizer: Class of the optimiser; AdamW (Loshchilov and Hutter 2019) by default.
-        lr_scheduler: Class of the scheduler, stepped once an epoch.
+        options: ``pretrained``, ``optimizer`` and ``lr_scheduler`` of :class:`Task`.
     """
 
     network: PWaveNetwork
 
     def __init__(
         self,
-        pretrained: dict[str, str] | None = None,
         channels: int = 32,
         dropout: float = 0.0,
         sampling_rate: float | None = None,
         guidance: RelevanceGuidance | None = None,
-        optimizer: OptimizerCallable = AdamW,
-        lr_scheduler: LRSchedulerCallable | None = None,
+        **options: Any,
     ) -> None:
         network = PWaveNetwork(channels, dropout, positive=guidance is not None)
-        super().__init__(network, pretrained, optimizer, lr_scheduler)
+        super().__init__(network, **options)
         self.guidance = guidance
         self.validation_loss = MeanMetric()
         self.sampling_rate = sampling_rate

@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from xecg.errors import ConfigError
@@ -27,27 +25,23 @@ class RRVariability(Task):
     Huber loss, because some R peaks of the labels are wrong.
 
     Args:
-        pretrained: Weights to start from, as ``{"rhythm": FILE}``.
         channels: Width of the branch.
         dropout: Share of features that each block drops in training.
         activity_weight: Weight of the features' mean activity in the loss; see
             :func:`xecg.networks.penalties.mean_activity`.
-        optimizer: Class of the optimiser; AdamW (Loshchilov and Hutter 2019) by default.
-        lr_scheduler: Class of the scheduler, stepped once an epoch.
+        options: ``pretrained``, ``optimizer`` and ``lr_scheduler`` of :class:`Task`.
     """
 
     network: RRNetwork
 
     def __init__(
         self,
-        pretrained: dict[str, str] | None = None,
         channels: int = 32,
         dropout: float = 0.0,
         activity_weight: float = 0.0,
-        optimizer: OptimizerCallable = AdamW,
-        lr_scheduler: LRSchedulerCallable | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(RRNetwork(channels, dropout), pretrained, optimizer, lr_scheduler)
+        super().__init__(RRNetwork(channels, dropout), **options)
         self.activity_weight = activity_weight
         self.validation_metrics = metrics_by_name(
             {name: rr_metrics(prefix=f"validation/{name}/") for name in self.network.measures}

@@ -23,7 +23,7 @@ def test_the_database_of_the_guide_is_prepared(tmp_path, monkeypatch, jobs):
     for number in range(4):
         comments = ("Rhythm: AF",) if number % 2 else ()
         write_record(tmp_path / "mine" / "sub", f"{number}", seconds=20, comments=comments)
-    (command,) = re.findall(r"^xecg (data prepare my_package.*)$", GUIDE.read_text(), re.M)
+    (command,) = re.findall(r"`xecg (data prepare my_package[^`]*)`", GUIDE.read_text())
     command = command.replace("my_package", package).replace("FOLDER", str(tmp_path / "mine"))
     out = tmp_path / "store"
     assert main([*command.replace("stores/mydb", str(out)).split(), "--jobs", jobs]) == 0
