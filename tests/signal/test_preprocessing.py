@@ -189,12 +189,6 @@ def test_windows_in_a_row_cover_every_sample_when_the_last_is_aligned(window, n_
     assert covered.all()
 
 
-@pytest.mark.parametrize(("window", "stride"), [(0, 1), (1, 0)])
-def test_empty_windows_are_refused(window, stride):
-    with pytest.raises(ConfigError, match="at least one sample"):
-        window_starts(10, window, stride)
-
-
 @pytest.mark.parametrize("rate", [100.0, 257.5, 300.0, 1000.0])
 def test_windows_are_the_filtered_lead_scaled(rate):
     preprocessing = Preprocessing(window_s=4)
@@ -307,10 +301,7 @@ def test_from_dict_names_what_is_missing_or_unknown():
         ({"low_hz": 41.0}, "low_hz: expected less than 40 Hz"),
         ({"low_hz": 60.0, "high_hz": None}, "low_hz: expected less than 50 Hz"),
         ({"high_hz": float("inf")}, "high_hz"),
-        ({"high_hz": "40"}, "high_hz"),
-        ({"sampling_rate": None}, "sampling_rate: expected a positive number, found None"),
         ({"sampling_rate": 20.0}, "sampling_rate: expected 50 to 1000 Hz"),
-        ({"window_s": True}, "window_s"),
         ({"window_s": 0.001}, "window_s.*whole number"),
         ({"window_s": 10.001}, "10 s would be"),
         ({"scaling": "zscore"}, "'minmax' or 'none'"),
@@ -353,20 +344,10 @@ def test_short_leads_are_filtered_too(n_samples):
     np.testing.assert_allclose(after, 0, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("signal", "rate", "message"),
-    [
-        (np.zeros(1000), 99.0, "100 to 1000 Hz, found 99"),
-        (np.zeros(1000), 1001.0, "100 to 1000 Hz"),
-        (np.zeros((2, 1000)), 250.0, "one lead"),
-        (np.zeros(0), 250.0, "one lead"),
-        (np.zeros(1), 250.0, "two samples"),
-        (np.array([0, np.nan, 1.0]), 250.0, "1 of 3 samples are missing"),
-    ],
-)
-def test_input_that_cannot_be_filtered_is_refused(signal, rate, message):
-    with pytest.raises(RecordError, match=message):
-        Preprocessing().filter_and_resample(signal, rate)
+@pytest.mark.parametrize("rate", [99.0, 1001.0])
+def test_a_sampling_rate_out_of_range_is_refused(rate):
+    with pytest.raises(RecordError, match=f"100 to 1000 Hz, found {rate:g}"):
+        Preprocessing().filter_and_resample(np.zeros(1000), rate)
 
 
 @given(WINDOWS)

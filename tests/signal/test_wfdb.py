@@ -269,7 +269,6 @@ ANNOTATIONS = st.lists(
         st.integers(1, 2_000_000),  # at sample 0 wfdb keeps its own comments
         st.sampled_from(["N", "V", "A", "(", ")", "p", "t", "+", '"']),
         st.sampled_from(["", "(AFIB", "(N", "artefact near the end"]),
-        st.integers(0, 4),
     ),
     min_size=1,
     max_size=30,
@@ -281,19 +280,18 @@ ANNOTATIONS = st.lists(
 @given(ANNOTATIONS, st.sampled_from([250.0, 257.5, 360.0]))
 def test_written_annotations_read_back(tmp_path_factory, annotations, rate):
     folder = tmp_path_factory.mktemp("annotations")
-    samples, symbols, notes, numbers = zip(*sorted(annotations), strict=True)
-    written = Annotations(np.array(samples), symbols, notes, np.array(numbers))
+    samples, symbols, notes = zip(*sorted(annotations), strict=True)
+    written = Annotations(np.array(samples), symbols, notes)
     write_annotations(folder / "r1", "atr", written, rate)
     read = read_annotations(folder / "r1", "atr")
     np.testing.assert_array_equal(read.samples, samples)
-    np.testing.assert_array_equal(read.numbers, numbers)
     assert read.symbols == symbols
     assert read.notes == notes
 
 
 def test_annotations_at_another_rate_are_converted(tmp_path):
     write_recording(make(sines()), tmp_path)
-    beats = Annotations(np.array([36, 360]), ("N", "N"), ("", ""), np.zeros(2, dtype=np.int64))
+    beats = Annotations(np.array([36, 360]), ("N", "N"), ("", ""))
     write_annotations(tmp_path / "r1", "atr", beats, 360.0)
     np.testing.assert_array_equal(read_annotations(tmp_path / "r1", "atr").samples, [25, 250])
 

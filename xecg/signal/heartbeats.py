@@ -13,9 +13,7 @@ from xecg.signal.preprocessing import bridge_missing
 MIN_BEATS = 5
 """Fewest beats for measures of variability: four intervals, three successive differences."""
 
-MIN_DURATION_S = 2.0
-"""The detector sets its thresholds on the first two seconds; shorter signals have no R peaks."""
-
+_MIN_DURATION_S = 2.0  # the detector sets its thresholds on the first two seconds
 _INTEGRATION_S = 0.15  # the detector's moving window; it refuses a signal that varies for less
 
 
@@ -40,24 +38,17 @@ def detect_r_peaks(signal: NDArray[np.floating], sampling_rate: float) -> NDArra
     """Finds R peaks with sleepecg's modification of Pan and Tompkins (1985).
 
     Args:
-        signal: (time,), raw or band-limited, in any unit. Where it is NaN no peak is found.
+        signal: (time,), raw or band-limited, in any unit, without infinite values. Where it is
+            NaN no peak is found.
         sampling_rate: Samples per second (Hz).
 
     Returns:
         int64 (peaks,), ascending sample positions. Empty for a signal that is constant, wholly
-        missing, shorter than ``MIN_DURATION_S``, or varies in its last 0.15 s only.
-
-    Raises:
-        RecordError: ``signal`` is not one lead, or holds infinite values.
+        missing, shorter than 2 s, or varies in its last 0.15 s only.
     """
-    if signal.ndim != 1 or np.isinf(signal).any():
-        raise RecordError(
-            f"R peaks: expected one lead of shape (time,) without infinite values, found shape "
-            f"{signal.shape} with {np.count_nonzero(np.isinf(signal))} infinite values."
-        )
     bridged, missing = bridge_missing(signal)
     until = len(signal) - round(_INTEGRATION_S * sampling_rate)
-    if len(signal) < MIN_DURATION_S * sampling_rate or np.ptp(bridged[:until]) == 0:
+    if len(signal) < _MIN_DURATION_S * sampling_rate or np.ptp(bridged[:until]) == 0:
         return np.empty(0, dtype=np.int64)
     from sleepecg.heartbeats import detect_heartbeats  # over a second to import
 
@@ -78,7 +69,7 @@ def rr_measures(r_peaks_s: NDArray[np.floating]) -> RRMeasures:
     if not (rr_ms > 0).all():
         raise RecordError(
             f"RR intervals: expected strictly ascending times of beats, but beat "
-            f"{int(np.flatnonzero(~(rr_ms > 0))[0]) + 2} is not after the one before it."
+            f"{int(np.argmin(rr_ms > 0)) + 2} is not after the one before it."
         )
     if len(r_peaks_s) < MIN_BEATS:
         return RRMeasures(len(r_peaks_s), *[float("nan")] * 3)

@@ -18,13 +18,10 @@ from xecg.errors import ConfigError, RecordError
 INPUT_RATES_HZ = (100.0, 1000.0)
 """Lowest and highest sampling rate of a recording."""
 
-OUTPUT_RATES_HZ = (50.0, 1000.0)
-"""Lowest and highest sampling rate after resampling."""
-
+_OUTPUT_RATES_HZ = (50.0, 1000.0)
 MISSING_SAMPLES, FLAT_LINE = "missing samples", "flat line"
 
-# -6 dB at each edge, as the filter runs twice, and twice its slope
-_FILTER_ORDER = 3
+_FILTER_ORDER = 3  # -6 dB at each edge, as the filter runs twice, and twice its slope
 # Mirrored at both ends, by as much as a 0.5 Hz filter remembers. On cuts of MIT-BIH records this
 # leaves a third of the error at the edges that SciPy's default (odd, 21 samples) leaves: a cut
 # within a QRS complex is not turned into a step.
@@ -100,9 +97,8 @@ def _sections(
     return sections
 
 
-@lru_cache(maxsize=64)
 def resampling_ratio(rate_from: float, rate_to: float) -> Fraction:
-    """Ratio of two sampling rates, exact or off by 36 ms in half an hour at the very most."""
+    """Returns the ratio of two sampling rates, exact or off by 36 ms in half an hour at most."""
     # by way of text, so that 257.5 and 333.3 are what they look like
     return (Fraction(str(rate_to)) / Fraction(str(rate_from))).limit_denominator(_LARGEST_FACTOR)
 
@@ -131,13 +127,13 @@ class Preprocessing:
     scaling: Literal["minmax", "none"] = "minmax"
 
     def __post_init__(self) -> None:
-        for name in ("low_hz", "high_hz", "sampling_rate", "window_s"):
-            value, optional = getattr(self, name), name in ("low_hz", "high_hz")
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (value is None and optional) and not (number and 0 < value < np.inf):
-                expected = "a positive number or null" if optional else "a positive number"
-                raise ConfigError(f"preprocessing.{name}: expected {expected}, found {value!r}.")
-        lowest, highest = OUTPUT_RATES_HZ
+        for name, or_null in (("low_hz", " or null"), ("high_hz", " or null"), ("window_s", "")):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < np.inf:
+                raise ConfigError(
+                    f"preprocessing.{name}: expected a positive number{or_null}, found {value}."
+                )
+        lowest, highest = _OUTPUT_RATES_HZ
         if not lowest <= self.sampling_rate <= highest:
             raise ConfigError(
                 f"preprocessing.sampling_rate: expected {lowest:g} to {highest:g} Hz, "
@@ -191,16 +187,21 @@ class Preprocessing:
         filter follows; sample 0 stays at time 0.
 
         Args:
-            signal: (time,), without missing samples.
+            signal: (time,), without missing samples: a filter would spread them.
             sampling_rate: Sampling rate of ``signal``, 100 to 1000 Hz; need not be whole.
 
         Returns:
             float32 (time',), as long as ``resampled_length`` says.
 
         Raises:
-            RecordError: Sampling rate out of range, missing samples, wrong shape.
+            RecordError: The sampling rate is out of its range.
         """
-        _check_input(signal, sampling_rate)
+        lowest, highest = INPUT_RATES_HZ
+        if not lowest <= sampling_rate <= highest:
+            raise RecordError(
+                f"Expected a sampling rate of {lowest:g} to {highest:g} Hz, "
+                f"found {sampling_rate} Hz."
+            )
         resampled = limit_band(
             np.asarray(signal, dtype=np.float64), sampling_rate, self.low_hz, self.high_hz
         )
@@ -242,24 +243,6 @@ def _whole_samples(seconds: float, sampling_rate: float, name: str) -> int:
     return round(samples)
 
 
-def _check_input(signal: NDArray[np.floating], sampling_rate: float) -> None:
-    lowest, highest = INPUT_RATES_HZ
-    if not lowest <= sampling_rate <= highest:
-        raise RecordError(
-            f"Expected a sampling rate of {lowest:g} to {highest:g} Hz, found {sampling_rate} Hz."
-        )
-    if signal.ndim != 1 or len(signal) < 2:
-        raise RecordError(
-            f"Expected one lead of shape (time,), two samples at least, found shape {signal.shape}."
-        )
-    if not np.isfinite(signal).all():
-        raise RecordError(
-            f"{np.count_nonzero(~np.isfinite(signal))} of {len(signal)} samples are missing or "
-            "infinite; a filter would spread them over the record. Bridge them first, as "
-            "xecg.signal.preprocessing.cut_windows does."
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class Windows:
     """Windows of one lead.
@@ -292,10 +275,6 @@ def window_starts(
     Returns:
         int64 (windows,), ascending; empty if the record is shorter than a window.
     """
-    if window < 1 or stride < 1:
-        raise ConfigError(
-            f"Windows and their stride need at least one sample, found {window} and {stride}."
-        )
     starts = np.arange(0, n_samples - window + 1, stride, dtype=np.int64)
     if align_last and len(starts) and starts[-1] + window < n_samples:
         starts = np.append(starts, n_samples - window)

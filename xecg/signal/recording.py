@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from xecg.errors import RecordError
 
-# The lead taken by default: lead II, in which P waves stand out, or a lead like it
-# (MLII, the modified lead II of ambulatory recorders); hand-held devices record about lead I.
+# Lead II, in which P waves stand out, or a lead like it (MLII, the modified lead II of
+# ambulatory recorders); hand-held devices record about lead I.
 LEAD_PREFERENCE = ("II", "MLII", "I")
 
 
@@ -48,30 +48,28 @@ class Recording:
         object.__setattr__(self, "samples", samples.astype(np.float32, copy=False))
         for field in ("leads", "units", "comments"):
             object.__setattr__(self, field, tuple(getattr(self, field)))
-        self._check_description()
-
-    def _check_description(self) -> None:
-        n_leads = len(self.samples)
-        if (len(self.leads), len(self.units)) != (n_leads, n_leads):
-            raise RecordError(
-                f"Record {self.name!r}: {n_leads} leads of samples need as many names and units, "
-                f"found {len(self.leads)} names and {len(self.units)} units."
-            )
-        if len(set(self.leads)) < n_leads or not all(self.leads):
-            raise RecordError(
-                f"Record {self.name!r}: lead names must be unique and not empty, "
-                f"found {list(self.leads)}."
-            )
-        if not 0 < self.sampling_rate < np.inf:
-            raise RecordError(
-                f"Record {self.name!r}: expected a positive sampling rate in Hz, "
-                f"found {self.sampling_rate}."
-            )
-        if np.isinf(self.samples).any():
-            raise RecordError(
-                f"Record {self.name!r} holds infinite samples; mark missing samples by NaN, "
-                "and check the gain in its header."
-            )
+        n_leads, n_names, n_units = len(self.samples), len(self.leads), len(self.units)
+        for right, message in (
+            (
+                n_leads == n_names == n_units,
+                f"{n_leads} leads of samples need as many names and units, found {n_names} names "
+                f"and {n_units} units.",
+            ),
+            (
+                len(set(self.leads)) == n_leads and all(self.leads),
+                f"lead names must be unique and not empty, found {list(self.leads)}.",
+            ),
+            (
+                0 < self.sampling_rate < np.inf,
+                f"expected a positive sampling rate in Hz, found {self.sampling_rate}.",
+            ),
+            (
+                not np.isinf(self.samples).any(),
+                "expected NaN for missing samples, found infinite ones; check the gain in its header.",
+            ),
+        ):
+            if not right:
+                raise RecordError(f"Record {self.name!r}: {message}")
 
     @property
     def n_samples(self) -> int:
@@ -93,24 +91,18 @@ class Recording:
         Raises:
             RecordError: The named lead does not exist; the message names those that do.
         """
+        folded = tuple(name.casefold() for name in self.leads)
+        for wanted in LEAD_PREFERENCE if lead is None else (lead,):
+            for names, name in ((self.leads, wanted), (folded, wanted.casefold())):
+                if name in names:
+                    return names.index(name)
         if lead is None:
-            found = (self._find(name) for name in LEAD_PREFERENCE)
-            return next((index for index in found if index is not None), 0)
-        index = self._find(lead)
-        if index is None:
-            raise RecordError(
-                f"Record {self.name!r} has no lead {lead!r}; its leads are "
-                f"{', '.join(self.leads)}. Name one of them, or none to take the preferred one."
-            )
-        return index
-
-    def _find(self, lead: str) -> int | None:
-        if lead in self.leads:
-            return self.leads.index(lead)
-        folded = [name.casefold() for name in self.leads]
-        return folded.index(lead.casefold()) if lead.casefold() in folded else None
+            return 0
+        raise RecordError(
+            f"Record {self.name!r} has no lead {lead!r}; its leads are {', '.join(self.leads)}. "
+            "Name one of them, or none to take the preferred one."
+        )
 
     def lead(self, name: str | None = None) -> NDArray[np.float32]:
-        """Samples of one lead, float32 (time,), chosen as in ``choose_lead``."""
-        samples: NDArray[np.float32] = self.samples[self.choose_lead(name)]
-        return samples
+        """Returns the samples of one lead, float32 (time,), chosen as in ``choose_lead``."""
+        return np.asarray(self.samples[self.choose_lead(name)])

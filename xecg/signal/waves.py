@@ -52,7 +52,7 @@ def wave_codes(
         uint8 (time,).
 
     Raises:
-        RecordError: Annotations or region beyond the lead.
+        RecordError: Annotations beyond the lead.
     """
     samples = annotations.samples
     if len(samples) and not 0 <= samples.min() <= samples.max() < n_samples:
@@ -60,38 +60,29 @@ def wave_codes(
             f"Wave annotations at samples {samples.min()} to {samples.max()} do not fit a lead of "
             f"{n_samples} samples: they belong to another record or another sampling rate."
         )
-    start, stop = _annotated_region(annotations) if region is None else region
-    if not 0 <= start <= stop <= n_samples:
-        raise RecordError(
-            f"Annotated region {start} to {stop} does not lie within a lead of {n_samples} samples."
-        )
+    marks = list(zip(samples.tolist(), annotations.symbols, strict=True))
+    start, stop = _annotated_region(marks) if region is None else region
     codes = np.full(n_samples, OTHER, dtype=np.uint8)
-    for code, first, last in _waves(annotations, n_samples):
+    for code, first, last in _waves(marks, n_samples):
         codes[first : last + 1] = code
     codes[:start] = codes[stop:] = NOT_ANNOTATED
     return codes
 
 
-def _annotated_region(annotations: Annotations) -> tuple[int, int]:
+def _annotated_region(marks: list[tuple[int, str]]) -> tuple[int, int]:
     """First onset, and the sample after the last offset; empty without either."""
-    pairs = list(zip(annotations.samples.tolist(), annotations.symbols, strict=True))
-    onsets = [sample for sample, symbol in pairs if symbol == _ONSET]
-    offsets = [sample for sample, symbol in pairs if symbol == _OFFSET]
+    onsets = [sample for sample, symbol in marks if symbol == _ONSET]
+    offsets = [sample for sample, symbol in marks if symbol == _OFFSET]
     if not onsets or not offsets or onsets[0] > offsets[-1]:
         return 0, 0
     return onsets[0], offsets[-1] + 1
 
 
-def _waves(annotations: Annotations, n_samples: int) -> Iterator[tuple[int, int, int]]:
+def _waves(marks: list[tuple[int, str]], n_samples: int) -> Iterator[tuple[int, int, int]]:
     """Code, first and last sample of each wave; U waves are left out."""
-    marks = [(-1, "")]
-    marks += [
-        (sample, symbol)
-        for sample, symbol in zip(annotations.samples.tolist(), annotations.symbols, strict=True)
-        if symbol in _CODES or symbol in (_ONSET, _OFFSET)
-    ]
-    marks += [(n_samples, "")]
-    runs = [(code, list(run)) for code, run in groupby(marks, lambda mark: _CODES.get(mark[1]))]
+    of_waves = [mark for mark in marks if mark[1] in _CODES or mark[1] in (_ONSET, _OFFSET)]
+    bounded = [(-1, ""), *of_waves, (n_samples, "")]
+    runs = [(code, list(run)) for code, run in groupby(bounded, lambda mark: _CODES.get(mark[1]))]
     for (_, left), (code, peaks), (_, right) in zip(runs, runs[1:], runs[2:], strict=False):
         before, after = left[-1], right[0]
         if code not in (P, QRS, T):
@@ -110,7 +101,7 @@ def resample_codes(
     """Returns codes at another sampling rate, each of the nearest sample.
 
     Args:
-        codes: uint8 (time,) at ``rate_from`` Hz.
+        codes: uint8 (time,) at ``rate_from`` Hz, one at least.
         rate_from: Sampling rate of ``codes`` (Hz).
         rate_to: Sampling rate of the result (Hz).
         n_samples: Length of the result; beyond the end the last code is held.
@@ -118,11 +109,6 @@ def resample_codes(
     Returns:
         uint8 (n_samples,).
     """
-    if len(codes) == 0 or not (rate_from > 0 and rate_to > 0):
-        raise RecordError(
-            f"Wave codes: expected at least one code and positive sampling rates, found "
-            f"{len(codes)} codes, {rate_from} Hz and {rate_to} Hz."
-        )
     nearest = np.rint(np.arange(n_samples) * (rate_from / rate_to)).astype(np.int64)
     resampled: NDArray[np.uint8] = codes[np.minimum(nearest, len(codes) - 1)]
     return resampled

@@ -22,19 +22,17 @@ _DEFAULT_UNIT = "mV"  # WFDB's, for signals without a unit
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """Labels at points in time, as WFDB keeps them.
+    """Labels at points in time.
 
     Args:
         samples: int64 (n,), ascending, at the rate at which ``read_recording`` gives the samples.
         symbols: (n,), WFDB's code of each, such as "N" for a normal beat.
         notes: (n,), free text of each, such as "(AFIB" at the start of a rhythm.
-        numbers: int64 (n,), WFDB's ``num`` field.
     """
 
     samples: NDArray[np.int64]
     symbols: tuple[str, ...]
     notes: tuple[str, ...]
-    numbers: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -186,7 +184,6 @@ def read_annotations(path: Path | str, extension: str) -> Annotations:
         samples=samples,
         symbols=tuple(found.symbol),
         notes=tuple(note.rstrip("\x00") for note in found.aux_note),
-        numbers=np.asarray(found.num, dtype=np.int64),
     )
 
 
@@ -246,7 +243,6 @@ def write_annotations(
         np.asarray(annotations.samples, dtype=np.int64),
         symbol=list(annotations.symbols),
         aux_note=list(annotations.notes),
-        num=np.asarray(annotations.numbers, dtype=np.int64),
         fs=sampling_rate,
         write_dir=str(path.parent),
     )

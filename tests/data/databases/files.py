@@ -17,7 +17,6 @@ def marks(*pairs: tuple[int, str], notes: Sequence[str] = ()) -> Annotations:
         samples=np.array([sample for sample, _ in pairs], dtype=np.int64),
         symbols=tuple(symbol for _, symbol in pairs),
         notes=tuple(notes) or ("",) * len(pairs),
-        numbers=np.zeros(len(pairs), dtype=np.int64),
     )
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, RhythmSpan
 from xecg.errors import DataError, RecordError
+from xecg.signal.waves import BEAT_SYMBOLS
 from xecg.signal.wfdb import Annotations, beside, record_stem
 
 if TYPE_CHECKING:
@@ -155,10 +156,6 @@ def check_labels(path: Path, rows: Mapping[str, Row], known: Iterable[str], do: 
             f"{quoted[2]}; {do}"
         )
 
-
-# The WFDB annotation codes that mark a QRS complex. `!` (a ventricular flutter wave), `x` (a
-# blocked atrial beat) and `|` (an artefact) do not.
-BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")
 
 # Flutter is neither AF nor a fair example of its absence.
 RHYTHM_AF = {"AFIB": AF, "AFL": LEFT_OUT}

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from xecg.data.databases.base import AF, LEFT_OUT, Database, Download, LabelledRecording, RhythmSpan
 from xecg.data.databases.labels import (
-    BEAT_SYMBOLS,
     UNLABELLED,
     beats,
     p_waves_are_marked,
@@ -19,7 +18,7 @@ from xecg.data.databases.labels import (
 )
 from xecg.data.databases.mitdb import person_of as mitdb_person_of
 from xecg.signal.recording import Recording
-from xecg.signal.waves import NOT_ANNOTATED, wave_codes
+from xecg.signal.waves import BEAT_SYMBOLS, NOT_ANNOTATED, wave_codes
 from xecg.signal.wfdb import Annotations, read_annotations, read_recording
 
 # The header names the record that an excerpt was cut from. MIT-BIH Arrhythmia records have the

@@ -216,23 +216,21 @@ def _rhythms(settings: SyntheticSettings) -> list[Rhythm]:
 
 def write_ecg(ecg: SyntheticECG, folder: Path) -> None:
     """Writes the recording of a synthetic ECG, its beats and its waves."""
-    name, rate, n = ecg.recording.name, ecg.recording.sampling_rate, ecg.r_peaks.size
+    path, rate = folder / ecg.recording.name, ecg.recording.sampling_rate
     beats_and_rhythm = Annotations(
         samples=np.concatenate([[0], ecg.r_peaks]),
         symbols=("+", *ecg.beat_symbols),
-        notes=(_RHYTHM_NOTES[ecg.rhythm], *[""] * n),
-        numbers=np.zeros(n + 1, dtype=np.int64),
+        notes=(_RHYTHM_NOTES[ecg.rhythm], *[""] * ecg.r_peaks.size),
     )
     symbols = [mark for code in ecg.waves[:, 0] for mark in ("(", _WAVE_SYMBOLS[int(code)], ")")]
     waves = Annotations(
         samples=ecg.waves[:, 1:].ravel(),
         symbols=tuple(symbols),
         notes=("",) * len(symbols),
-        numbers=np.zeros(len(symbols), dtype=np.int64),
     )
     write_recording(ecg.recording, folder)
-    write_annotations(folder / name, "atr", beats_and_rhythm, rate)
-    write_annotations(folder / name, "waves", waves, rate)
+    write_annotations(path, "atr", beats_and_rhythm, rate)
+    write_annotations(path, "waves", waves, rate)
 
 
 @cache
