@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from xecg.errors import NetworkError
-from xecg.explain.chain import Trace, chain_of, frozen_copy
+from xecg.explain.chain import chain_of, frozen_copy, layers_to, traced
 
 X = torch.rand(2, 1, 32)
 
@@ -17,10 +17,10 @@ def head(channels=2):
     return [nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(channels, 2)]
 
 
-def traced(network):
-    """The trace of a copy; layers to its only output, as copied for an explanation."""
-    trace = Trace(frozen_copy(network), X)
-    return trace, chain_of(trace.layers_to(trace.output, "the output"), merge=False)
+def explained(network, merge=False):
+    """The output of a copy, and the layers to it, as copied for an explanation."""
+    output = traced(frozen_copy(network), X)
+    return output, chain_of(layers_to(output, "the output"), merge=merge)
 
 
 def paths(chain):
@@ -80,28 +80,27 @@ class TwoBranches(nn.Module):
 
 
 def test_order_is_that_of_computation():
-    _, chain = traced(Backwards())
+    _, chain = explained(Backwards())
     assert paths(chain) == ["conv", "norm", "head.0", "head.1", "head.2"]
 
 
 def test_each_output_has_its_own_chain():
     network = TwoBranches().eval()
-    trace = Trace(frozen_copy(network), X)
-    for name, output in trace.output.items():
-        layers = trace.layers_to(output, name)
+    for name, output in traced(frozen_copy(network), X).items():
+        layers = layers_to(output, name)
         assert paths(layers)[:3] == ["stem", f"convs.{name}", f"norms.{name}"]
         assert torch.equal(output, network(X)[name])
 
 
 def test_layers_that_do_nothing_are_left_out():
     network = nn.Sequential(nn.Identity(), nn.Conv1d(1, 2, 3), nn.Dropout(0.5), *head())
-    assert paths(traced(network)[1]) == ["1", "3", "4", "5"]
+    assert paths(explained(network)[1]) == ["1", "3", "4", "5"]
 
 
 def test_a_layer_that_computes_twice_stands_there_twice():
     relu = nn.ReLU(inplace=True)
     network = nn.Sequential(nn.Conv1d(1, 2, 3), relu, nn.Conv1d(2, 2, 3), relu, *head())
-    _, layers = traced(network)
+    _, layers = explained(network)
     assert [layer.path for layer in layers][:4] == ["0", "1", "2", "1"]
     assert layers[1].module is not layers[3].module
 
@@ -110,10 +109,10 @@ def test_copies_compute_in_eval_mode_and_float32():
     network = nn.Sequential(
         nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.Dropout(0.9), *head()
     ).double()
-    trace, _ = traced(network)
+    output, _ = explained(network)
     expected = copy.deepcopy(network).float().eval()(X)
-    assert torch.equal(trace.output, expected)
-    assert trace.output.dtype == torch.float32
+    assert torch.equal(output, expected)
+    assert output.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -132,7 +131,7 @@ def test_copies_compute_in_eval_mode_and_float32():
 )
 def test_what_is_no_chain_of_covered_layers_is_refused_by_name(network, named):
     with pytest.raises(NetworkError, match=named):
-        traced(network)
+        explained(network)
 
 
 @pytest.mark.parametrize(
@@ -143,17 +142,12 @@ def test_batch_norms_that_processes_share_in_a_fit_are_plain_ones(sync):
     network = Backwards()
     nn.init.normal_(network.norm.running_mean)
     nn.init.uniform_(network.norm.weight)
-    expected, layers = traced(network)
+    expected, layers = explained(network)
     synchronised = sync(network)
     assert type(synchronised.norm) is not nn.BatchNorm1d
-    trace, chain = traced(synchronised)
+    output, chain = explained(synchronised)
     assert paths(chain) == paths(layers)
-    assert torch.equal(trace.output, expected.output)
-
-
-def merged(network):
-    trace = Trace(frozen_copy(network), X)
-    return chain_of(trace.layers_to(trace.output, "the output"), merge=True), trace.output
+    assert torch.equal(output, expected)
 
 
 def test_merging_keeps_the_output_and_leaves_no_normalisation():
@@ -165,7 +159,7 @@ def test_merging_keeps_the_output_and_leaves_no_normalisation():
     nn.init.normal_(norms[0].weight)
     conv, (first, second) = nn.Conv1d(1, 4, 3, bias=False), norms
     network = nn.Sequential(conv, first, nn.Dropout(0.5), nn.ReLU(), *head(4), second)
-    chain, output = merged(network)
+    output, chain = explained(network, merge=True)
     assert paths(chain) == ["0", "3", "4", "5", "6"]
     torch.testing.assert_close(nn.Sequential(*(layer.module for layer in chain))(X), output)
 
@@ -174,9 +168,8 @@ def test_a_normalisation_behind_a_shared_layer_is_merged_once_for_each_output():
     network = TwoBranches()
     network.stem = nn.Sequential(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2))
     nn.init.constant_(network.stem[1].weight, 3.0)
-    trace = Trace(frozen_copy(network), X)
-    for name, output in trace.output.items():
-        chain = chain_of(trace.layers_to(output, name), merge=True)
+    for name, output in traced(frozen_copy(network), X).items():
+        chain = chain_of(layers_to(output, name), merge=True)
         layers = nn.Sequential(*(layer.module for layer in chain))
         torch.testing.assert_close(layers(X), output)
 
@@ -191,4 +184,4 @@ def test_a_normalisation_behind_a_shared_layer_is_merged_once_for_each_output():
 )
 def test_what_cannot_be_merged_is_refused_by_name(layers, named):
     with pytest.raises(NetworkError, match=named):
-        merged(nn.Sequential(*layers))
+        explained(nn.Sequential(*layers), merge=True)

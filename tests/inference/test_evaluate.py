@@ -1,5 +1,6 @@
 """``xecg explain evaluate``: what it writes, what it says, what it refuses."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -275,7 +276,7 @@ def test_its_help_names_methods_and_splits(capsys: pytest.CaptureFixture[str]) -
 def test_integrated_gradients_without_captum_are_refused_before_anything_is_written(
     run: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xecg.explain.attributions.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
     assert run() == 1
     assert not (tmp_path / "out").exists()
 

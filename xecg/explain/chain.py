@@ -16,8 +16,6 @@ IDENTITIES = (nn.Dropout, nn.Identity)  # in eval mode
 OTHERS = (nn.BatchNorm1d, nn.ReLU, nn.MaxPool1d, nn.Flatten)
 LAYERS = (*WEIGHTED, *OTHERS, *AVERAGES, *IDENTITIES, Conv1d, BatchNorm1d)
 
-SAME_OUTPUT = 1e-2  # of the largest logit: merging rounds, a wrong layer is off by far more
-
 
 class Layer(NamedTuple):
     """A layer and its path in the network."""
@@ -45,63 +43,32 @@ def frozen_copy(network: nn.Module) -> nn.Module:
     copied = copy.deepcopy(network, no_hooks)
     for parent in list(copied.modules()):
         for name, norm in list(parent.named_children()):
-            synchronised = isinstance(norm, nn.SyncBatchNorm)
-            after_sync = type(norm).__name__ == "_BatchNormXd"  # what Lightning leaves behind
-            if synchronised or after_sync or (isinstance(norm, nn.BatchNorm1d) and not norm.affine):
+            # The second is what Lightning leaves behind after a fit.
+            shared = type(norm).__name__ in ("SyncBatchNorm", "_BatchNormXd")
+            if shared or (isinstance(norm, nn.BatchNorm1d) and not norm.affine):
                 setattr(parent, name, _plain(norm))
     return copied.eval().float().requires_grad_(False)
 
 
 def _plain(norm: Any) -> nn.BatchNorm1d:
     settings = norm.num_features, norm.eps, norm.momentum, True, norm.track_running_stats
-    plain = nn.BatchNorm1d(*settings)
-    state = norm.state_dict()
+    plain, state = nn.BatchNorm1d(*settings), norm.state_dict()
     plain.load_state_dict(state, strict=norm.affine)
     return plain.to(next((tensor.device for tensor in state.values()), None))
 
 
-class Trace:
-    """The layers that led to each tensor of one forward pass in which modules alone compute."""
+def traced(network: nn.Module, x: Tensor) -> Any:
+    """Returns the output for ``x``; :func:`layers_to` says which layers led to its tensors.
 
-    def __init__(self, network: nn.Module, x: Tensor) -> None:
-        self._layers = {module: Layer(path, module) for path, module in network.named_modules()}
-        self._layers[network] = Layer("network", network)
-        self._known: dict[int, tuple[Any, int, tuple[Layer, ...]]] = {}
-        self._taken: tuple[Layer, ...] = ()
-        self._know(x, ())
-        leaves = [module for module in self._layers if next(module.children(), None) is None]
-        handles = [leaf.register_forward_pre_hook(self._take) for leaf in leaves]
-        handles += [leaf.register_forward_hook(self._give) for leaf in leaves]
-        try:
-            with torch.no_grad():
-                self.output = network(x)
-        except RuntimeError as error:
-            shape = tuple(x.shape[1:])
-            message = f"the network takes no windows of {shape} (channels, time): {error}"
-            raise DataError(message) from error
-        finally:
-            for handle in handles:
-                handle.remove()
+    Raises:
+        NetworkError: If the network computes by anything but a chain of ``LAYERS``.
+        DataError: If the network does not take such windows.
+    """
+    layers = {module: Layer(path or "network", module) for path, module in network.named_modules()}
+    taken: list[tuple[Layer, ...]] = []
 
-    def layers_to(self, tensor: Any, where: str) -> tuple[Layer, ...]:
-        """Returns the layers from the input to a tensor.
-
-        Raises:
-            NetworkError: If no layer gave the tensor, or it was changed in place since.
-        """
-        known, version, layers = self._known.get(id(tensor), (self, 0, ()))
-        if known is not tensor or version != tensor._version:
-            raise NetworkError(
-                f"{where} is not what a layer gave: a functional call or a residual stands before "
-                "it. Deep Taylor decomposition needs a chain of modules"
-            )
-        return layers
-
-    def _know(self, tensor: Tensor, layers: tuple[Layer, ...]) -> None:
-        self._known[id(tensor)] = tensor, tensor._version, layers  # the version counts changes
-
-    def _take(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        layer = self._layers[module]
+    def take(module: nn.Module, args: tuple[Any, ...]) -> None:
+        layer = layers[module]
         if type(module) not in LAYERS:
             kinds = ", ".join(dict.fromkeys(kind.__name__ for kind in LAYERS))
             raise NetworkError(
@@ -113,10 +80,42 @@ class Trace:
                 f"{layer} keeps no running statistics, so that a window's relevance would depend "
                 "on its batch; set track_running_stats=True and train again"
             )
-        self._taken = self.layers_to(args[0], f"the input of {layer}")
+        taken.append(layers_to(args[0], f"the input of {layer}"))
 
-    def _give(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG002
-        self._know(output, (*self._taken, self._layers[module]))
+    def give(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
+        output.traced = ((*taken.pop(), layers[module]), output._version)
+
+    start: Any = x
+    start.traced = ((), x._version)
+    leaves = [module for module in layers if next(module.children(), None) is None]
+    handles = [leaf.register_forward_pre_hook(take) for leaf in leaves]
+    handles += [leaf.register_forward_hook(give) for leaf in leaves]
+    try:
+        with torch.no_grad():
+            return network(x)
+    except RuntimeError as error:
+        shape = tuple(x.shape[1:])
+        message = f"the network takes no windows of {shape} (channels, time): {error}"
+        raise DataError(message) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def layers_to(tensor: Any, where: str) -> tuple[Layer, ...]:
+    """Returns the layers from the input to a tensor of a traced pass.
+
+    Raises:
+        NetworkError: If no layer returned the tensor, or it was changed in place since.
+    """
+    layers: tuple[Layer, ...]
+    layers, version = getattr(tensor, "traced", ((), None))
+    if version is None or version != tensor._version:  # the version counts changes
+        raise NetworkError(
+            f"{where} is not what a layer gave: a functional call or a residual stands before it. "
+            "Deep Taylor decomposition needs a chain of modules"
+        )
+    return layers
 
 
 def chain_of(layers: tuple[Layer, ...], *, merge: bool) -> list[Layer]:
@@ -125,8 +124,8 @@ def chain_of(layers: tuple[Layer, ...], *, merge: bool) -> list[Layer]:
     Raises:
         NetworkError: If the layer before a batch normalisation does not take it.
     """
-    chain = [layer for layer in layers if not isinstance(layer.module, IDENTITIES)]
-    chain = [Layer(path, copy.deepcopy(module)) for path, module in chain]
+    computing = [layer for layer in layers if not isinstance(layer.module, IDENTITIES)]
+    chain = [Layer(path, copy.deepcopy(module)) for path, module in computing]
     for _, module in chain:
         if isinstance(module, nn.ReLU):
             module.inplace = False  # what it would overwrite is needed for its gradient
@@ -134,8 +133,9 @@ def chain_of(layers: tuple[Layer, ...], *, merge: bool) -> list[Layer]:
     if not merge or not norms:
         return chain
     for index in norms:
-        module, before = chain[index].module, chain[index - 1].module if index else None
-        if not isinstance(before, WEIGHTED) or len(before.weight) != module.num_features:
+        norm: Any = chain[index].module
+        before: Any = chain[index - 1].module if index else None
+        if not isinstance(before, WEIGHTED) or len(before.weight) != norm.num_features:
             place = chain[index - 1] if index else "the input"
             raise NetworkError(
                 f"{chain[index]} follows {place}; it can be merged only into a Conv1d or Linear "
@@ -145,15 +145,3 @@ def chain_of(layers: tuple[Layer, ...], *, merge: bool) -> list[Layer]:
     merged = SequentialMergeBatchNorm().apply(nn.Sequential(*(layer.module for layer in chain)))
     assert len(merged) == len(norms)
     return [layer for i, layer in enumerate(chain) if i not in norms]
-
-
-def check_same(logits: Tensor, expected: Tensor) -> None:
-    """The last line of defence: the explained layers must compute what the network computes."""
-    if not expected.isfinite().all():
-        raise NetworkError("the network's output is not finite; its weights have diverged")
-    tolerance = SAME_OUTPUT * max(1.0, expected.abs().max().item())
-    if logits.shape != expected.shape or (logits - expected).abs().max().item() > tolerance:
-        raise NetworkError(
-            "the network's layers, taken one by one, do not give the network's output; "
-            "it computes something between its modules that cannot be explained"
-        )

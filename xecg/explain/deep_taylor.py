@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from xecg.errors import ConfigError, DataError, NetworkError
-from xecg.explain.chain import AVERAGES, WEIGHTED, Layer, Trace, chain_of, check_same, frozen_copy
+from xecg.explain.chain import AVERAGES, WEIGHTED, Layer, chain_of, frozen_copy, layers_to, traced
 
 RuleSet = Literal["innvestigate", "zbox"]
 Target = int | Tensor | Literal["predicted"]
 
 # What needs a larger share is divided by rounding, not by evidence; float32 would overflow later.
 LARGEST_SHARE = 1e30
+SAME_OUTPUT = 1e-2  # of the largest logit: merging rounds, a wrong layer is off by far more
 
 
 class Explanation(NamedTuple):
@@ -26,7 +27,7 @@ class Explanation(NamedTuple):
     relevance: Tensor
 
 
-# What is done to a layer's input, and the layer with the weights that it then meets.
+# A change of a layer's input, and the layer with the weights that the changed input then meets.
 Part = tuple[Callable[[Tensor], Tensor], nn.Module]
 # A layer and the parts of its rule; no part hands relevance on, None is the layer's own gradient.
 Step = tuple[nn.Module, tuple[Part, ...] | None]
@@ -100,36 +101,32 @@ def run_steps(steps: list[Step], x: Tensor) -> Tensor:
 class DeepTaylor:
     r"""Deep Taylor decomposition (DTD) of a network's logits into relevance of its input.
 
-    The relevance of a logit :math:`z` is its positive part :math:`\max(0, z)`, which each layer
-    hands down to its inputs by a rule (Montavon et al., Pattern Recognition 2017). A logit that is
-    not positive has no relevance: its map is all zero.
+    The relevance of a logit :math:`z` is :math:`\max(0, z)`, which each layer hands down to its
+    inputs by a rule (Montavon et al., Pattern Recognition 2017). Where no logit is positive, the
+    map is all zero.
 
-    ``"innvestigate"`` is what iNNvestigate 2.1.2 calls ``deep_taylor``, with which the original
-    xECGArch was explained (Goettling et al., Sci Rep 2024); with ``bounded``, its
-    ``deep_taylor.bounded``. Layers with weights share relevance by positive contributions, batch
-    normalisation hands it on unchanged, and ReLU and pooling take their gradient: the mean over
-    time hands relevance to each step alike and ReLU cuts it there, so that it is not conserved.
+    ``"innvestigate"`` is ``deep_taylor`` of iNNvestigate 2.1.2, by which the original xECGArch was
+    explained (Goettling et al., Sci Rep 2024). Layers with weights share relevance by positive
+    contributions, batch normalisation hands it on unchanged, ReLU and pooling take their gradient.
+    The mean over time thus hands relevance to each step alike and ReLU cuts it there, so that it
+    is not conserved.
 
     ``"zbox"`` follows the theory: batch normalisation is merged into the layer before it, the
     first layer knows that its input lies in [low, high], means share in proportion. Relevance
-    sums to :math:`\max(0, z)`, with one exception that no rule without bias can mend: the share of
-    a neuron that its bias alone made active, no input contributing, belongs to no sample and is
-    left out. Merging changes the sign of weights where the normalisation's weight is negative.
+    sums to :math:`\max(0, z)`, without the share of neurons that their bias alone made active.
 
-    Every call explains the network as it is at that moment, by a copy in eval mode and float32
-    that is made again where weights have changed. The network itself is never run, hooked or
-    changed. On a GPU the convolutions of PyTorch are in TF32 unless
-    ``torch.backends.cudnn.allow_tf32`` is false; sums then hold to three digits only.
+    Every call explains the network as it is at that moment, by a copy in eval mode and float32.
+    The network itself is never run, hooked or changed. On a GPU, sums hold to three digits while
+    ``torch.backends.cudnn.allow_tf32`` is true.
 
     Args:
         network: Returns logits ``(batch, classes)``, or a mapping of names to such. It must be made
-            of chains of Conv1d, BatchNorm1d, ReLU, MaxPool1d, AvgPool1d, AdaptiveAvgPool1d,
-            Dropout, Flatten and Linear modules.
+            of chains of ``xecg.explain.chain.LAYERS``.
         rules: Rule set.
         relu_in_conv: With ``"innvestigate"``, whether a ReLU right behind a convolution is that
             layer's activation, as in Keras' ``Conv1D(activation="relu")``, or a layer of its own.
-        bounded: With ``"innvestigate"``, whether the first layer has the z-box rule; with
-            ``"zbox"`` it always has.
+        bounded: With ``"innvestigate"``, whether the first layer has the z-box rule, as in
+            iNNvestigate's ``deep_taylor.bounded``; with ``"zbox"`` it always has.
         low: Lowest value of the input, for the z-box rule.
         high: Highest value of the input, for the z-box rule.
 
@@ -156,10 +153,10 @@ class DeepTaylor:
         self.network, self.rules = network, rules
         self.relu_in_conv, self.bounded = relu_in_conv, bounded or rules == "zbox"
         self.bounds = (low, high)
-        self._copied: tuple[Any, list[Tensor], Any] | None = None
+        self._copied: tuple[Any, list[Tensor], dict[str, list[Step]]] | None = None
 
     def __call__(self, x: Tensor, target: Target = "predicted") -> Tensor | dict[str, Tensor]:
-        """Relevance of each sample for the target's logit.
+        """Returns the relevance of each sample for the target's logit.
 
         May be called under ``no_grad``, ``inference_mode`` and autocast, and by several threads.
 
@@ -175,7 +172,7 @@ class DeepTaylor:
 
         Raises:
             DataError: If ``x`` or ``target`` is not as above.
-            NetworkError: If the network holds what the rules do not cover; it is named.
+            NetworkError: If the rules do not cover a layer of the network, which is named.
         """
         explained = self.explain(x, target)
         if isinstance(explained, Explanation):
@@ -187,19 +184,14 @@ class DeepTaylor:
     def explain(
         self, x: Tensor, target: Target = "predicted"
     ) -> Explanation | dict[str, Explanation]:
-        """Relevance as by :meth:`__call__`, with the logits."""
-        for parameter in self.network.parameters():
-            if parameter.device != x.device:
-                raise DataError(
-                    f"x must be on the network's device, {parameter.device}; found {x.device}"
-                )
+        """Returns relevance as :meth:`__call__` does, with the logits."""
+        for device in {parameter.device for parameter in self.network.parameters()} - {x.device}:
+            raise DataError(f"x must be on the network's device, {device}; found {x.device}")
         autocast = torch.autocast(x.device.type, enabled=False)
         with torch.inference_mode(False), torch.enable_grad(), autocast:
             x = self._checked(x)
-            steps = self._steps(x)
-            if isinstance(steps, list):
-                return _explained(steps, x, target)
-            return {name: _explained(of_name, x, target) for name, of_name in steps.items()}
+            explained = {name: _explained(s, x, target) for name, s in self._steps(x).items()}
+        return explained.get("", explained)
 
     def _checked(self, x: Tensor) -> Tensor:
         """``x`` in float32, apart from the caller's."""
@@ -218,28 +210,34 @@ class DeepTaylor:
             )
         return x
 
-    def _steps(self, x: Tensor) -> list[Step] | dict[str, list[Step]]:
-        """Steps to each output; those of the last call while the network is the same."""
+    def _steps(self, x: Tensor) -> dict[str, list[Step]]:
+        """Steps to each output, "" if it has no name, kept while the network stays the same."""
         network = self.network
         state = [*network.parameters(), *network.buffers()]
         modules = [id(module) for module in network.modules()]
         key = x.shape[1:], x.device, modules, [tensor.dtype for tensor in state]
         known = self._copied
         if known and known[0] == key and all(map(torch.equal, state, known[1])):
-            return known[2]  # type: ignore[no-any-return]
-        trace = Trace(frozen_copy(network), x[:1].clone())
-        outputs: Any = trace.output
+            return known[2]
+        outputs = traced(frozen_copy(network), x[:1].clone())
         named = outputs if isinstance(outputs, Mapping) else {"": outputs}
-        steps: Any = {name: self._steps_to(output, trace, x) for name, output in named.items()}
-        steps = steps if named is outputs else steps[""]
+        steps = {name: self._steps_to(output, x) for name, output in named.items()}
         self._copied = key, [tensor.detach().clone() for tensor in state], steps
-        return steps  # type: ignore[no-any-return]
+        return steps
 
-    def _steps_to(self, output: Any, trace: Trace, x: Tensor) -> list[Step]:
-        layers = trace.layers_to(output, "the output of the network")
+    def _steps_to(self, output: Any, x: Tensor) -> list[Step]:
+        layers = layers_to(output, "the output of the network")
         steps = list(self._with_rules(chain_of(layers, merge=self.rules == "zbox")))
         with torch.no_grad():
-            check_same(run_steps(steps, x[:1]), output)
+            found = run_steps(steps, x[:1])
+        if not output.isfinite().all():
+            raise NetworkError("the network's output is not finite; its weights have diverged")
+        tolerance = SAME_OUTPUT * max(1.0, output.abs().max().item())
+        if found.shape != output.shape or (found - output).abs().max().item() > tolerance:
+            raise NetworkError(
+                "the network's layers, taken one by one, do not give the network's output; "
+                "it computes something between its modules that cannot be explained"
+            )
         return steps
 
     def _with_rules(self, chain: list[Layer]) -> Iterator[Step]:
@@ -248,12 +246,9 @@ class DeepTaylor:
             module = layer.module
             parts: tuple[Part, ...] | None = None
             if isinstance(module, WEIGHTED):
-                if bounded:
-                    parts, bounded = input_between(module, *self.bounds), False
-                else:
-                    rule = nonnegative_input if never_negative else signed_input
-                    parts = rule(module)
-                never_negative = False
+                rule = nonnegative_input if never_negative else signed_input
+                parts = input_between(module, *self.bounds) if bounded else rule(module)
+                bounded = never_negative = False
             elif isinstance(module, nn.BatchNorm1d):
                 if bounded:
                     raise NetworkError(f"bounds of the input do not hold behind {layer}")
@@ -288,14 +283,13 @@ def _classes(logits: Tensor, target: Target) -> Tensor:
     n_windows, n_classes = logits.shape
     if isinstance(target, str) and target == "predicted":
         return logits.argmax(dim=1)
-    wanted = f"target must be 'predicted', a class, or a class for each of {n_windows} windows"
+    wanted = f"expected a target within 0 to {n_classes - 1}, one or {n_windows}, or 'predicted'"
     if not isinstance(target, (int, Tensor)):
         raise DataError(f"{wanted}; found {target!r}")
     classes = torch.as_tensor(target, device=logits.device)
-    if classes.dim() == 0:
-        classes = classes.expand(n_windows)
+    classes = classes if classes.dim() else classes.expand(n_windows)
     if classes.shape != (n_windows,) or classes.is_floating_point():
         raise DataError(f"{wanted}; found {tuple(classes.shape)} of {classes.dtype}")
     if not 0 <= int(classes.min()) <= int(classes.max()) < n_classes:
-        raise DataError(f"target must be within 0 to {n_classes - 1}; found {classes.tolist()}")
+        raise DataError(f"{wanted}; found {classes.tolist()}")
     return classes.long()
