@@ -6,30 +6,32 @@ import pytest
 from jsonargparse import Namespace
 
 from xecg.errors import ConfigError
-from xecg.run_folder import _name, claim_folder
+from xecg.run_folder import _name, claimed
 
 
-def test_a_folder_is_made_for_a_run_alone(tmp_path: Path) -> None:
-    claim = claim_folder(tmp_path / "a" / "b", resumed=False)
-    with pytest.raises(ConfigError, match="a/b"):
-        claim_folder(tmp_path / "a" / "b", resumed=False)
-    claim.unlink()
-    claim_folder(tmp_path / "a" / "b", resumed=False)
+def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    for resumed in (False, True):
+        with claimed(folder, resumed=False):
+            with pytest.raises(ConfigError, match="a/b"), claimed(folder, resumed):
+                pass
+            assert [path.name for path in folder.iterdir()] == [".running"]
+        assert not any(folder.iterdir())
 
 
-def test_two_runs_do_not_share_an_empty_folder(tmp_path: Path) -> None:
-    claim = tmp_path / ".running"
-    claim.touch()
-    with pytest.raises(ConfigError, match=str(tmp_path)):
-        claim_folder(tmp_path, resumed=False)
+def test_the_folder_of_a_killed_run_is_free(tmp_path: Path) -> None:
+    (tmp_path / ".running").touch()
+    with claimed(tmp_path, resumed=False):
+        pass
 
 
 def test_a_folder_that_holds_something_is_refused_unless_its_run_is_resumed(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=str(tmp_path)):
-        claim_folder(tmp_path, resumed=False)
-    claim_folder(tmp_path, resumed=True)
-    assert (tmp_path / "mine.txt").read_text() == "mine"
+    with pytest.raises(ConfigError, match=str(tmp_path)), claimed(tmp_path, resumed=False):
+        pass
+    with claimed(tmp_path, resumed=True):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ REPORTS = {
         "fused": {"f1": Interval(0.95, 0.9, 0.99, 100, 7), "auroc": Interval(1, 1, 1, 100, 7)},
     }
 }
+AF = {"accuracy": Interval(0.9, 0.8, 0.95, 100, 7), "sensitivity": Interval(1, 0.6, 1, 12, 3)}
 
 
 def test_report_is_written_with_intervals_and_counts(tmp_path: Path) -> None:
@@ -34,7 +35,12 @@ def test_report_is_written_with_intervals_and_counts(tmp_path: Path) -> None:
 
 def test_table_has_a_column_per_part_and_says_how_many() -> None:
     lines = format_report(REPORTS).splitlines()
-    assert lines[0] == "Test set mitdb: 100 windows, 7 persons or records, 95 % intervals"
+    assert lines[0] == "Test set mitdb: 100 windows of 7 persons or records; 95 % intervals"
     assert lines[1].split() == ["metric", "morphology", "fused"]
     assert "0.900 [0.850, 0.950]" in lines[2]
     assert lines[3].split()[0] == "auroc"
+
+
+def test_the_table_counts_af() -> None:
+    title = format_report({"own": {"fused": AF}}).splitlines()[0]
+    assert "100 windows of 7 persons or records, 12 of 3 with AF" in title

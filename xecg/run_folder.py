@@ -3,11 +3,14 @@
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
@@ -61,22 +64,32 @@ def _new_folder(name: str) -> Path:
     raise ConfigError(f"{RUNS / name} holds a hundred runs of this second; set run_folder")
 
 
-def claim_folder(folder: Path, resumed: bool) -> Path:
-    """Makes a folder, and a file in it that no other run can make; returns the file."""
+@contextmanager
+def claimed(folder: Path, resumed: bool) -> Iterator[None]:
+    """Makes the folder of a run and holds it, so that no other run writes into it.
+
+    Raises:
+        ConfigError: If the folder is in use, cannot be made, or is not empty and not resumed.
+    """
     running = folder / ".running"
+    lock = FileLock(running)  # freed even if the process is killed
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not resumed and any(folder.iterdir()):
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(f"run_folder {folder} is in use by another run") from error
+    except OSError as error:
+        raise ConfigError(f"run_folder {folder} cannot be made ({error})") from error
+    try:
+        if not resumed and any(path != running for path in folder.iterdir()):
             raise ConfigError(
                 f"run_folder {folder} is not empty; name another, or move it away. To continue the "
                 f"run in it, add --ckpt_path {folder}/checkpoints/last.ckpt"
             )
-        running.touch(exist_ok=resumed)
-    except FileExistsError as error:
-        raise ConfigError(f"run_folder {folder} is in use by another run") from error
-    except OSError as error:
-        raise ConfigError(f"run_folder {folder} cannot be made ({error})") from error
-    return running
+        yield
+    finally:
+        running.unlink(missing_ok=True)
+        lock.release()
 
 
 def remove(folder: Path) -> None:

@@ -30,7 +30,7 @@ from xecg.files import write_whole
 from xecg.metrics.bootstrap import Interval
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.run_flags import add_run_arguments, flags_of_classes, short_help
-from xecg.run_folder import claim_folder, keep_metrics, rank, remove, resumed_folder, run_folder
+from xecg.run_folder import claimed, keep_metrics, rank, remove, resumed_folder, run_folder
 from xecg.tasks.base import Task
 
 REPORT = "test_metrics.csv"
@@ -153,18 +153,18 @@ class RunCLI(LightningCLI):
     @contextmanager
     def folder(self) -> Iterator[None]:
         """Makes the run's folder; takes it away again if the run is refused before it trains."""
-        claim = claim_folder(self.run_folder, self.resumed) if rank() == 0 else None
-        try:
-            if self.resumed and rank() == 0:
-                keep_metrics(self.trainer, self.run_folder, Path(self.config.ckpt_path))
+        if rank() != 0:
             yield
-        except BaseException:
-            if claim and not self.resumed and not self.trainer.global_step:
-                remove(self.run_folder)
-            raise
-        finally:
-            if claim:
-                claim.unlink(missing_ok=True)
+            return
+        with claimed(self.run_folder, self.resumed):
+            try:
+                if self.resumed:
+                    keep_metrics(self.trainer, self.run_folder, Path(self.config.ckpt_path))
+                yield
+            except BaseException:
+                if not self.resumed and not self.trainer.global_step:
+                    remove(self.run_folder)
+                raise
 
     def fit(self) -> None:
         """Trains, tests the best checkpoint and writes its weights."""
@@ -276,11 +276,14 @@ def format_report(reports: Reports) -> str:
 
 def _format_set(name: str, parts: Mapping[str, Mapping[str, Interval]]) -> str:
     table = pd.DataFrame({part: pd.Series(metrics).map(str) for part, metrics in parts.items()})
-    metrics = list(dict.fromkeys(metric for part in parts.values() for metric in part))
-    some = next(iter(next(iter(parts.values())).values()))
-    title = f"Test set {name}: {some.n} windows, {some.n_groups} persons or records, 95 % intervals"
-    table = table.loc[metrics].fillna("").rename_axis("metric").reset_index()
-    return f"{title}\n{table.to_string(index=False)}"
+    metrics = next(iter(parts.values()))
+    first, af = next(iter(metrics.values())), metrics.get("sensitivity")
+    title = f"Test set {name}: {first.n} windows of {first.n_groups} persons or records"
+    if af is not None:
+        title += f", {af.n} of {af.n_groups} with AF"
+    order = list(dict.fromkeys(metric for part in parts.values() for metric in part))
+    table = table.loc[order].fillna("").rename_axis("metric").reset_index()
+    return f"{title}; 95 % intervals\n{table.to_string(index=False)}"
 
 
 def _check(config: Namespace, verb: str) -> None:
