@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
 from side_by_side import clock
-from xecg.lightning_cli import XECGCLI
 
 from xecg.metrics.bootstrap import Interval
-from xecg.runs import REPORT
+from xecg.runs import REPORT, RunCLI
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "finetune_frozen0.yaml"
@@ -50,26 +50,17 @@ class Epochs(Callback):
             self.between(trainer, pl_module)
 
 
-class _TimedFit(XECGCLI):
-    """``xecg fit`` without the test at its end."""
-
-    epochs: Epochs
-
-    def before_fit(self) -> None:
-        self.trainer.callbacks.append(self.epochs)
-
-    def after_fit(self) -> None:
-        pass
-
-
 def timed_fit(*flags: str, n_epochs: int, between: Any = None, windows: int = WINDOWS) -> Epochs:
     """Fine-tune on the embedded synthetic ECGs by the command line's own way."""
     epochs = Epochs(between)
     with tempfile.TemporaryDirectory() as folder:
-        arguments = ["fit", "--config", str(CONFIG), "--run_folder", f"{folder}/run"]
+        arguments = ["--config", str(CONFIG), "--run_folder", f"{folder}/run"]
         arguments += ["--trainer.max_epochs", str(n_epochs), "--trainer.enable_progress_bar"]
-        arguments += ["false", "--data.windows_per_epoch", str(windows), *flags]
-        type("TimedFit", (_TimedFit,), {"epochs": epochs})(arguments)
+        cli = RunCLI("fit", [*arguments, "false", "--data.windows_per_epoch", str(windows), *flags])
+        cli.trainer.callbacks.append(epochs)
+        with cli.folder():
+            cli.trainer.fit(cli.model, cli.datamodule)
+        wandb.finish()  # the next fit has a run of its own
     return epochs
 
 

@@ -35,7 +35,7 @@ class MadeDatabase(Database):
     markers = ("*.made",)
 
     def records(self) -> list[str]:
-        return sorted(path.stem for path in self.folder.glob("*.made"))
+        return sorted(path.stem for path in self.root.glob("*.made"))
 
     def read(self, record: str) -> LabelledRecording:
         return made_labelled(record)

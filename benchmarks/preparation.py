@@ -29,10 +29,10 @@ class WrittenDatabase(MadeDatabase):
     markers = ("*.hea",)
 
     def records(self) -> list[str]:
-        return sorted(path.stem for path in self.folder.glob("*.hea"))
+        return sorted(path.stem for path in self.root.glob("*.hea"))
 
     def read(self, record: str) -> LabelledRecording:
-        return LabelledRecording(read_recording(self.folder / record), rhythms=made_rhythm(record))
+        return LabelledRecording(read_recording(self.root / record), rhythms=made_rhythm(record))
 
 
 def measure() -> list[Row]:

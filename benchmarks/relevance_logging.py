@@ -5,7 +5,7 @@
 One run of fine-tuning on the embedded synthetic ECGs, logged to W&B offline, in which epochs take
 turns: with the logger as it is by default, without, with the logger but neither its table nor its
 picture, without. Training on fewer windows is stretched to an epoch of 4,000; validation, on 270,
-is not. About two minutes on two idle cores; the ECGs are prepared in ./stores.
+is not. About two minutes on two idle cores.
 """
 
 import os
@@ -15,7 +15,6 @@ from fitting import Epochs
 from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers import WandbLogger
 from side_by_side import REPEATS, Row, medians, run_alone
-from xecg.precision import default_precision
 
 from xecg.callbacks import RelevanceLogger
 from xecg.data import AFData
@@ -59,7 +58,6 @@ def run(epochs: Epochs, n_epochs: int) -> None:
         logger = WandbLogger(project="xecg", save_dir=folder, offline=True)
         trainer = Trainer(
             max_epochs=n_epochs,
-            precision=default_precision()[0],
             callbacks=[relevance, epochs],
             logger=logger,
             log_every_n_steps=10,
