@@ -54,13 +54,13 @@ def executor(jobs: int | None = None, cluster: str | None = None) -> Iterator[Ex
         ConfigError: If the number is below 1.
         ExecutorError: If the cluster cannot be reached.
     """
+    jobs = available_cores() if jobs is None else jobs
+    if jobs < 1:
+        raise ConfigError(f"jobs: expected at least 1, found {jobs}")
     if cluster is not None:
         with _dask(cluster) as pool:
             yield pool
         return
-    jobs = available_cores() if jobs is None else jobs
-    if jobs < 1:
-        raise ConfigError(f"jobs: expected at least 1, found {jobs}")
     pool = _ThisProcess() if jobs == 1 else _Processes(jobs)
     try:
         yield pool
@@ -110,7 +110,7 @@ def run_parts(
                 while todo and len(running) < ahead:
                     number, items = todo.popleft()
                     running[run.start(items)] = number
-                for future in run.finished(running):
+                for future in _finished(running):
                     number = running.pop(future)
                     found[number] = list(run.parts_of(tuple(pieces[number]), future))
                     bar.update(len(pieces[number]))
@@ -135,29 +135,23 @@ class _Run:
     def path(self, items: tuple[str, ...]) -> Path:
         return self.folder / (sha256("\0".join(items).encode()).hexdigest()[:24] + self.ending)
 
-    def finished(self, running: dict[Future[None], int]) -> list[Future[None]]:
-        done, others = wait(running, return_when=FIRST_COMPLETED)
-        if any(isinstance(_error(future), BrokenProcessPool) for future in done):
-            done |= wait(others).done  # they die with the pool; which one broke it is looked for
-        return sorted(done, key=running.__getitem__)
-
     def parts_of(self, items: tuple[str, ...], future: Future[None]) -> Iterator[Part]:
         """The part of a finished piece; those of its halves if it killed its worker."""
         error = _error(future)
         if not _killed(error):
             yield Part(items, self.path(items), error)
-        elif isinstance(error, BrokenProcessPool) and not self._starts():
-            raise ExecutorError(
-                "processes of this machine cannot be started; in a script, call xecg below "
-                "`if __name__ == '__main__':`, or set jobs to 1"
-            )
-        else:
-            yield from self._cut(items)
+            return
+        if isinstance(error, BrokenProcessPool):
+            probe = self.pool.submit(available_cores)
+            if _error(probe) is not None:
+                raise ExecutorError(
+                    "processes of this machine cannot be started; in a script, call xecg below "
+                    "`if __name__ == '__main__':`, or set jobs to 1"
+                )
+        yield from self._cut(items)
 
     def _cut(self, items: tuple[str, ...]) -> Iterator[Part]:
-        future = self.start(items)  # alone, so that nobody else's death is taken for its own
-        wait([future])
-        error = _error(future)
+        error = _error(self.start(items))  # alone, so that no other piece's death is taken for its
         if not _killed(error):
             yield Part(items, self.path(items), error)
         elif len(items) == 1:
@@ -168,10 +162,31 @@ class _Run:
             yield from self._cut(items[:half])
             yield from self._cut(items[half:])
 
-    def _starts(self) -> bool:
-        probe = self.pool.submit(available_cores)
-        wait([probe])
-        return _error(probe) is None
+
+def _finished(running: dict[Future[None], int]) -> list[Future[None]]:
+    done, others = wait(running, return_when=FIRST_COMPLETED)
+    if any(isinstance(_error(future), BrokenProcessPool) for future in done):
+        done |= wait(others).done  # they die with the pool; which one broke it is looked for
+    return sorted(done, key=running.__getitem__)
+
+
+def _make(work: Work, items: tuple[str, ...], path: Path) -> None:
+    if not path.exists():
+        work(items, path)
+
+
+def _error(future: Future[Any]) -> BaseException | None:
+    """Waits for the work; returns what it raised."""
+    wait([future])
+    if future.cancelled():
+        raise ExecutorError(
+            "the cluster is lost; what is finished is kept: start it and give the command again"
+        )
+    return future.exception()
+
+
+def _killed(error: BaseException | None) -> bool:
+    return isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker"
 
 
 class _ThisProcess(Executor):
@@ -228,23 +243,6 @@ def _dask(cluster: str) -> Iterator[Executor]:
 
 def _give_up_soon(dask_scheduler: Any) -> None:
     dask_scheduler.allowed_failures = 1  # workers that one piece may kill, beside the first
-
-
-def _make(work: Work, items: tuple[str, ...], path: Path) -> None:
-    if not path.exists():
-        work(items, path)
-
-
-def _error(future: Future[Any]) -> BaseException | None:
-    if future.cancelled():
-        raise ExecutorError(
-            "the cluster is lost; what is finished is kept: start it and give the command again"
-        )
-    return future.exception()
-
-
-def _killed(error: BaseException | None) -> bool:
-    return isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker"
 
 
 def available_cores() -> int:
