@@ -1,11 +1,13 @@
 """Files are there whole or not at all."""
 
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from xecg.errors import XECGError
+from xecg.errors import UnwritableError, XECGError
 from xecg.files import whole_file, write_table, write_whole
 
 
@@ -49,6 +51,24 @@ def test_an_interruption_leaves_what_was_there_before(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         fail()
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file grows beyond 1,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_what_was_there_before(tmp_path: Path, full_disk: None) -> None:
+    path = tmp_path / "f"
+    write_whole(path, "before")
+    with pytest.raises(UnwritableError, match=str(path)):
+        write_whole(path, "x" * 2000)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -62,6 +62,10 @@ def main(args: Sequence[str] | None = None) -> int:
             raise
         print(f"xecg: {explained}", file=sys.stderr)
         return 1
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"xecg: {place}{error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("xecg: interrupted", file=sys.stderr)
         return 130

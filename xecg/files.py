@@ -1,6 +1,7 @@
 """Files that are written whole: under a temporary name, then renamed."""
 
 import csv
+import errno
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from typing import IO, Any
 from uuid import uuid4
 
 from xecg.errors import UnwritableError
+
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR}
 
 
 @contextmanager
@@ -20,7 +23,7 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         mode: ``"w"`` for text, ``"wb"`` for bytes.
 
     Raises:
-        UnwritableError: The file cannot be opened.
+        UnwritableError: The file cannot be written: the folder is read-only, the disk full.
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
@@ -32,6 +35,10 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         with file:
             yield file
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise UnwritableError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -9,13 +9,13 @@ from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
-import torch
 from filelock import FileLock, Timeout
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from xecg.checkpoints import read_checkpoint
 from xecg.errors import ConfigError
 from xecg.files import write_whole
 
@@ -107,7 +107,7 @@ def keep_metrics(trainer: Trainer, folder: Path, checkpoint: Path) -> None:
     if not path.is_file():
         return
     table = pd.read_csv(path)
-    epoch = torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]
+    epoch = read_checkpoint(checkpoint)["epoch"]
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):
             writer = logger.experiment  # deletes the file

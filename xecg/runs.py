@@ -23,6 +23,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xecg.callbacks.freezing import LayerFreezing
 from xecg.callbacks.predictions import WindowTables
+from xecg.checkpoints import WholeCheckpoints, read_checkpoint, restoring
 from xecg.cli import PARSING, parse
 from xecg.data.datamodules import WindowDataModule
 from xecg.errors import ConfigError
@@ -53,6 +54,28 @@ _EXPECTED_WARNINGS = (
     "The number of training batches",  # a short epoch is nothing to warn of
 )
 _STOPPED = 128 + signal.SIGTERM
+
+
+class _Trainer(Trainer):
+    """Trainer whose limit of 1 is one batch: a parser takes the first type that fits."""
+
+    def __init__(
+        self,
+        *,
+        limit_train_batches: int | float | None = None,
+        limit_val_batches: int | float | None = None,
+        limit_test_batches: int | float | None = None,
+        limit_predict_batches: int | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            limit_train_batches=limit_train_batches,
+            limit_val_batches=limit_val_batches,
+            limit_test_batches=limit_test_batches,
+            limit_predict_batches=limit_predict_batches,
+            **kwargs,
+        )
+        self.strategy.checkpoint_io = WholeCheckpoints()
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -95,6 +118,7 @@ class RunCLI(LightningCLI):
             Task,
             WindowDataModule,
             save_config_callback=_SaveConfig,
+            trainer_class=_Trainer,
             trainer_defaults={
                 "logger": _LOGGERS,
                 "num_sanity_val_steps": 0,
@@ -145,10 +169,7 @@ class RunCLI(LightningCLI):
         config.trainer.default_root_dir = str(self.run_folder)
         for key in ("checkpoint", "last_checkpoint"):
             config[key].dirpath = str(self.run_folder / "checkpoints")
-        loggers = config.trainer.logger
-        for logger in loggers if isinstance(loggers, list) else [loggers]:
-            if isinstance(logger, Namespace):
-                _place_logger(logger, self.run_folder)
+        _place_loggers(config.trainer, self.run_folder)
 
     @contextmanager
     def folder(self) -> Iterator[None]:
@@ -168,7 +189,8 @@ class RunCLI(LightningCLI):
 
     def fit(self) -> None:
         """Trains, tests the best checkpoint and writes its weights."""
-        self.trainer.fit(self.model, self.datamodule, ckpt_path=self.config.ckpt_path)
+        with restoring(self.trainer, self.config.ckpt_path):
+            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.config.ckpt_path)
         if self.config.trainer.fast_dev_run:  # writes no checkpoint
             self.test(None)
             return
@@ -178,16 +200,19 @@ class RunCLI(LightningCLI):
 
     def validate(self) -> None:
         """Evaluates a checkpoint on the validation split."""
-        self.trainer.validate(self.model, self.datamodule, ckpt_path=self.config.ckpt_path)
+        with restoring(self.trainer, self.config.ckpt_path):
+            self.trainer.validate(self.model, self.datamodule, ckpt_path=self.config.ckpt_path)
 
     def predict(self) -> None:
         """Writes the predictions of a checkpoint for the test sets."""
-        self.trainer.predict(self.model, self.datamodule, ckpt_path=self.config.ckpt_path)
+        with restoring(self.trainer, self.config.ckpt_path):
+            self.trainer.predict(self.model, self.datamodule, ckpt_path=self.config.ckpt_path)
 
     def test(self, checkpoint: str | None = None) -> None:
         """Tests a checkpoint; writes and prints the table, which says more than Lightning's."""
         checkpoint = checkpoint or self.config.ckpt_path
-        self.trainer.test(self.model, self.datamodule, ckpt_path=checkpoint, verbose=False)
+        with restoring(self.trainer, checkpoint):
+            self.trainer.test(self.model, self.datamodule, ckpt_path=checkpoint, verbose=False)
         if self.trainer.is_global_zero:
             write_report(self.model.test_reports, self.run_folder / REPORT)
             report = format_report(self.model.test_reports)
@@ -205,12 +230,11 @@ class RunCLI(LightningCLI):
 
     @rank_zero_only
     def _write_weights(self, checkpoint: str) -> None:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         provenance = {
             "task": type(self.model).__name__,
             "stores": [source.label for source in self.datamodule.sources],
             "seed": self.config.seed_everything,
-            "epoch": state["epoch"],  # from 0, as in metrics.csv
+            "epoch": read_checkpoint(checkpoint)["epoch"],  # from 0, as in metrics.csv
             "xecg": version("xecg-lightning"),
             **self.datamodule.provenance(),
         }
@@ -287,26 +311,37 @@ def _format_set(name: str, parts: Mapping[str, Mapping[str, Interval]]) -> str:
 
 
 def _check(config: Namespace, verb: str) -> None:
-    """Refuses settings of the Trainer that leave nothing to test."""
-    if verb != "fit":
-        return
+    """Refuses settings that leave nothing to test."""
+    if config.ckpt_path is not None:
+        read_checkpoint(config.ckpt_path)
+    elif verb != "fit":
+        raise ConfigError(f"xecg {verb} needs --ckpt_path, such as RUN/checkpoints/best.ckpt")
     for key, wrong in (
         ("trainer.enable_checkpointing", False),
         ("trainer.max_epochs", 0),
         ("checkpoint.save_top_k", 0),
         ("last_checkpoint.save_top_k", 0),
     ):
-        if (found := config[key]) is not None and found == wrong:
+        if verb == "fit" and (found := config[key]) is not None and found == wrong:
             raise ConfigError(
                 f"{key} {found}: xecg fit tests the best epoch and writes its weights, which needs "
                 "an epoch and its checkpoint; leave the flag out"
             )
 
 
-def _place_logger(logger: Namespace, folder: Path) -> None:
-    if "save_dir" in logger.init_args:
-        logger.init_args.save_dir = str(folder.resolve())  # W&B's process has its own idea of "."
-    if logger.class_path.endswith("WandbLogger"):
+def _place_loggers(trainer: Namespace, folder: Path) -> None:
+    """Lets loggers write into the run's folder; W&B's is left out where it is switched off."""
+    given = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+    loggers = [logger for logger in given if isinstance(logger, Namespace)]
+    for logger in loggers:
+        if "save_dir" in logger.init_args:
+            logger.init_args.save_dir = str(folder.resolve())  # W&B has its own idea of "."
+    ours = [logger for logger in loggers if logger.class_path.endswith("WandbLogger")]
+    disabled = os.environ.get("WANDB_DISABLED", "false").lower() not in ("", "0", "false")
+    if ours and (disabled or os.environ.get("WANDB_MODE") == "disabled"):
+        trainer.logger = [logger for logger in given if logger not in ours] or False
+        return
+    for logger in ours:
         if logger.init_args.name is None and "WANDB_NAME" not in os.environ:
             logger.init_args.name = "/".join(folder.resolve().parts[-2:])
         online = os.environ.get("WANDB_MODE") == "online" or "WANDB_SWEEP_ID" in os.environ

@@ -11,6 +11,7 @@ import yaml
 
 from xecg.cli import main
 from xecg.networks.weights import load_xecgarch
+from xecg.runs import RunCLI
 
 ROOT = Path(__file__).parents[2]
 SCRATCH = str(ROOT / "configs" / "finetune_scratch.yaml")
@@ -216,6 +217,48 @@ def test_without_validation_the_last_weights_are_tested_and_written(
     assert fit("--run_folder=run", "--trainer.logger=false", flag) == 0
     assert rows(Path("run/test_metrics.csv"))
     load_xecgarch("run/weights.safetensors")
+
+
+@pytest.mark.parametrize(("given", "found"), [("1", 1), ("1.0", 1.0), ("0.5", 0.5)])
+def test_a_limit_of_one_is_one_batch(given: str, found: float, workplace: Path) -> None:
+    keys = [f"limit_{part}_batches" for part in ("train", "val", "test", "predict")]
+    flags = [f"--trainer.{key}={given}" for key in keys]
+    cli = RunCLI("fit", ["--config", SCRATCH, *SMALL, *flags])
+    for key in keys:
+        assert (value := getattr(cli.trainer, key)) == found
+        assert type(value) is type(found)
+
+
+@pytest.mark.parametrize("name", ["WANDB_MODE", "WANDB_DISABLED"])
+def test_w_and_b_can_be_switched_off(
+    name: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, {"WANDB_MODE": "disabled"}.get(name, "true"))
+    assert fit("--run_folder=run", "--trainer.limit_train_batches=1", "--trainer.max_epochs=1") == 0
+    assert Path("run/metrics.csv").is_file()
+    assert not list(Path().rglob("wandb"))
+
+
+@pytest.mark.parametrize("verb", ["test", "validate", "predict"])
+def test_a_checkpoint_is_needed(
+    verb: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, "--config", SCRATCH, *SMALL]) == 1
+    assert "--ckpt_path" in capsys.readouterr().err
+    assert not list(Path().iterdir())
+
+
+def test_a_checkpoint_of_another_network_is_refused(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit("--run_folder=run", "--trainer.logger=false", "--trainer.max_epochs=1") == 0
+    last = "--ckpt_path=run/checkpoints/last.ckpt"
+    wider = ["--config", SCRATCH, *SMALL, "--model.channels=8", last]
+    for verb in ("fit", "test", "validate", "predict"):
+        assert main([verb, *wider]) == 1
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("xecg: the checkpoint holds")
+    assert [path.name for path in Path().iterdir()] == ["run"]
 
 
 def test_a_run_is_not_continued_in_another_folder(
