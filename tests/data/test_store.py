@@ -41,9 +41,9 @@ def test_holds_what_was_prepared(prepared):
 
 def test_info_says_where_it_comes_from(prepared):
     info = Store.open(prepared.path).info
-    assert (info.database, info.title, info.licence) == ("fake", "Fake ECGs", "CC0")
+    assert (info.recipe.database, info.title, info.licence) == ("fake", "Fake ECGs", "CC0")
     assert info.citation == "Nobody. Nowhere."
-    assert (info.recipe.leads, info.stride_s, info.preprocessing.window_s) == (
+    assert (info.recipe.leads, info.recipe.stride_s, info.preprocessing.window_s) == (
         "preferred",
         10.0,
         10.0,

@@ -72,7 +72,7 @@ def test_prepare_takes_every_setting():
     info = Store.open("stores/synthetic").info
     settings = {"low_hz": None, "high_hz": 30.0, "sampling_rate": 200.0, "window_s": 5.0}
     assert info.preprocessing.to_dict() == settings | {"scaling": "none"}
-    assert (info.recipe.leads, info.stride_s, info.recipe.limit) == (("V1",), 2.5, 3)
+    assert (info.recipe.leads, info.recipe.stride_s, info.recipe.limit) == (("V1",), 2.5, 3)
     assert info.n_windows == 9
 
 

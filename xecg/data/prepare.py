@@ -6,22 +6,22 @@ import hashlib
 import json
 import logging
 import os
+import pickle
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
-from pyarrow import compute, parquet
+from pyarrow import parquet
 
-from xecg.data.databases import get_database
-from xecg.data.databases.base import Database
+from xecg.data.databases import Database, get_database
 from xecg.data.store import (
     COLUMNS,
     INDEX_FILE,
@@ -42,9 +42,6 @@ from xecg.signal.preprocessing import Preprocessing
 _log = logging.getLogger(__name__)
 _LOGGED = 5  # skipped records in the log; store.json names all of them
 _LARGEST_PIECE, _PIECES = 32, 64  # records of a piece; pieces of a small database
-_MERGED = ("group", "wave_row")  # known when all parts are there
-_ARROW = {"category": pa.string(), "float64": pa.float64(), "float32": pa.float32()}
-_ARROW |= {"bool": pa.bool_(), "int8": pa.int8(), "int32": pa.int32(), "uint64": pa.uint64()}
 
 
 def prepare(
@@ -87,15 +84,14 @@ def prepare(
     """
     if isinstance(database, str):
         database = get_database(database, root or Path("data") / database)
-    out = Path("stores") / database.name if out is None else out
-    out = Path(out)
-    _check(database, out)
+    out = Path("stores") / database.name if out is None else Path(out)
+    _check_place(out, database)
     records = database.records()[:limit]
     recipe = recipe_of(database, preprocessing, leads, stride_s, limit)
     if not overwrite and (store := _reusable(out, recipe)):
         return store
     with executor(jobs, cluster) as pool, only_one(out) as waited:
-        if waited and (store := _made_meanwhile(out, recipe, overwrite)):
+        if waited and (store := _reusable(out, recipe, overwrite)):
             return store
         parts = Path(f"{out}.parts-{_digest(recipe.fingerprint, database.identity)}")
         size = max(1, min(_LARGEST_PIECE, len(records) // _PIECES))  # whatever the number of jobs
@@ -104,14 +100,30 @@ def prepare(
         made = list(run_parts(work, pieces, parts, pool, title=database.name))
         try:
             info = _merge(made, database, recipe, parts / "store")
-        except DataError:  # no window
-            shutil.rmtree(parts, ignore_errors=True)
-            raise
-        _install(parts / "store", out)
+            _install(parts / "store", out)
+        except OSError as error:
+            raise cannot_write(out, error) from error
         for folder in out.parent.glob(f"{out.name}.parts-*"):
             shutil.rmtree(folder, ignore_errors=True)
-    _log_skipped(info)
+    for record, reason in list(info.skipped.items())[:_LOGGED]:
+        _log.warning("skipped %s: %s", record, reason)
+    if skipped := len(info.skipped):
+        counts = f"{skipped} of {info.n_records + skipped} records skipped"
+        _log.warning("%s, %d of them above; see %s", counts, min(skipped, _LOGGED), out / INFO_FILE)
     return Store.open(out)
+
+
+def _check_place(out: Path, database: Database) -> None:
+    if out.resolve().is_relative_to(database.root.resolve()):
+        raise ConfigError(
+            f"{out} lies in the folder of the database, where a new file makes the store out of "
+            "date; give another --out"
+        )
+    if out.exists() and not (out / INFO_FILE).is_file():
+        raise StoreError(
+            f"{out}: expected a store or nothing, found something else, which is never replaced; "
+            "give another --out"
+        )
 
 
 def recipe_of(
@@ -136,61 +148,90 @@ def recipe_of(
 
 
 def file_digest(folder: Path, tables: Iterable[Path] = ()) -> str:
-    """Returns number, total size and a digest of all files below a folder.
+    """Returns number, total size and a digest of all files below a folder, but hidden ones.
 
-    The digest is over paths and sizes, and over the contents of tables of labels; hidden files are
-    passed over. 17,000 files take about 0.1 s.
-
-    Args:
-        folder: Folder of a database.
-        tables: Files whose content counts.
-
-    Returns:
-        For example ``"96 files of 100423568 bytes, 0f343b0931126a20"``.
+    The digest is over paths and sizes, and over the contents of tables of labels. 17,000 files
+    take about 0.2 s. An example: ``"96 files of 100423568 bytes, 0f343b0931126a20"``.
     """
-    sizes = sorted(_sizes(folder, ""))
+    sizes = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
+            size = path.stat(follow_symlinks=path.exists()).st_size
+            sizes.append((path.relative_to(folder).as_posix(), size))
     read = [hashlib.sha256(table.read_bytes()).hexdigest() for table in tables]
     total = sum(size for _, size in sizes)
-    return f"{len(sizes)} files of {total} bytes, {_digest(sizes, read)}"
-
-
-def _sizes(folder: Path | str, prefix: str) -> Iterator[tuple[str, int]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _sizes(entry.path, f"{prefix}{entry.name}/")
-            else:
-                yield prefix + entry.name, entry.stat(follow_symlinks=entry.is_file()).st_size
+    return f"{len(sizes)} files of {total} bytes, {_digest(sorted(sizes), read)}"
 
 
 def _digest(*things: Any) -> str:
     return hashlib.sha256(json.dumps(things).encode()).hexdigest()[:16]
 
 
+def _reusable(out: Path, recipe: Recipe, overwrite: bool = False) -> Store | None:
+    """The store at ``out`` if it was made so; null if there is none, or another to overwrite."""
+    if not out.exists():
+        return None
+    try:
+        store = Store.open(out)
+        if differences := store.info.recipe.differences(recipe):
+            raise StoreError(
+                f"{out}: there is a store made with other settings: {'; '.join(differences)}. "
+                "Pass --overwrite to replace it, or another --out"
+            )
+    except StoreError:
+        if overwrite:
+            return None
+        raise
+    _log.info("%s: prepared already; its %d windows are reused", out, len(store))
+    return store
+
+
+@contextmanager
+def only_one(out: Path) -> Iterator[bool]:
+    """Holds the lock on ``out``, a file beside it, which is freed even if the process is killed.
+
+    Yields:
+        Whether another process had the lock and was waited for.
+
+    Raises:
+        StoreError: If the lock file cannot be written.
+    """
+    lock = FileLock(f"{out}.lock")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+        if waited := not lock.is_locked:
+            _log.warning("%s: another process is preparing it; waiting", out)
+            lock.acquire()
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    try:
+        yield waited
+    finally:
+        lock.release()
+
+
+def cannot_write(out: Path, error: OSError) -> StoreError:
+    """Returns the error for a place that takes no files."""
+    return StoreError(f"{out}: cannot be written ({error}); free the space or give another --out")
+
+
 def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], path: Path) -> None:
-    """Reads, cuts and labels records into one part; one that cannot be used is skipped.
+    """Cuts and labels records; one that cannot be used is skipped.
 
     Args:
         database: Where the records come from.
         recipe: The settings.
         records: Their names.
-        path: File to write, in Arrow's format: a batch per lead of a record, and an empty one that
-            bears what was skipped and left out.
+        path: File to write: pickled signals and waves of each lead, and at the end the index and
+            what is missing.
     """
-    window = recipe.preprocessing.window_samples
-    schema = pa.schema(
-        [
-            *((name, _ARROW[kind]) for name, kind in COLUMNS.items() if name not in _MERGED[1:]),
-            (R_PEAKS, pa.list_(pa.int32())),
-            ("waves", pa.binary()),
-            ("signals", pa.binary(4 * window)),
-        ]
-    )
+    tables: list[pa.Table] = []
     skipped: dict[str, str] = {}
     left_out: Counter[str] = Counter()
-    with whole_file(path, "wb") as file, pa.ipc.new_file(file, schema) as writer:
+    with whole_file(path, "wb") as file:
         for record in records:
             try:
                 found = _prepare_record(database, recipe, record)
@@ -199,14 +240,12 @@ def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], pa
                 continue
             for windows in found:
                 left_out.update(windows.left_out)
-                windows.columns["group"] = windows.columns["person"] or (
-                    f"{database.identity}/{record}"
-                )
-                writer.write_batch(_batch(windows, schema))
-        counts = json.dumps({"skipped": skipped, "left_out": left_out})
-        writer.write_batch(
-            pa.RecordBatch.from_pylist([], schema), custom_metadata={"counts": counts}
-        )
+                tables.append(_index_of(windows, database.identity))
+                annotated = tables[-1]["annotated_share"].to_numpy() > 0
+                waves = b"" if windows.waves is None else windows.waves[annotated]
+                pickle.dump((windows.signals, waves), file, protocol=5)
+        index = [_joined(tables)] if tables else []
+        pickle.dump({"index": index, "skipped": skipped, "left_out": left_out}, file)
 
 
 def _prepare_record(database: Database, recipe: Recipe, record: str) -> list[LabelledWindows]:
@@ -214,9 +253,7 @@ def _prepare_record(database: Database, recipe: Recipe, record: str) -> list[Lab
         labelled = database.read(record)
     except (XECGError, OSError):
         raise
-    except Exception as error:
-        # Damaged bytes bring parsers to raise anything. It is counted and named, and if no record
-        # can be read, it is the message that the user sees.
+    except Exception as error:  # damaged bytes bring parsers to raise anything
         raise RecordError(f"cannot be read ({type(error).__name__}: {error})") from error
     try:
         return labelled_windows(
@@ -227,105 +264,97 @@ def _prepare_record(database: Database, recipe: Recipe, record: str) -> list[Lab
         raise
 
 
-def _batch(windows: LabelledWindows, schema: pa.Schema) -> pa.RecordBatch:
-    n = len(windows)
-    columns = {
-        name: np.broadcast_to(
-            np.asarray(value, dtype=np.str_ if COLUMNS[name] == "category" else COLUMNS[name]), n
-        )
-        for name, value in windows.columns.items()
-    }
-    signals = pa.py_buffer(np.ascontiguousarray(windows.signals))
-    waves = [None] * n if windows.waves is None else [codes.tobytes() for codes in windows.waves]
-    shares = columns["annotated_share"].tolist()
-    arrays = columns | {
-        R_PEAKS: pa.array(windows.r_peaks, pa.list_(pa.int32())),
-        "waves": [codes if share > 0 else None for codes, share in zip(waves, shares, strict=True)],
-        "signals": pa.FixedSizeBinaryArray.from_buffers(
-            schema.field("signals").type, n, [None, signals]
-        ),
-    }
-    return pa.RecordBatch.from_arrays(
-        [pa.array(arrays[field.name], field.type) for field in schema], schema=schema
-    )
+def _index_of(windows: LabelledWindows, identity: str) -> pa.Table:
+    """The lines of the index, but for the rows of the waves."""
+    record, person = windows.columns["record"], windows.columns["person"]
+    columns = windows.columns | {"group": person or f"{identity}/{record}"}
+    arrays: dict[str, Any] = {R_PEAKS: pa.array(windows.r_peaks, pa.list_(pa.int32()))}
+    for name, value in columns.items():
+        text = COLUMNS[name] == "category"
+        array = np.asarray(value, dtype=np.str_ if text else COLUMNS[name])
+        array = pa.array(np.broadcast_to(array, len(windows)))
+        arrays[name] = array.dictionary_encode() if text else array
+    return pa.table({name: arrays[name] for name in [*COLUMNS, R_PEAKS] if name in arrays})
 
 
 def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Path) -> StoreInfo:
     """Writes the parts, in their order, as one store."""
-    indices, skipped, left_out = [], {}, Counter[str]()
-    for part in parts:
-        if isinstance(part.error, WorkerDiedError):
-            skipped[part.items[0]] = str(part.error)
-        elif isinstance(part.error, OSError):
-            raise cannot_write(folder, part.error)
-        elif part.error is not None:
-            raise part.error
-        else:
-            index, counts = _index_of(part.path)
-            indices.append(index)
-            skipped |= counts["skipped"]
-            left_out.update(counts["left_out"])
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    (data := folder / "data").mkdir(parents=True)
+    window = recipe.preprocessing.window_samples
+    tables: list[pa.Table] = []
+    skipped: dict[str, str] = {}
+    left_out: Counter[str] = Counter()
+    with (
+        _rows(data / SIGNALS_FILE, "<f4", window) as signals,
+        _rows(data / WAVES_FILE, "|u1", window) as waves,
+    ):
+        for part in parts:
+            if isinstance(part.error, WorkerDiedError):
+                skipped[part.items[0]] = str(part.error)
+                continue
+            if part.error is not None:
+                raise part.error
+            with part.path.open("rb") as file:
+                while isinstance(found := pickle.load(file), tuple):
+                    signals.write(found[0])
+                    waves.write(found[1])
+            tables += found["index"]
+            skipped |= found["skipped"]
+            left_out.update(found["left_out"])
     n_records = sum(len(part.items) for part in parts)
-    n_windows = sum(len(index) for index in indices)
-    if not n_windows:
+    if not sum(map(len, tables)):
+        shutil.rmtree(folder.parent, ignore_errors=True)
         raise _nothing_usable(database, n_records, skipped, left_out)
-    index = _whole_index(indices)
+    index = _whole_index(tables)
+    parquet.write_table(index, data / INDEX_FILE)
     info = StoreInfo(
         recipe=recipe,
         identity=database.identity,
         title=database.title,
         licence=database.licence,
         citation=database.citation,
-        n_windows=n_windows,
-        n_annotated=int(compute.sum(compute.greater_equal(index["wave_row"], 0)).as_py()),
+        n_windows=len(index),
+        n_annotated=int((index["wave_row"].to_numpy() >= 0).sum()),
         n_records=n_records - len(skipped),
         skipped=skipped,
         left_out=dict(left_out),
     )
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
-    try:
-        data = folder / info.data
-        data.mkdir(parents=True)
-        parquet.write_table(index, data / INDEX_FILE)
-        window = recipe.preprocessing.window_samples
-        paths = [part.path for part in parts if part.error is None]
-        _write_rows(data / SIGNALS_FILE, (n_windows, window), "<f4", "signals", paths)
-        _write_rows(data / WAVES_FILE, (info.n_annotated, window), "|u1", "waves", paths)
-        info.write(folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+    info.write(folder)
     return info
 
 
-def _index_of(path: Path) -> tuple[pa.Table, dict[str, Any]]:
-    """The index of a part, and the counts of what it lacks."""
-    n_columns = len(COLUMNS) - 1 + 1  # without wave_row, with the R peaks
-    options = pa.ipc.IpcReadOptions(included_fields=list(range(n_columns)))
-    with pa.ipc.open_file(path.read_bytes(), options=options) as reader:
-        last = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
-        table = reader.read_all()
-    encoded = [
-        column.dictionary_encode() if COLUMNS.get(name) == "category" else column
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    ]
-    counts = json.loads(last.custom_metadata[b"counts"])
-    return pa.table(encoded, names=table.column_names).combine_chunks(), counts
+@contextmanager
+def _rows(path: Path, dtype: str, width: int) -> Iterator[IO[bytes]]:
+    """A ``.npy`` file that rows are appended to; their number is in its header at the end."""
+    header = {"descr": dtype, "fortran_order": False}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (0, width)})
+        begin = file.tell()
+        yield file
+        n_rows = (file.tell() - begin) // (width * np.dtype(dtype).itemsize)
+        file.seek(0)
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (n_rows, width)})
 
 
-def _whole_index(indices: Sequence[pa.Table]) -> pa.Table:
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+
+
+def _whole_index(tables: Sequence[pa.Table]) -> pa.Table:
     """All lines, with the rows of the waves, and one group for identical signals."""
-    index = pa.concat_tables(indices).unify_dictionaries().combine_chunks()
+    index = _joined(tables)
     annotated = index["annotated_share"].to_numpy() > 0
     wave_row = np.where(annotated, np.cumsum(annotated) - 1, -1).astype(np.int32)
-    groups = index["group"].combine_chunks()
-    names = np.sort(groups.dictionary.to_numpy(zero_copy_only=False).astype(np.str_))
-    rank = np.searchsorted(names, groups.dictionary.to_numpy(zero_copy_only=False).astype(np.str_))
-    merged = merge_groups(rank[groups.indices.to_numpy()], index["digest"].to_numpy())
-    whole = dict(zip(index.column_names, index.columns, strict=True)) | {
+    groups = index["group"].to_pandas().cat
+    names = sorted(groups.categories)
+    codes = groups.set_categories(names).cat.codes.to_numpy()
+    merged = pa.array(merge_groups(codes, index["digest"].to_numpy()), pa.int32())
+    columns = dict(zip(index.column_names, index.columns, strict=True)) | {
         "wave_row": pa.array(wave_row),
-        "group": pa.DictionaryArray.from_arrays(pa.array(merged, pa.int32()), pa.array(names)),
+        "group": pa.DictionaryArray.from_arrays(merged, pa.array(names)),
     }
-    return pa.table({name: whole[name] for name in [*COLUMNS, R_PEAKS]})
+    return pa.table({name: columns[name] for name in [*COLUMNS, R_PEAKS]})
 
 
 def _write_rows(
@@ -343,118 +372,29 @@ def _write_rows(
                     file.write(memoryview(values.buffers()[-1] or b"")[:size])
 
 
-def _install(new: Path, out: Path) -> None:
-    """Moves a whole store to its place; one that is there is readable until it is replaced."""
-    try:
-        if not out.exists():
-            new.rename(out)
-            return
-        info = StoreInfo.read(new)
-        try:
-            used = StoreInfo.read(out).data
-        except StoreError:
-            used = "data" if (out / "data").exists() else ""
-        name = "data-2" if used == "data" else "data"
-        shutil.rmtree(out / name, ignore_errors=True)
-        (new / info.data).rename(out / name)
-        replace(info, data=name).write(out)  # from here on it is the new store
-        for old in {"data", "data-2"} - {name}:
-            shutil.rmtree(out / old, ignore_errors=True)
-    except OSError as error:
-        raise cannot_write(out, error) from error
-
-
-@contextmanager
-def only_one(out: Path) -> Iterator[bool]:
-    """Holds the lock on ``out``, a file beside it, which is freed even if the process is killed.
-
-    Yields:
-        Whether another process had the lock and was waited for.
-
-    Raises:
-        StoreError: If the lock file cannot be written.
-    """
-    lock = FileLock(f"{out}.lock")
-    waited = False
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waited = True
-            _log.warning("%s: another process is preparing it; waiting", out)
-            lock.acquire()
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    try:
-        yield waited
-    finally:
-        lock.release()
-
-
-def cannot_write(out: Path, error: OSError) -> StoreError:
-    """Returns the error for a place that takes no files."""
-    return StoreError(f"{out}: cannot be written ({error}); free the space or give another --out")
-
-
-def _check(database: Database, out: Path) -> None:
-    if out.absolute().is_relative_to(database.root.resolve()) or (
-        out.resolve().is_relative_to(database.root.resolve())
-    ):
-        raise ConfigError(
-            f"{out} lies in the folder of the database, where a new file makes the store out of "
-            "date; give another --out"
-        )
-    if out.exists() and not (out / INFO_FILE).is_file():
-        raise StoreError(
-            f"{out}: expected a store or nothing, found something else, which is never replaced; "
-            "give another --out"
-        )
-
-
-def _reusable(out: Path, recipe: Recipe) -> Store | None:
-    """The store at ``out``; null if there is none. One with other settings is an error."""
-    if not out.exists():
-        return None
-    store = Store.open(out)
-    if differences := store.info.recipe.differences(recipe):
-        raise StoreError(
-            f"{out}: there is a store made with other settings: {'; '.join(differences)}. "
-            "Pass --overwrite to replace it, or another --out"
-        )
-    _log.info("%s: prepared already; its %d windows are reused", out, len(store))
-    return store
-
-
-def _made_meanwhile(out: Path, recipe: Recipe, overwrite: bool) -> Store | None:
-    """The store that the process waited for has made, if it is the one that is wanted."""
-    try:
-        return _reusable(out, recipe)
-    except StoreError:
-        if overwrite:
-            return None
-        raise
-
-
 def _nothing_usable(
     database: Database, n_records: int, skipped: dict[str, str], left_out: Counter[str]
 ) -> DataError:
-    example = next(iter(skipped.items()), None)
     found = [f"{len(skipped)} records that could not be used"] if skipped else []
     found += [f"{count} windows left out: {reason}" for reason, count in left_out.most_common()]
+    first = [f". The first of them, {record}: {why}" for record, why in skipped.items()][:1]
     return DataError(
         f"{database.name}: expected at least one usable window in the {n_records} records of "
-        f"{database.root}, found {'; '.join(found) or 'nothing'}"
-        + (f". The first of them, {example[0]}: {example[1]}" if example else "")
+        f"{database.root}, found {'; '.join(found) or 'nothing'}{''.join(first)}"
     )
 
 
-def _log_skipped(info: StoreInfo) -> None:
-    skipped, n_skipped = info.skipped, len(info.skipped)
-    for record, reason in list(skipped.items())[:_LOGGED]:
-        _log.warning("skipped %s: %s", record, reason)
-    if skipped:
-        more = f", {_LOGGED} of them above" if n_skipped > _LOGGED else ""
-        n_records = info.n_records + n_skipped
-        where = f"; the store's {INFO_FILE} names them all"
-        _log.warning("%d of %d records skipped%s%s", n_skipped, n_records, more, where)
+def _install(new: Path, out: Path) -> None:
+    """Moves a whole store to its place; one that is there is readable until it is replaced."""
+    if not out.exists():
+        new.rename(out)
+        return
+    info, used = StoreInfo.read(new), ""
+    with suppress(StoreError):  # damaged
+        used = StoreInfo.read(out).data
+    name = "data-2" if used == "data" else "data"
+    shutil.rmtree(out / name, ignore_errors=True)
+    (new / info.data).rename(out / name)
+    replace(info, data=name).write(out)  # from here on it is the new store
+    for old in {"data", "data-2"} - {name}:
+        shutil.rmtree(out / old, ignore_errors=True)

@@ -50,7 +50,8 @@ def describe(store: Store, split: Split) -> str:
         f"  {info.title}{f', version {version}' if version else ''}",
         f"  licence: {info.licence}",
         *([f"  cite: {info.citation}"] if info.citation else []),
-        f"  windows: {len(store)} of {settings.window_s:g} s, one every {info.stride_s:g} s, "
+        f"  windows: {len(store)} of {settings.window_s:g} s, one every "
+        f"{info.recipe.stride_s:g} s, "
         f"at {settings.sampling_rate:g} Hz; band {low} to {high}; scaling {settings.scaling}",
         f"  leads: {_leads(index['lead'])}",
         f"  heartbeats: annotated in {annotated} windows, detected in {len(store) - annotated}; "

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from xecg.errors import ConfigError, StoreError, XECGError
+from xecg.errors import ConfigError, StoreError
 from xecg.files import write_whole
 from xecg.signal.preprocessing import Preprocessing
 
@@ -23,67 +23,46 @@ FORMAT = 2
 """Raised when another release computes other values from the same records."""
 INFO_FILE, SIGNALS_FILE, WAVES_FILE = "store.json", "signals.npy", "waves.npy"
 INDEX_FILE, R_PEAKS = "index.parquet", "r_peaks"
-Leads = str | tuple[str, ...]
 
 COLUMNS = {
-    "record": "category",
-    "person": "category",
+    "record": "category",  # path below the folder of the database, without ending
+    "person": "category",  # a name that is the same in all databases, or empty
+    # What a split keeps together: the person, else database and record; groups that share an
+    # identical signal have one name.
     "group": "category",
-    "source": "category",
+    "source": "category",  # the collection that the record is from
     "lead": "category",
-    "start_s": "float64",
-    "rhythm": "category",
-    "af": "int8",
+    "start_s": "float64",  # start of the window in its record
+    "rhythm": "category",  # the database's word; several are joined by +
+    "af": "int8",  # 1 AF, 0 not AF, -1 left out
     "n_beats": "int32",
-    "rmssd_ms": "float32",
+    "rmssd_ms": "float32",  # NaN below five beats, as sdnn_ms
     "sdnn_ms": "float32",
-    "reference_beats": "bool",
-    "normal_beats": "bool",
-    "wave_row": "int32",
-    "annotated_share": "float32",
-    "digest": "uint64",
+    "reference_beats": "bool",  # whether the heartbeats are annotations
+    "normal_beats": "bool",  # whether all beats and the rhythm are annotated as sinus
+    "wave_row": "int32",  # row of Store.waves, or -1
+    "annotated_share": "float32",  # share of the samples with a wave annotation
+    "digest": "uint64",  # of the samples as they were recorded
 }
-"""Columns of the index and their types.
-
-``record``: path of the record below the folder of the database, without ending. ``person``: a name
-that is the same in all databases, or empty. ``group``: what a split keeps together, which is the
-person, else database and record, and one name for groups with an identical signal. ``source``: the
-collection that the record is from. ``start_s``: start of the window in its record. ``rhythm``: the
-database's word; several are joined by ``+``. ``af``: 1 AF, 0 not AF, -1 left out. ``rmssd_ms``,
-``sdnn_ms``: NaN below five beats. ``reference_beats``: whether the heartbeats are annotations.
-``normal_beats``: whether all beats and the rhythm are annotated as sinus. ``wave_row``: row of
-``Store.waves``, or -1. ``annotated_share``: share of the samples with a wave annotation.
-``digest``: of the samples as they were recorded.
-"""
+"""Columns of the index and their types."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides about the content of a store.
 
-    Args:
-        database: Name of the database.
-        database_version: Its version, empty if unknown.
-        options: Other settings of the database, such as the meaning of labels.
-        files: Number, size and digest of the database's files.
-        preprocessing: Band limits, sampling rate, window, scaling.
-        leads: ``"preferred"`` (one per record), ``"all"``, or names of leads.
-        stride_s: Seconds from the start of a window to the next one's.
-        limit: Number of records to take, the first ones; null for all.
-        format: Version of the store's layout and content.
-
     Raises:
         ConfigError: If a setting is out of its range.
     """
 
     database: str
-    database_version: str
-    options: dict[str, Any]
-    files: str
+    database_version: str  # empty if unknown
+    options: dict[str, Any]  # other settings of the database, such as the meaning of labels
+    files: str  # number, size and digest of the database's files
     preprocessing: Preprocessing
-    leads: Leads
-    stride_s: float
-    limit: int | None = None
+    leads: str | tuple[str, ...]  # "preferred" (one per record), "all", or names
+    stride_s: float  # from the start of a window to the next one's
+    limit: int | None = None  # number of records to take, the first ones; null for all
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -91,12 +70,11 @@ class Recipe:
             raise ConfigError(f"stride_s: expected more than 0 s, found {self.stride_s}")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"limit: expected at least 1 record, found {self.limit}")
-        if isinstance(self.leads, str) and self.leads not in ("preferred", "all"):
+        named = not isinstance(self.leads, str) and len(self.leads) > 0
+        if not named and self.leads not in ("preferred", "all"):
             raise ConfigError(
                 f"leads: expected 'preferred', 'all' or a list of names, found {self.leads!r}"
             )
-        if not self.leads:
-            raise ConfigError("leads: expected at least one name, found an empty list")
 
     @property
     def fingerprint(self) -> str:
@@ -105,88 +83,39 @@ class Recipe:
 
     def differences(self, other: Recipe) -> list[str]:
         """Returns a line per setting that differs: ``"stride_s: 10.0 here, 5.0 asked for"``."""
-        here, there = _flat(asdict(self)), _flat(asdict(other))
-        changed = [name for name in {**here, **there} if here.get(name) != there.get(name)]
-        return [
-            _files_changed(self.files, other.files)
-            if name == "files"
-            else f"{name}: {here.get(name)} here, {there.get(name)} asked for"
-            for name in sorted(changed)
-        ]
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> Recipe:
-        """Returns the recipe of which ``asdict`` made ``plain``."""
-        leads = plain["leads"]
-        made = {
-            "preprocessing": Preprocessing.from_dict(plain["preprocessing"]),
-            "leads": leads if isinstance(leads, str) else tuple(leads),
-        }
-        return cls(**plain | made)
-
-
-def _flat(plain: dict[str, Any]) -> dict[str, Any]:
-    """Settings by name; those of the preprocessing as ``preprocessing.low_hz``."""
-    flat: dict[str, Any] = {}
-    for name, value in plain.items():
-        inner = value if isinstance(value, dict) else {}
-        flat |= {f"{name}.{key}": setting for key, setting in inner.items()} or {name: value}
-    return flat
-
-
-def _files_changed(here: str, there: str) -> str:
-    sizes = [text.rpartition(", ")[0] for text in (here, there)]
-    if sizes[0] == sizes[1]:
-        return f"files: names or labels of the database's {sizes[0]} have changed since"
-    return f"files: the database had {sizes[0]} and has {sizes[1]} now"
+        tables = [pd.json_normalize(asdict(recipe), max_level=1) for recipe in (self, other)]
+        here, there = (table.to_dict("records")[0] for table in tables)
+        changed = (str(n) for n in here | there if here.get(n) != there.get(n) and n != "files")
+        found = [f"{n}: {here.get(n)} here, {there.get(n)} asked for" for n in sorted(changed)]
+        if self.files != other.files:  # whose digests say nothing to a reader
+            old, new = (recipe.files.rpartition(", ")[0] for recipe in (self, other))
+            counts = f"the database had {old} and has {new} now"
+            same = f"names or labels of the database's {old} have changed since"
+            found.append(f"files: {same if old == new else counts}")
+        return found
 
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """The contents of ``store.json``.
-
-    Args:
-        recipe: Everything that decides about the content.
-        identity: Name that tells the database from any other; see ``Database.identity``.
-        title: Name of the database in full.
-        licence: Licence of the database.
-        citation: What to cite.
-        n_windows: Number of windows.
-        n_annotated: Number of windows with wave annotations.
-        n_records: Number of records that were read and cut.
-        skipped: Records that could not be used, and why.
-        left_out: Number of windows of the other records that were left out, by reason.
-        data: Folder of the arrays and the index within the store.
-        xecg_version: Release that wrote the store.
-    """
+    """The contents of ``store.json``."""
 
     recipe: Recipe
-    identity: str
+    identity: str  # tells the database from any other; see Database.identity
     title: str
     licence: str
     citation: str
     n_windows: int
-    n_annotated: int
-    n_records: int
-    skipped: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
-    data: str = "data"
+    n_annotated: int  # windows with wave annotations
+    n_records: int  # records that were read and cut
+    skipped: dict[str, str] = field(default_factory=dict)  # records that cannot be used, and why
+    left_out: dict[str, int] = field(default_factory=dict)  # windows of the others, by reason
+    data: str = "data"  # folder of the arrays and the index within the store
     xecg_version: str = field(default_factory=lambda: version("xecg-lightning"))
-
-    @property
-    def database(self) -> str:
-        """Name of the database."""
-        return self.recipe.database
 
     @property
     def preprocessing(self) -> Preprocessing:
         """Band limits, sampling rate, window, scaling."""
         return self.recipe.preprocessing
-
-    @property
-    def stride_s(self) -> float:
-        """Seconds from the start of a window to the next one's."""
-        return self.recipe.stride_s
 
     @property
     def fingerprint(self) -> str:
@@ -196,8 +125,7 @@ class StoreInfo:
     def write(self, folder: Path) -> None:
         """Writes ``store.json`` into a folder."""
         plain = asdict(self) | {"fingerprint": self.fingerprint}
-        text = json.dumps(plain, indent=2, ensure_ascii=False)
-        write_whole(folder / INFO_FILE, text + "\n")
+        write_whole(folder / INFO_FILE, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> StoreInfo:
@@ -215,19 +143,18 @@ class StoreInfo:
         try:
             plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             recipe = plain["recipe"]
-            found, name = recipe["format"], recipe["database"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise _damaged(path, error) from error
-        if found != FORMAT:
-            raise StoreError(
-                f"{folder}: expected a store of format {FORMAT}, found format {found}, of another "
-                "release of xecg; prepare it again: "
-                f"`xecg data prepare {name} --root FOLDER --out {folder} --overwrite`"
-            )
-        plain.pop("fingerprint", None)
-        try:
-            return cls(**plain | {"recipe": Recipe.from_dict(recipe)})
-        except (TypeError, KeyError, XECGError) as error:
+            if recipe["format"] != FORMAT:
+                raise StoreError(
+                    f"{folder}: expected a store of format {FORMAT}, found format "
+                    f"{recipe['format']}, of another release of xecg; prepare it again: `xecg data "
+                    f"prepare {recipe['database']} --root FOLDER --out {folder} --overwrite`"
+                )
+            leads = recipe["leads"]
+            recipe["leads"] = leads if isinstance(leads, str) else tuple(leads)
+            recipe["preprocessing"] = Preprocessing.from_dict(recipe["preprocessing"])
+            del plain["fingerprint"]
+            return cls(**plain | {"recipe": Recipe(**recipe)})
+        except (ValueError, TypeError, KeyError, ConfigError) as error:
             raise _damaged(path, error) from error
 
 
@@ -244,7 +171,7 @@ class Store:
         waves: ``(annotated windows, time)`` uint8 wave codes; ``index.wave_row`` points here.
         index: One line per window, with ``COLUMNS``.
         info: Where the windows come from and how they were made.
-        beats: R peaks of all windows, as a list per window; see ``r_peaks``.
+        beats: R peaks of all windows, and where those of each begin; see ``r_peaks``.
     """
 
     path: Path
@@ -256,10 +183,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path | str) -> Store:
-        """Opens a prepared store.
-
-        Args:
-            path: Its folder.
+        """Opens the store in a folder.
 
         Raises:
             StoreError: If it is missing, incomplete, damaged, or of another format.
@@ -267,8 +191,8 @@ class Store:
         path = Path(path)
         info = StoreInfo.read(path)
         data, window = path / info.data, info.preprocessing.window_samples
-        signals = _open_array(data / SIGNALS_FILE, (info.n_windows, window), np.dtype("f4"))
-        waves = _open_array(data / WAVES_FILE, (info.n_annotated, window), np.dtype("u1"))
+        signals = _open_array(data / SIGNALS_FILE, (info.n_windows, window), "float32")
+        waves = _open_array(data / WAVES_FILE, (info.n_annotated, window), "uint8")
         index, beats = _read_index(data / INDEX_FILE, info.n_windows)
         return cls(path, signals, waves, index, info, beats)
 
@@ -280,9 +204,9 @@ class Store:
 
     def r_peaks(self, row: int) -> NDArray[np.int32]:
         """Returns the R peaks of a window, in samples from its start: ``(beats,)``."""
-        values, ends = self.beats
+        values, starts = self.beats
         row = range(len(self))[row]  # negative rows count from the end, others raise IndexError
-        return values[ends[row] : ends[row + 1]]
+        return values[starts[row] : starts[row + 1]]
 
 
 def _read_index(
@@ -294,23 +218,20 @@ def _read_index(
         index = table.select(list(COLUMNS)).to_pandas()
     except (OSError, KeyError, pa.ArrowException) as error:
         raise _damaged(path, error) from error
-    found = index.dtypes.astype(str).to_dict()
-    if found != COLUMNS or len(index) != n_windows:
-        wrong = {name: kind for name, kind in found.items() if kind != COLUMNS[name]}
+    wrong = {n: kind for n, kind in index.dtypes.astype(str).items() if kind != COLUMNS[n]}
+    if wrong or len(index) != n_windows:
         raise _damaged(path, f"expected {n_windows} windows, found {len(index)}; {wrong}")
     return index, (r_peaks.values.to_numpy(), r_peaks.offsets.to_numpy())
 
 
-def _open_array(path: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Maps a ``.npy`` file whose shape and type are known."""
+def _open_array(path: Path, shape: tuple[int, int], dtype: str) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise _damaged(path, error) from error
     if array.shape != shape or array.dtype != dtype:
-        raise _damaged(
-            path, f"expected shape {shape} of {dtype}, found {array.shape} of {array.dtype}"
-        )
+        found = f"{array.shape} of {array.dtype}"
+        raise _damaged(path, f"expected shape {shape} of {dtype}, found {found}")
     return array
 
 

@@ -110,7 +110,7 @@ def evaluate(
     tables = evaluate_maps(networks, opened.signals[rows], group, rate, settings)
     report = (
         f"Weights {', '.join(path.name for path in infos)}; {len(index)} windows of "
-        f"{len(np.unique(group))} persons or records of {opened.info.database} "
+        f"{len(np.unique(group))} persons or records of {opened.info.recipe.database} "
         f"({(index.af == 1).sum()} AF, {(index.af == 0).sum()} non-AF), {origin}; seed {seed}. "
         f"Segments of {segment_ms:g} ms, {steps} steps. The class that each branch predicts is "
         f"explained. Means with 95 % bootstrap intervals.\n\n{report_of(tables)}"
