@@ -49,27 +49,18 @@ class Recording:
         for field in ("leads", "units", "comments"):
             object.__setattr__(self, field, tuple(getattr(self, field)))
         n_leads, n_names, n_units = len(self.samples), len(self.leads), len(self.units)
-        for right, message in (
-            (
-                n_leads == n_names == n_units,
-                f"{n_leads} leads of samples need as many names and units, found {n_names} names "
-                f"and {n_units} units.",
-            ),
-            (
-                len(set(self.leads)) == n_leads and all(self.leads),
-                f"lead names must be unique and not empty, found {list(self.leads)}.",
-            ),
-            (
-                0 < self.sampling_rate < np.inf,
-                f"expected a positive sampling rate in Hz, found {self.sampling_rate}.",
-            ),
-            (
-                not np.isinf(self.samples).any(),
-                "expected NaN for missing samples, found infinite ones; check the gain in its header.",
-            ),
-        ):
-            if not right:
-                raise RecordError(f"Record {self.name!r}: {message}")
+        if not n_leads == n_names == n_units:
+            problem = f"{n_leads} leads of samples need as many names and units, found {n_names} "
+            problem += f"names and {n_units} units"
+        elif len(set(self.leads)) < n_leads or not all(self.leads):
+            problem = f"lead names must be unique and not empty, found {list(self.leads)}"
+        elif not 0 < self.sampling_rate < np.inf:
+            problem = f"expected a positive sampling rate in Hz, found {self.sampling_rate}"
+        elif np.isinf(self.samples).any():
+            problem = "infinite samples; mark missing ones by NaN, and check the header's gain"
+        else:
+            return
+        raise RecordError(f"Record {self.name!r}: {problem}.")
 
     @property
     def n_samples(self) -> int:

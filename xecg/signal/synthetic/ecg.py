@@ -1,7 +1,7 @@
 """Synthetic recordings with everything that is true of them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
 import numpy as np
@@ -12,22 +12,8 @@ from xecg.errors import ConfigError
 from xecg.signal.heartbeats import RRMeasures, rr_measures
 from xecg.signal.preprocessing import INPUT_RATES_HZ
 from xecg.signal.recording import Recording
-from xecg.signal.synthetic.heart import (
-    OFFSET,
-    ONSET,
-    PEAK,
-    Beats,
-    Breathing,
-    Floats,
-    Gaussians,
-    draw_person,
-    ectopic_beats,
-    fibrillation_beats,
-    log_uniform,
-    place_waves,
-    sinus_beats,
-    slow_variation,
-)
+from xecg.signal.synthetic import heart
+from xecg.signal.synthetic.heart import OFFSET, ONSET, PEAK, Floats
 from xecg.signal.waves import OTHER, QRS, P, T
 
 # Directions of the leads for a dipole (x left, y down, z back): Dower's matrix
@@ -49,12 +35,12 @@ _VECTORS = {
 }
 LEADS = tuple(_VECTORS)
 
-
 Rhythm = Literal["N", "AF", "O"]
 RHYTHMS: tuple[Rhythm, ...] = get_args(Rhythm)
 
 # Beyond five standard deviations a Gaussian of 2 mV is below 0.01 uV.
 _REACH_SIGMAS = 5.0
+_LARGEST = np.finfo(float).max
 
 
 @dataclass(frozen=True)
@@ -80,36 +66,19 @@ class Noise:
     powerline_hz: float = 50.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not (np.isfinite(value) and value >= 0):
-                raise ConfigError(f"noise.{field.name}: expected 0 or more, found {value}")
+        sizes = {f"noise.{name}": (value, 0, _LARGEST) for name, value in vars(self).items()}
+        check_ranges(**sizes)
 
     @classmethod
     def none(cls) -> Self:
-        """No noise at all."""
+        """Returns no noise at all."""
         return cls(wander_mv=0, electrode_mv=0, muscle_mv=0)
 
-    def draw(
-        self, rng: np.random.Generator, times_s: Floats, n_leads: int, breathing: Breathing
-    ) -> Floats:
-        """Draws noise for every lead at ``times_s``, evenly spaced from 0: (leads, time), mV.
-
-        Raises:
-            ConfigError: The mains cannot be shown at this sampling rate.
-        """
-        rate = 1 / times_s[1]
-        if self.powerline_mv and self.powerline_hz >= rate / 2:
-            raise ConfigError(
-                f"noise.powerline_hz: expected less than {rate / 2:g} Hz, half the sampling rate, "
-                f"found {self.powerline_hz:g}; set powerline_mv to 0 or sample faster"
-            )
-        return np.stack([self._one_lead(rng, times_s, breathing) for _ in range(n_leads)])
-
-    def _one_lead(self, rng: np.random.Generator, times_s: Floats, breathing: Breathing) -> Floats:
+    def draw(self, rng: np.random.Generator, times_s: Floats, breathing: heart.Breathing) -> Floats:
+        """Draws the noise of one lead at ``times_s``, evenly spaced from 0: (time,), mV."""
         wander, electrode, muscle, mains = rng.lognormal(0, 0.6, 4)
-        drift = 0.6 * breathing.at(times_s) + 0.9 * slow_variation(rng, times_s, 0.02, 0.45)
-        bursts = np.exp(0.5 * slow_variation(rng, times_s, 0.05, 0.8))
+        drift = 0.6 * breathing.at(times_s) + 0.9 * heart.slow_variation(rng, times_s, 0.02, 0.45)
+        bursts = np.exp(0.5 * heart.slow_variation(rng, times_s, 0.05, 0.8))
         rate = 1 / times_s[1]
         slow = _coloured(rng, times_s.size, rate, 0.5, 40.0, power=1.0)
         fast = _coloured(rng, times_s.size, rate, 20.0, 120.0, power=0.0)
@@ -120,6 +89,14 @@ class Noise:
             + self.muscle_mv * muscle * bursts * fast
             + self.powerline_mv * mains * hum
         )
+
+
+def check_ranges(**ranges: tuple[float, float, float]) -> None:
+    """Refuses a value outside of its lowest and highest."""
+    for key, (value, low, high) in ranges.items():
+        if not low <= value <= high:
+            upper = f" to {high:g}" if high < _LARGEST else " or more"
+            raise ConfigError(f"{key}: expected {low:g}{upper}, found {value}")
 
 
 def _coloured(
@@ -188,8 +165,8 @@ def synthesize(
         duration_s: Length, at least 1 s.
         sampling_rate: 100 to 1000 Hz.
         seed: Random seed of the recording: its beats, breath, fibrillatory waves and noise.
-        person_seed: Random seed of the person: shapes of the waves, usual rate and variability.
-            By default the same number as ``seed``.
+        person_seed: Random seed of the person: shapes of the waves, usual rate and variability;
+            ``seed`` by default.
         leads: Names among ``LEADS``, each at most once.
         noise: Typical sizes of the noise; ``Noise.none()`` for a clean signal.
         name: Name of the recording.
@@ -199,76 +176,67 @@ def synthesize(
     """
     person_seed = seed if person_seed is None else person_seed
     noise = Noise() if noise is None else noise
-    _check(rhythm, duration_s, sampling_rate, leads)
-    check_ranges(seed=(seed, 0, np.inf), person_seed=(person_seed, 0, np.inf))
-    vectors = np.stack([_VECTORS[lead] for lead in leads])
-    heart, shapes, atria, interference = (
-        np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)
+    _check(rhythm, leads, sampling_rate, noise)
+    check_ranges(
+        duration_s=(duration_s, 1, _LARGEST),
+        seed=(seed, 0, np.inf),
+        person_seed=(person_seed, 0, np.inf),
     )
-    person, breathing = draw_person(person_seed), Breathing.draw(heart)
+    pacing, shapes, atria, interference = np.random.default_rng(seed).spawn(4)
+    person, breathing = heart.draw_person(person_seed), heart.Breathing.draw(pacing)
     if rhythm == "AF":
-        beats = fibrillation_beats(heart, duration_s)
+        beats = heart.fibrillation_beats(pacing, duration_s)
     else:
-        draw_beats = sinus_beats if rhythm == "N" else ectopic_beats
-        beats = draw_beats(heart, person, breathing, duration_s)
-    gaussians, extents_s = place_waves(shapes, person, beats, breathing, with_p=rhythm != "AF")
+        beats = heart.sinus_beats(pacing, person, breathing, duration_s, ectopic=rhythm == "O")
+    gaussians, extents_s = heart.place_waves(
+        shapes, person, beats, breathing, with_p=rhythm != "AF"
+    )
     times_s = np.arange(round(duration_s * sampling_rate)) / sampling_rate
     dipole = sum_gaussians(gaussians, times_s.size, sampling_rate)
     if rhythm == "AF":
         dipole += fibrillatory_waves(atria, times_s)
-    samples = vectors @ dipole + noise.draw(interference, times_s, len(leads), breathing)
-    units = ("mV",) * len(leads)
+    samples = np.stack([_VECTORS[lead] for lead in leads]) @ dipole
+    samples += np.stack([noise.draw(interference, times_s, breathing) for _ in leads])
     recording = Recording(
-        name, samples.astype(np.float32), float(sampling_rate), tuple(leads), units
+        name, samples.astype(np.float32), float(sampling_rate), tuple(leads), ("mV",) * len(leads)
     )
     return _with_truth(recording, rhythm, beats, extents_s, f"synthetic-{person_seed}")
 
 
-def _check(rhythm: str, duration_s: float, sampling_rate: float, leads: Sequence[str]) -> None:
+def _check(rhythm: str, leads: Sequence[str], sampling_rate: float, noise: Noise) -> None:
     if rhythm not in RHYTHMS:
         raise ConfigError(f"rhythm: expected one of {', '.join(RHYTHMS)}, found {rhythm!r}")
-    check_ranges(duration_s=(duration_s, 1, np.finfo(float).max))
-    check_ranges(sampling_rate=(sampling_rate, *INPUT_RATES_HZ))
-    unknown = [lead for lead in leads if lead not in _VECTORS]
+    unknown = set(leads) - set(LEADS)
     if isinstance(leads, str) or unknown or not leads or len(set(leads)) < len(leads):
         raise ConfigError(
             f"leads: expected a list of different names among {', '.join(LEADS)}, found {leads!r}"
         )
-
-
-def check_ranges(**ranges: tuple[float, float, float]) -> None:
-    """Refuses a value outside of its lowest and highest."""
-    for key, (value, low, high) in ranges.items():
-        if not low <= value <= high:
-            upper = f" to {high:g}" if high < np.finfo(float).max else " or more"
-            raise ConfigError(f"{key}: expected {low:g}{upper}, found {value}")
+    check_ranges(sampling_rate=(sampling_rate, *INPUT_RATES_HZ))
+    if noise.powerline_mv and noise.powerline_hz >= sampling_rate / 2:
+        raise ConfigError(
+            f"noise.powerline_hz: expected less than {sampling_rate / 2:g} Hz, half the sampling "
+            f"rate, found {noise.powerline_hz:g}; set powerline_mv to 0 or sample faster"
+        )
 
 
 def sum_gaussians(
-    gaussians: Iterable[Gaussians], n_samples: int, sampling_rate: float
+    gaussians: Iterable[heart.Gaussians], n_samples: int, sampling_rate: float
 ) -> NDArray[np.float64]:
     """Sums Gaussians into a dipole, (3, n_samples), mV; only near each of them."""
     dipole = np.zeros((3, n_samples))
     for group in gaussians:
-        if group.centres_s.size:
-            _add(dipole, group, sampling_rate)
+        widest = max(group.rise_s.max(initial=0), group.fall_s.max(initial=0))
+        reach = int(np.ceil(_REACH_SIGMAS * widest * sampling_rate))
+        near = np.rint(group.centres_s * sampling_rate).astype(np.int64)
+        samples = near[:, None] + np.arange(-reach, reach + 1)
+        away_s = samples / sampling_rate - group.centres_s[:, None]
+        sigmas = np.where(away_s < 0, group.rise_s[:, None], group.fall_s[:, None])
+        shapes = np.exp(-0.5 * (away_s / sigmas) ** 2)
+        inside = (samples >= 0) & (samples < n_samples)
+        for axis in range(3):
+            values = (group.dipoles_mv[:, axis, None] * shapes)[inside]
+            dipole[axis] += np.bincount(samples[inside], values, minlength=n_samples)
     return dipole
-
-
-def _add(dipole: Floats, group: Gaussians, sampling_rate: float) -> None:
-    """Adds one group of Gaussians to ``dipole`` in place."""
-    widest = max(group.rise_s.max(), group.fall_s.max())
-    reach = int(np.ceil(_REACH_SIGMAS * widest * sampling_rate))
-    near = np.rint(group.centres_s * sampling_rate).astype(np.int64)
-    samples = near[:, None] + np.arange(-reach, reach + 1)
-    away_s = samples / sampling_rate - group.centres_s[:, None]
-    sigmas = np.where(away_s < 0, group.rise_s[:, None], group.fall_s[:, None])
-    shapes = np.exp(-0.5 * (away_s / sigmas) ** 2)
-    inside = (samples >= 0) & (samples < dipole.shape[1])
-    index = samples[inside]
-    for axis in range(3):
-        values = (group.dipoles_mv[:, axis, None] * shapes)[inside]
-        dipole[axis] += np.bincount(index, values, minlength=dipole.shape[1])
 
 
 def fibrillatory_waves(rng: np.random.Generator, times_s: Floats) -> NDArray[np.float64]:
@@ -281,22 +249,22 @@ def fibrillatory_waves(rng: np.random.Generator, times_s: Floats) -> NDArray[np.
     Returns:
         Dipole, (3, time), mV.
     """
-    wandering = rng.uniform(0.1, 0.4) * slow_variation(rng, times_s, 0.05, 1.0)
+    wandering = rng.uniform(0.1, 0.4) * heart.slow_variation(rng, times_s, 0.05, 1.0)
     frequency = np.clip(rng.uniform(4.5, 8.5) + wandering, 4, 9)
     theta = 2 * np.pi * np.cumsum(frequency) * times_s[1] + rng.uniform(0, 2 * np.pi)
     unrest = rng.uniform(0.2, 0.6)
     wave = np.zeros_like(times_s)
     for harmonic in range(1, 5):
-        size = np.clip(1 + unrest * slow_variation(rng, times_s, 0.1, 1.5), 0.1, None)
+        size = np.clip(1 + unrest * heart.slow_variation(rng, times_s, 0.1, 1.5), 0.1, None)
         wave -= size / harmonic * np.sin(harmonic * theta)
     direction = np.array([0.3, 0.55, -0.6]) + 0.2 * rng.normal(size=3)
-    return np.outer(log_uniform(rng, 0.012, 0.11) * direction, wave)
+    return np.outer(heart.log_uniform(rng, 0.012, 0.11) * direction, wave)
 
 
 def _with_truth(
-    recording: Recording, rhythm: Rhythm, beats: Beats, extents_s: Floats, person: str
+    recording: Recording, rhythm: Rhythm, beats: heart.Beats, extents_s: Floats, person: str
 ) -> SyntheticECG:
-    """Adds what is known in seconds to the samples, as samples."""
+    """Converts what is known in seconds to samples."""
     n_samples, rate = recording.n_samples, recording.sampling_rate
     r_peaks = np.rint(beats.times_s * rate).astype(np.int64)
     inside = (r_peaks >= 0) & (r_peaks < n_samples)

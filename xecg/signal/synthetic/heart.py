@@ -27,10 +27,10 @@ class Gaussians:
     """Gaussians to be summed, one a row: of one wave, or of all repetitions of it in a record.
 
     Args:
-        centres_s: Centre of each, (n,), s from the wave's reference point or the record's start.
-        rise_s: Standard deviation before the centre, (n,), s.
-        fall_s: Standard deviation after the centre, (n,), s.
-        dipoles_mv: Dipole at the centre, (n, 3), mV.
+        centres_s: (n,), from the wave's reference point or the record's start.
+        rise_s: (n,), standard deviation before the centre.
+        fall_s: (n,), standard deviation after the centre.
+        dipoles_mv: (n, 3), dipole at the centre.
     """
 
     centres_s: Floats
@@ -40,12 +40,12 @@ class Gaussians:
 
     @property
     def onset_s(self) -> float:
-        """Beginning of the wave, s."""
+        """Beginning of the wave."""
         return float((self.centres_s - _EXTENT_SIGMAS * self.rise_s).min())
 
     @property
     def offset_s(self) -> float:
-        """End of the wave, s."""
+        """End of the wave."""
         return float((self.centres_s + _EXTENT_SIGMAS * self.fall_s).max())
 
 
@@ -55,7 +55,7 @@ class Person:
 
     Args:
         heart_rate_bpm: Usual sinus rate, beats a minute.
-        rmssd_ms: Usual RMSSD in sinus rhythm, 5-100 ms.
+        rmssd_ms: Usual RMSSD in sinus rhythm, ms.
         pr_s: PR interval at 60 beats a minute, s.
         qtc_s: QT interval after Bazett, s.
         p: P wave, relative to its middle.
@@ -165,19 +165,13 @@ def _discordant_t(rng: np.random.Generator, qrs: Gaussians) -> Gaussians:
 
 
 def slow_variation(
-    rng: np.random.Generator, times_s: Floats, low_hz: float, high_hz: float, terms: int = 5
+    rng: np.random.Generator, times_s: Floats, low_hz: float, high_hz: float
 ) -> Floats:
-    """Sums ``terms`` sinusoids of random phase and a frequency from ``low_hz`` to ``high_hz``.
-
-    Returns:
-        A smooth course of unit variance at ``times_s``, (time,).
-    """
-    course = np.zeros_like(times_s)
-    for frequency, phase in zip(
-        rng.uniform(low_hz, high_hz, terms), rng.uniform(0, 2 * np.pi, terms), strict=True
-    ):
-        course += np.sin(2 * np.pi * frequency * times_s + phase)
-    return np.asarray(course * np.sqrt(2 / terms))
+    """Draws a smooth course of unit variance at ``times_s``, (time,): a sum of five sinusoids."""
+    frequencies = rng.uniform(low_hz, high_hz, (5, 1))
+    phases = rng.uniform(0, 2 * np.pi, (5, 1))
+    sinusoids = np.sin(2 * np.pi * frequencies * times_s + phases)
+    return np.asarray(sinusoids.sum(axis=0) * np.sqrt(2 / 5))
 
 
 @dataclass(frozen=True)
@@ -185,7 +179,7 @@ class Breathing:
     """Breathing, which drives the RR intervals, the height of the R waves and the baseline alike.
 
     Args:
-        rate_hz: Breaths per second, 0.15-0.4 Hz.
+        rate_hz: Breaths per second.
         phase: Phase at time 0, rad.
         unrest_hz: Frequency at which the breath's phase wanders.
         unrest: Amplitude of the wandering, rad.
@@ -228,31 +222,30 @@ class Beats:
 
 
 def sinus_beats(
-    rng: np.random.Generator, person: Person, breathing: Breathing, duration_s: float
+    rng: np.random.Generator,
+    person: Person,
+    breathing: Breathing,
+    duration_s: float,
+    *,
+    ectopic: bool,
 ) -> Beats:
-    """Draws sinus rhythm at about the person's rate and RMSSD."""
-    mean = 60 / float(np.clip(person.heart_rate_bpm * rng.lognormal(0, 0.1), 45, 120))
-    symbols = np.full(_enough(duration_s, mean), "N")
-    rr = _sinus_rr(rng, symbols.size, mean, person.rmssd_ms, breathing)
-    return _beats_within(rng, rr, symbols, duration_s)
+    """Draws sinus rhythm at about the person's rate and RMSSD.
 
-
-def ectopic_beats(
-    rng: np.random.Generator, person: Person, breathing: Breathing, duration_s: float
-) -> Beats:
-    """Draws sinus rhythm with ventricular or atrial ectopic beats, at least one within the record.
-
+    With ``ectopic``, at least one beat within the record is a ventricular or atrial ectopic one.
     A ventricular beat comes early and is followed by a compensatory pause (the sinus node keeps
     its pace); an atrial one resets the node.
     """
-    mean = 60 / float(np.clip(person.heart_rate_bpm * rng.lognormal(0, 0.1), 45, 105))
-    symbols = _ectopic_symbols(rng, _enough(duration_s, mean))
-    rr = _sinus_rr(rng, symbols.size, mean, person.rmssd_ms, breathing)
-    early = np.flatnonzero(symbols != "N")
-    coupling = rng.uniform(0.6, 0.85) * rng.lognormal(0, 0.03, early.size)
-    pause = np.where(symbols[early] == "V", 2 - coupling, rng.uniform(1, 1.2, early.size))
-    rr[early] *= coupling
-    rr[early + 1] *= pause
+    rate_bpm = person.heart_rate_bpm * rng.lognormal(0, 0.1)
+    mean = 60 / float(np.clip(rate_bpm, 45, 105 if ectopic else 120))
+    n = _enough(duration_s, mean)
+    symbols = _ectopic_symbols(rng, n) if ectopic else np.full(n, "N")
+    rr = _sinus_rr(rng, n, mean, person.rmssd_ms, breathing)
+    if ectopic:
+        early = np.flatnonzero(symbols != "N")
+        coupling = rng.uniform(0.6, 0.85) * rng.lognormal(0, 0.03, early.size)
+        pause = np.where(symbols[early] == "V", 2 - coupling, rng.uniform(1, 1.2, early.size))
+        rr[early] *= coupling
+        rr[early + 1] *= pause
     return _beats_within(rng, rr, symbols, duration_s)
 
 
@@ -287,9 +280,9 @@ def _sinus_rr(
     frequencies = np.array([breathing.rate_hz, rng.uniform(0.07, 0.13), rng.uniform(0.01, 0.04)])
     sizes = np.array([1.0, rng.uniform(0.3, 1.2), rng.uniform(0.3, 1.2)])
     phases = rng.uniform(0, 2 * np.pi, (2, 1))
-    slower = np.sin(2 * np.pi * frequencies[1:, None] * times + phases)
+    slower = sizes[1:] @ np.sin(2 * np.pi * frequencies[1:, None] * times + phases)
     jitter = rng.uniform(0.05, 0.2)
-    courses = sizes[0] * breathing.at(times) + sizes[1:] @ slower + jitter * rng.normal(size=n)
+    courses = sizes[0] * breathing.at(times) + slower + jitter * rng.normal(size=n)
     squared = np.sum(sizes**2 * (1 - np.cos(2 * np.pi * frequencies * mean_s))) + 2 * jitter**2
     wanted = rmssd_ms / 1000 * rng.lognormal(0, 0.15)
     # At a fast rate the heart cannot swing as far: no interval leaves 65-135 % of the mean.
@@ -327,12 +320,7 @@ def _beats_within(
 
 
 def place_waves(
-    rng: np.random.Generator,
-    person: Person,
-    beats: Beats,
-    breathing: Breathing,
-    *,
-    with_p: bool,
+    rng: np.random.Generator, person: Person, beats: Beats, breathing: Breathing, *, with_p: bool
 ) -> tuple[list[Gaussians], Floats]:
     """Places the person's waves around each beat.
 
@@ -366,10 +354,8 @@ def place_waves(
 
     whole = np.ones(n)
     late = rng.normal(0, 0.003, n)
-    for qrs, t, which in (
-        (person.qrs, person.t, ~ventricular),
-        (person.ectopic_qrs, person.ectopic_t, ventricular),
-    ):
+    ectopic = (person.ectopic_qrs, person.ectopic_t, ventricular)
+    for qrs, t, which in ((person.qrs, person.t, ~ventricular), ectopic):
         t_end = beats.times_s + qrs.onset_s + person.qtc_s * pace + late
         t_end += 0.5 * (qrs.offset_s - person.qrs.offset_s)  # a broad QRS prolongs QT
         lay(1, qrs, which, beats.times_s, whole)
