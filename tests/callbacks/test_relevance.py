@@ -20,7 +20,7 @@ from torch.utils.data import TensorDataset
 from wandb_file import read_history
 
 from xecg.callbacks import RelevanceLogger
-from xecg.callbacks.watched_windows import watch
+from xecg.callbacks.relevance import watch
 from xecg.errors import ConfigError
 from xecg.explain import DeepTaylor, domain_specificity, wave_relevance
 from xecg.explain.relevance import CLASSES, STATISTICS

@@ -1,16 +1,15 @@
 """Freezing of the first blocks of branches while the rest is fine-tuned."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from xecg.errors import ConfigError
 
-FrozenLayers = int | dict[str, int]
+FrozenLayers = int | dict[str, int]  # for all branches, or by branch
 Schedule = Callable[[int, str, int], int]  # (epoch, branch, its number of blocks) -> frozen depth
 _UNLIMITED = 1000  # epochs that are checked of a Trainer without an end
 
@@ -26,37 +25,28 @@ class Stage:
     """
 
     epoch: int
-    frozen_layers: int | dict[str, int]
+    frozen_layers: FrozenLayers
 
 
 @dataclass(frozen=True)
 class Stages:
     """Schedule of stages in the order of their epochs, the first from epoch 0 on.
 
-    Args:
-        stages: The stages.
-
     Raises:
         ConfigError: If there is no stage, or the epochs do not rise from 0.
     """
 
-    stages: Sequence[Stage]
+    stages: list[Stage]
 
     def __post_init__(self) -> None:
         epochs = [stage.epoch for stage in self.stages]
         if epochs[:1] != [0] or epochs != sorted(set(epochs)):
             raise ConfigError(f"the epochs of a schedule's stages must rise from 0; found {epochs}")
 
-    @property
-    def branches(self) -> list[str]:
-        """Names of branches in the stages."""
-        return [name for stage in self.stages for name in _names(stage.frozen_layers)]
-
     def __call__(self, epoch: int, branch: str, n_blocks: int) -> int:
         """Returns the frozen depth of a branch in an epoch."""
         del n_blocks
-        begun = [stage.frozen_layers for stage in self.stages if stage.epoch <= epoch]
-        depths = [_of_branch(depth, branch) for depth in begun]
+        depths = [_of(branch, stage.frozen_layers) for stage in self.stages if stage.epoch <= epoch]
         return next((depth for depth in reversed(depths) if depth is not None), 0)
 
 
@@ -77,7 +67,7 @@ class Progression:
             other side of ``start``.
     """
 
-    start: int | dict[str, int]
+    start: FrozenLayers
     every_n_epochs: int = 1
     change: int = -1
     stop: int | None = None
@@ -94,14 +84,9 @@ class Progression:
                 f"{self.stop}"
             )
 
-    @property
-    def branches(self) -> list[str]:
-        """Names of branches in the schedule."""
-        return _names(self.start)
-
     def __call__(self, epoch: int, branch: str, n_blocks: int) -> int:
         """Returns the frozen depth of a branch in an epoch."""
-        start = _of_branch(self.start, branch)
+        start = _of(branch, self.start)
         if start is None:
             return 0
         nearest, end = (max, 0) if self.change < 0 else (min, n_blocks)
@@ -109,34 +94,21 @@ class Progression:
         return nearest(start + self.change * (epoch // self.every_n_epochs), stop)
 
 
-def _names(frozen_layers: FrozenLayers) -> list[str]:
-    return list(frozen_layers) if isinstance(frozen_layers, dict) else []
-
-
-def _of_branch(frozen_layers: FrozenLayers, branch: str) -> int | None:
+def _of(branch: str, frozen_layers: FrozenLayers) -> int | None:
     return frozen_layers.get(branch) if isinstance(frozen_layers, dict) else frozen_layers
-
-
-class _Branch(Protocol):
-    """A branch, as far as freezing is concerned."""
-
-    @property
-    def blocks(self) -> Iterable[nn.Module]:
-        """Blocks from the input on."""
 
 
 class LayerFreezing(Callback):
     """Freezes the first blocks of each branch, counted from the input.
 
     A frozen block gets no gradient, keeps its batch statistics and normalises by them, in training
-    as in evaluation: its parameters and buffers stay bit-identical. The task offers its branches
-    as ``branches``, a mapping of names to modules with ``blocks``. Optimizers are never touched:
-    give them all parameters; those without a gradient are neither moved nor decayed.
+    as in evaluation: its parameters and buffers stay bit-identical. The task has ``branches``, a
+    mapping of names to modules with ``blocks``. Optimizers are never touched: give them all
+    parameters; those without a gradient are neither moved nor decayed.
 
     One depth throughout works with every strategy. A depth that changes needs, on several
-    processes, a strategy that looks for unused parameters, because
-    ``DistributedDataParallel`` waits for the gradient of every parameter that was trainable when
-    it was set up: ``ddp_find_unused_parameters_true``.
+    processes, ``ddp_find_unused_parameters_true``, because ``DistributedDataParallel`` waits for
+    the gradient of every parameter that was trainable when it was set up.
 
     Args:
         frozen_layers: Number of blocks to freeze throughout, for all branches or by branch (a
@@ -163,9 +135,8 @@ class LayerFreezing(Callback):
                 f"found frozen_layers={frozen_layers}, schedule={schedule}"
             )
         self.allow_random = allow_random
-        self.schedule: Schedule = Stages([Stage(0, frozen_layers or 0)])
-        if schedule is not None:
-            self.schedule = Stages(schedule) if isinstance(schedule, list) else schedule
+        stages = [Stage(0, frozen_layers or 0)] if schedule is None else schedule
+        self.schedule: Schedule = Stages(stages) if isinstance(stages, list) else stages
         self._n_blocks: dict[str, int] = {}
         self._constant = True
 
@@ -175,12 +146,13 @@ class LayerFreezing(Callback):
         Raises:
             ConfigError: If a depth is impossible.
         """
-        depths = {name: self.schedule(epoch, name, n) for name, n in self._n_blocks.items()}
+        depths = {}
         for name, n in self._n_blocks.items():
-            if not 0 <= depths[name] <= n:
+            depths[name] = depth = self.schedule(epoch, name, n)
+            if not 0 <= depth <= n:
                 raise ConfigError(
                     f"frozen layers in epoch {epoch}: depth must be from 0 (none) to {n} (all "
-                    f"blocks of branch {name}); found {depths[name]}"
+                    f"blocks of branch {name}); found {depth}"
                 )
         return depths
 
@@ -192,32 +164,32 @@ class LayerFreezing(Callback):
         """
         if stage != "fit":
             return
-        branches = _branches(pl_module)
-        self._n_blocks = {name: len(list(branch.blocks)) for name, branch in branches.items()}
-        for name in getattr(self.schedule, "branches", []):
-            if name not in branches:
-                known = ", ".join(branches)
-                raise ConfigError(f"frozen layers: branch must be one of {known}; found {name}")
-        epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else _UNLIMITED
+        branches: Any = getattr(pl_module, "branches", None)
+        if not branches:
+            raise ConfigError(
+                "LayerFreezing needs a task with `branches`, a mapping of names to branches; "
+                f"found {type(pl_module).__name__} without"
+            )
+        self._n_blocks = {name: len(branch.blocks) for name, branch in branches.items()}
+        if unknown := [name for name in self._named() if name not in branches]:
+            raise ConfigError(
+                f"frozen layers: branch must be one of {', '.join(branches)}; found {unknown[0]}"
+            )
+        epochs = _UNLIMITED if trainer.max_epochs in (None, -1) else trainer.max_epochs
         first, *others = [self.depth_at(epoch) for epoch in range(max(epochs or 0, 1))]
         self._constant = all(depths == first for depths in others)
-        self._refuse_random_blocks(first, getattr(pl_module, "pretrained", None))
-        if self._constant:
-            # Before DistributedDataParallel lists the parameters whose gradients it waits for.
-            for block, frozen in self._scheduled(pl_module, epoch=0):
-                block.requires_grad_(not frozen)
-
-    def _refuse_random_blocks(
-        self, depths: Mapping[str, int], pretrained: Mapping[str, Any] | None
-    ) -> None:
-        if self.allow_random or pretrained is None:
-            return
-        if random := [name for name, depth in depths.items() if depth and name not in pretrained]:
+        pretrained = getattr(pl_module, "pretrained", first)
+        random = [name for name, depth in first.items() if depth and name not in pretrained]
+        if random and not self.allow_random:
             raise ConfigError(
                 f"frozen layers: branch {' and '.join(random)} has no pre-trained weights, and its "
                 "frozen blocks would stay random; give weights (model.pretrained), freeze none, "
                 "or set freezing.allow_random"
             )
+        if self._constant:
+            # Before DistributedDataParallel lists the parameters whose gradients it waits for.
+            for block, frozen in self._scheduled(pl_module, epoch=0):
+                block.requires_grad_(not frozen)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Checks that the strategy bears a depth that changes.
@@ -225,45 +197,17 @@ class LayerFreezing(Callback):
         Raises:
             ConfigError: If the strategy would wait for gradients of frozen parameters.
         """
-        if self._constant or trainer.world_size == 1:
-            return
-        wrapped = trainer.model
-        if not isinstance(wrapped, DistributedDataParallel):
-            found = type(trainer.strategy).__name__
-        elif wrapped.static_graph:
-            found = "static_graph=True"
-        elif not wrapped.find_unused_parameters:
-            found = "find_unused_parameters=False"
-        else:
-            return
-        raise ConfigError(
-            "on several processes, a frozen depth that changes needs "
-            f"trainer.strategy=ddp_find_unused_parameters_true; found {found}"
-        )
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freezes; a run resumed inside an epoch skips the start of that epoch."""
-        self._apply(trainer, pl_module)
+        unused = getattr(trainer.model, "find_unused_parameters", None)
+        static = getattr(trainer.model, "static_graph", None)
+        if not self._constant and trainer.world_size > 1 and not (unused and not static):
+            raise ConfigError(
+                "on several processes, a frozen depth that changes needs "
+                "trainer.strategy=ddp_find_unused_parameters_true; found "
+                f"find_unused_parameters={unused}, static_graph={static}"
+            )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freezes by the schedule of the epoch."""
-        self._apply(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs the depth of each branch; at the end, which a resumed epoch has too."""
-        for name, depth in self.depth_at(trainer.current_epoch).items():
-            pl_module.log(f"frozen_layers/{name}", float(depth), sync_dist=True)
-
-    def _scheduled(
-        self, pl_module: LightningModule, epoch: int
-    ) -> Iterator[tuple[nn.Module, bool]]:
-        """Every block, and whether it is frozen in ``epoch``."""
-        branches = _branches(pl_module)
-        for name, depth in self.depth_at(epoch).items():
-            for number, block in enumerate(branches[name].blocks, start=1):
-                yield block, number <= depth
-
-    def _apply(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for block, frozen in self._scheduled(pl_module, trainer.current_epoch):
             block.requires_grad_(not frozen)
             block.train(not frozen)  # frozen: normalise by the running statistics, and leave them
@@ -271,12 +215,27 @@ class LayerFreezing(Callback):
                 for parameter in block.parameters():
                     parameter.grad = None  # a stale gradient would still move the parameter
 
+    on_train_start = on_train_epoch_start  # a run resumed inside an epoch skips that epoch's start
 
-def _branches(pl_module: LightningModule) -> Mapping[str, _Branch]:
-    branches = getattr(pl_module, "branches", None)
-    if not isinstance(branches, nn.ModuleDict | Mapping) or not branches:
-        raise ConfigError(
-            "LayerFreezing needs a task with `branches`, a mapping of names to branches; "
-            f"found {type(pl_module).__name__} without"
-        )
-    return cast(Mapping[str, _Branch], branches)
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs the depth of each branch; at the end, which a resumed epoch has too."""
+        for name, depth in self.depth_at(trainer.current_epoch).items():
+            pl_module.log(f"frozen_layers/{name}", float(depth), sync_dist=True)
+
+    def _named(self) -> list[str]:
+        """Names of the branches that the settings give a depth."""
+        schedule, settings = self.schedule, []
+        if isinstance(schedule, Stages):
+            settings = [stage.frozen_layers for stage in schedule.stages]
+        elif isinstance(schedule, Progression):
+            settings = [schedule.start]
+        return [name for depths in settings if isinstance(depths, dict) for name in depths]
+
+    def _scheduled(
+        self, pl_module: LightningModule, epoch: int
+    ) -> Iterator[tuple[nn.Module, bool]]:
+        """Yields every block, and whether it is frozen in ``epoch``."""
+        branches: Any = pl_module.branches
+        for name, depth in self.depth_at(epoch).items():
+            for number, block in enumerate(branches[name].blocks, start=1):
+                yield block, number <= depth

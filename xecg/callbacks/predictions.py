@@ -18,7 +18,7 @@ from xecg.explain.relevance import wave_relevance
 from xecg.files import write_whole
 
 _BATCH = 64  # windows: an explanation keeps the activations of all layers
-_WIDEST = 8  # numbers of a window; a task that says more of it says it of its samples
+_WIDEST = 8  # columns of a window; a task that collects more of it collects them by sample
 
 
 class WindowTables(BasePredictionWriter):
@@ -33,11 +33,11 @@ class WindowTables(BasePredictionWriter):
     Args:
         explain: Number of windows of each test set to explain, drawn at random, the same ones for
             every network; null explains all.
-        attribution: Name of the attribution method, in ``ATTRIBUTIONS``, or its class path.
+        attribution: Name in :data:`xecg.explain.ATTRIBUTIONS`, or a class path.
         sets: Names of the test sets to explain; null explains every one.
 
     Raises:
-        ConfigError: The number is negative.
+        ConfigError: If the number is negative.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class WindowTables(BasePredictionWriter):
         """Refuses what cannot be written after the run, before it.
 
         Raises:
-            ConfigError: Several processes predict, or a test set or the method is not there.
-            NetworkError: The method does not cover the network.
+            ConfigError: If several processes predict, or a test set or the method is not there.
+            NetworkError: If the method does not cover the network.
         """
         super().setup(trainer, pl_module, stage)
         if stage == "predict" and trainer.world_size > 1:
@@ -71,11 +71,10 @@ class WindowTables(BasePredictionWriter):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes a table per test set."""
         task: Any = pl_module
-        for dataset, collected in zip(
-            _datasets(trainer.test_dataloaders), task.collected, strict=True
-        ):
+        for loader, collected in zip(task.test_loaders, task.collected, strict=True):
             positions, columns = collected.compute()  # of all processes
             if trainer.is_global_zero:
+                dataset = loader.dataset
                 table = _table(dataset, positions, columns)
                 if self.explain != 0 and dataset.name in (self.sets or [dataset.name]):
                     rate = trainer.datamodule.sampling_rate  # type: ignore[attr-defined]
@@ -86,21 +85,21 @@ class WindowTables(BasePredictionWriter):
         self, trainer: Trainer, _: LightningModule, predictions: Sequence[Any], __: Sequence[Any]
     ) -> None:
         """Writes a table per test set."""
-        datasets = _datasets(trainer.predict_dataloaders)
-        outputs = predictions if len(datasets) > 1 else [predictions]
-        for dataset, parts in zip(datasets, outputs, strict=True):
+        loaders: Any = trainer.predict_dataloaders
+        outputs = predictions if len(loaders) > 1 else [predictions]
+        for loader, parts in zip(loaders, outputs, strict=True):
             columns = {
                 name: torch.cat([part[name] for part in parts]).double().cpu().numpy()
                 for name in parts[0]
             }
             positions = columns.pop("window").astype(np.int64)
-            table = _table(dataset, positions, columns)
-            _write(table, trainer, f"predictions_{dataset.name}.csv")
+            name = f"predictions_{loader.dataset.name}.csv"
+            _write(_table(loader.dataset, positions, columns), trainer, name)
 
     def _explained(
         self, task: Any, dataset: Any, positions: NDArray[np.int64], sampling_rate: float
     ) -> pd.DataFrame:
-        """Statistics of the windows that are explained, by their row in the table."""
+        """Returns statistics of the windows that are explained, by their row in the table."""
         rows = np.sort(np.random.default_rng(0).permutation(positions.size)[: self.explain])
         explainer = BranchExplainer(task.network, self.attribution)
         parts = []
@@ -108,19 +107,13 @@ class WindowTables(BasePredictionWriter):
             chosen = rows[start : start + _BATCH]
             signal = dataset.__getitems__(positions[chosen].tolist()).signal.to(task.device)
             peaks = [dataset.r_peaks(position) for position in positions[chosen]]
-            measured = {
-                branch: wave_relevance(
-                    maps.cpu(), peaks, sampling_rate, logits=logits.amax(dim=1).cpu()
-                )
-                for branch, (logits, maps) in explainer.explain(signal).items()
-            }
-            tables = [table.add_prefix(f"{branch}_") for branch, table in measured.items()]
+            tables = []
+            for branch, (logits, maps) in explainer.explain(signal).items():
+                explained = logits.amax(dim=1).cpu()
+                table = wave_relevance(maps.cpu(), peaks, sampling_rate, logits=explained)
+                tables.append(table.add_prefix(f"{branch}_"))
             parts.append(pd.concat(tables, axis=1).set_index(chosen))
         return pd.concat(parts)
-
-
-def _datasets(loaders: Any) -> list[Any]:
-    return [loader.dataset for loader in (loaders if isinstance(loaders, list) else [loaders])]
 
 
 def _table(dataset: Any, positions: NDArray[Any], columns: Mapping[str, Any]) -> pd.DataFrame:
@@ -132,8 +125,7 @@ def _table(dataset: Any, positions: NDArray[Any], columns: Mapping[str, Any]) ->
         if "fused" in columns:  # of a classifier
             tables.append(pd.DataFrame({names.get(name, f"p_af_{name}"): values}))
         elif values.ndim == 1 or values.shape[1] <= _WIDEST:
-            wide = pd.DataFrame(values)
-            tables.append(wide.set_axis([f"{name}_{number}" for number in wide], axis=1))
+            tables.append(pd.DataFrame(values).add_prefix(f"{name}_"))
     return pd.concat(tables, axis=1)
 
 

@@ -1,8 +1,12 @@
 """Watching where a network looks while it trains."""
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -10,45 +14,169 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
+from numpy.typing import NDArray
 from torch import Tensor
 
-from xecg.callbacks.watched_windows import (
-    CORRELATION,
-    TITLES,
-    BranchRelevance,
-    WatchedWindows,
-    class_means,
-    measure_branch,
-    watch,
-)
 from xecg.errors import ConfigError
 from xecg.explain.attributions import ATTRIBUTIONS, BranchExplainer
 from xecg.explain.deep_taylor import Explanation
 from xecg.explain.pictures import ExplainedWindow, draw_page
-from xecg.explain.relevance import STATISTICS, slug
+from xecg.explain.relevance import (
+    CLASSES,
+    FEWEST_BEATS,
+    OWN_WAVE,
+    SPECIFICITY,
+    STATISTICS,
+    domain_specificity,
+    enrichment_column,
+    slug,
+    wave_relevance,
+    wave_title,
+)
 
+TITLES: Mapping[int, str] = {0: CLASSES[0], 1: CLASSES[1], -1: "unlabelled"}
+CORRELATION = "map_correlation"
+_METHODS = ("r_peaks", "column", "__getitems__")
 _DPI = 72.0  # 841 pixels across, to be read on a screen
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedWindows:
+    """Validation windows that are explained every time."""
+
+    signals: Tensor  # (n, 1, time) float32, as the network reads them
+    r_peaks: list[NDArray[np.int64]]  # in samples
+    sampling_rate: float
+    index: pd.DataFrame  # a row a window: record, lead, start_s, af (1, 0, -1)
+
+    @property
+    def classes(self) -> list[int]:
+        """Keys of ``TITLES``: non-AF and AF, or unlabelled alone."""
+        return [-1] if self.index["af"].max() < 0 else [0, 1]
+
+    def digest(self) -> str:
+        """Returns a short name for the windows' content."""
+        return hashlib.blake2b(self.signals.numpy().tobytes(), digest_size=16).hexdigest()
+
+    def to_draw(self, n: int) -> list[int]:
+        """Returns rows of ``n`` windows, half of them AF where windows are labelled."""
+        number_in_class = self.index.groupby("af").cumcount()
+        return sorted(number_in_class.sort_values(kind="stable").index[:n])
+
+
+def watch(dataset: Any, n_windows: int, sampling_rate: float, seed: int) -> WatchedWindows:
+    """Draws windows with ``FEWEST_BEATS`` R peaks or more.
+
+    Half are AF, or as many as there are; without any label in the data, unlabelled ones.
+
+    Raises:
+        ConfigError: If the data does not say R peaks and labels, or no window has enough R peaks.
+    """
+    if missing := [name for name in _METHODS if not hasattr(dataset, name)]:
+        raise ConfigError(
+            f"relevance logging needs validation data with {', '.join(_METHODS)}, such as that of "
+            f"xecg.data.AFData; found {type(dataset).__name__} without {', '.join(missing)}"
+        )
+    af = np.asarray(dataset.column("af")).astype(np.int64)
+    rng = np.random.default_rng(seed)
+    sizes = {0: n_windows - n_windows // 2, 1: n_windows // 2} if af.max() >= 0 else {-1: n_windows}
+    chosen: list[int] = []
+    for code, size in sizes.items():
+        positions = rng.permutation(np.flatnonzero(af == code)).tolist()
+        able = (p for p in positions if len(dataset.r_peaks(p)) >= FEWEST_BEATS)
+        chosen += islice(able, size)
+    if not chosen:
+        raise ConfigError(
+            f"relevance logging needs validation windows with {FEWEST_BEATS} R peaks or more; "
+            f"found none of {len(af)}"
+        )
+    index = {
+        name: np.asarray(dataset.column(name))[chosen] for name in ("record", "lead", "start_s")
+    }
+    return WatchedWindows(
+        signals=dataset.__getitems__(chosen).signal,
+        r_peaks=[np.asarray(dataset.r_peaks(position), np.int64) for position in chosen],
+        sampling_rate=sampling_rate,
+        index=pd.DataFrame({**index, "af": af[chosen]}),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class BranchRelevance:
+    """Output of one branch for the ``n`` watched windows, and where it looks."""
+
+    p_af: NDArray[np.float64] | None  # (n,); None where the branch does not classify
+    right: NDArray[np.bool_]  # true class predicted; where it does not classify, any output
+    maps: Tensor  # relevance (n, time)
+    table: pd.DataFrame  # of wave_relevance, and the correlation with the last map if both right
+
+    def memory(self) -> Tensor:
+        """Returns the maps as the next epoch needs them: float16 in [0, 1], zero where wrong."""
+        highest = self.maps.amax(dim=1, keepdim=True).clamp_min(torch.finfo().tiny)
+        return (self.maps / highest * torch.from_numpy(self.right)[:, None]).half()
+
+
+def measure_branch(
+    windows: WatchedWindows,
+    explanation: Explanation,
+    last: Tensor | None,
+    classifies: bool,
+    statistics: list[str] | None = None,
+) -> BranchRelevance:
+    """Measures an explanation of the watched windows; ``last`` is the last epoch's memory."""
+    logits, maps = explanation.logits, explanation.relevance[:, 0]
+    right, p_af = logits.isfinite().all(dim=1).numpy(), None
+    if classifies:
+        right = right & (logits.argmax(dim=1).numpy() == windows.index["af"].to_numpy())
+        p_af = logits.double().softmax(dim=1)[:, 1].numpy()
+    peaks, rate, explained = windows.r_peaks, windows.sampling_rate, logits.amax(dim=1).numpy()
+    table = wave_relevance(maps.numpy(), peaks, rate, logits=explained, statistics=statistics)
+    table[CORRELATION] = np.nan
+    if last is not None:  # Pearson's r of each map with the last; NaN where either is constant
+        x, y = (rows - rows.mean(dim=1, keepdim=True) for rows in (maps, last.float()))
+        norms = torch.linalg.vector_norm(x, dim=1) * torch.linalg.vector_norm(y, dim=1)
+        correlation = torch.einsum("nt,nt->n", x, y) / norms
+        table[CORRELATION] = np.where(right, correlation.numpy(), np.nan)
+    return BranchRelevance(p_af, right, maps, table)
+
+
+def class_means(
+    name: str, branch: BranchRelevance, in_class: NDArray[np.bool_], rhythm: str
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """Returns means over the rightly predicted windows of a class, and the averaged columns.
+
+    The names are those of the log, the same in every epoch; ``n`` is the number of windows that
+    the means are over. A mean over no window is NaN.
+    """
+    p, p_here, qrs = map(enrichment_column, ("P", wave_title("P", rhythm), "QRS"))
+    columns = branch.table[in_class & branch.right].rename(columns={p: p_here})
+    means = {str(key): float(mean) for key, mean in columns.mean().items()}
+    if name in OWN_WAVE and {p_here, qrs} <= means.keys():
+        means[SPECIFICITY] = float(domain_specificity(means[p_here], means[qrs], name))
+    means["n"] = float(columns.drop(columns=CORRELATION).notna().any(axis=1).sum())
+    means["n_right"] = float(len(columns))
+    means["n_windows"] = float(in_class.sum())
+    return means, columns
 
 
 class RelevanceLogger(Callback):
     """Logs, after validation, where each branch looks in a fixed set of validation windows.
 
     The windows are drawn once, half of them AF, with at least four R peaks. Each branch is
-    explained for the class that it predicts, and means are taken by true class over the windows
-    that it predicts rightly. A branch in pre-training is explained for what it detects or
-    measures, see :func:`xecg.explain.attributions.branch_outputs`, and means are over all windows.
+    explained for the class that it predicts; means are taken by true class over the windows that
+    it predicts rightly. A branch in pre-training is explained for what it detects or measures (see
+    :func:`xecg.explain.attributions.branch_outputs`), and means are over all windows.
 
     Every logger gets ``relevance/<branch>/<non_af|af|unlabelled>/<column>``, which can be
     monitored: the mean of each column of :func:`xecg.explain.wave_relevance` (``enrichment_p``, in
     AF ``enrichment_where_p_would_be``, ...), ``domain_specificity``, ``map_correlation`` (each map
-    with the one before) and the counts ``n``, ``n_right`` and ``n_windows``. With Weights & Biases
-    there are also histograms of the enrichments, ``windows``, a table with a row for each, and
-    ``ecgs``, a picture of some.
+    with the one before), ``n``, ``n_right`` and ``n_windows``. Weights & Biases also gets
+    histograms of the enrichments, a table of the windows, and a picture of some.
 
     Every number is there every time. A mean over no window is NaN (so is ``map_correlation`` at
     first): ``ModelCheckpoint`` takes it for the worst value, ``EarlyStopping`` stops at it unless
-    ``check_finite`` is false. Neither the training nor the random state is touched. The state
-    holds the last maps, so that a resumed run logs what it would have without the stop.
+    ``check_finite`` is false. Training and random state are left alone. The state holds the last
+    maps, so that a resumed run logs what it would have logged without the stop.
 
     Args:
         n_windows: Number of watched windows; the time that logging takes grows with it.
@@ -56,8 +184,8 @@ class RelevanceLogger(Callback):
         statistics: Names in :data:`xecg.explain.STATISTICS`, or class paths; null takes all.
         every_n_epochs: Number of epochs from one logging to the next, from the first epoch on.
         n_pictures: Number of ECGs in the picture, half of them AF; 0 for no picture.
-        show_every_n_epochs: Number of epochs from one table and picture to the next; there are
-            also some at the end.
+        show_every_n_epochs: Number of epochs from one table and picture to the next; the last
+            epoch has both.
         seed: Random seed of the draw of windows.
         name: First part of the names, to tell two of these callbacks apart.
 
@@ -77,15 +205,14 @@ class RelevanceLogger(Callback):
         name: str = "relevance",
     ) -> None:
         super().__init__()
-        _check_at_least(2, n_windows=n_windows)
-        _check_at_least(1, every_n_epochs=every_n_epochs, show_every_n_epochs=show_every_n_epochs)
-        _check_at_least(0, n_pictures=n_pictures, seed=seed)
-        ATTRIBUTIONS[attribution]  # refuses an unknown one before there is anything to explain
-        for statistic in statistics or ():
-            STATISTICS[statistic]
         self.n_windows, self.n_pictures, self.seed, self.name = n_windows, n_pictures, seed, name
         self.attribution, self.statistics = attribution, statistics
         self.every_n_epochs, self.show_every_n_epochs = every_n_epochs, show_every_n_epochs
+        fewest = {"n_windows": 2, "every_n_epochs": 1, "show_every_n_epochs": 1}
+        for setting, least in (fewest | {"n_pictures": 0, "seed": 0}).items():
+            if (found := getattr(self, setting)) < least:
+                raise ConfigError(f"{setting} must be at least {least}; found {found}")
+        _ = ATTRIBUTIONS[attribution], [STATISTICS[one] for one in statistics or ()]  # are known
         self._windows: WatchedWindows | None = None
         self._last_maps: dict[str, Tensor] = {}
         self._last_maps_of = ""
@@ -97,7 +224,7 @@ class RelevanceLogger(Callback):
         return self._generate_state_key(name=self.name)
 
     def state_dict(self) -> dict[str, Any]:
-        """The last maps, and a name for the windows that they are maps of."""
+        """Returns the last maps, and a name for the windows that they are maps of."""
         return {"maps": self._last_maps, "maps_of": self._last_maps_of}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -150,8 +277,7 @@ class RelevanceLogger(Callback):
             if _wandb_runs(trainer):
                 from wandb import Histogram
 
-                averaged = {key: values for key, values in averaged.items() if values}
-                _log(trainer, {key: Histogram(values) for key, values in averaged.items()})
+                _log(trainer, {key: Histogram(found) for key, found in averaged.items() if found})
                 self._to_be_shown = branches
                 if _due(trainer, self.show_every_n_epochs):
                     self._show(trainer, windows)
@@ -193,16 +319,11 @@ class RelevanceLogger(Callback):
         else:  # training has diverged, which is not this callback's to stop
             nothing = Explanation(x.new_full((len(x), 2), torch.nan), torch.full_like(x, torch.nan))
             explained = dict.fromkeys(network.branches, nothing)
-        measured = {}
+        measured, classifies = {}, hasattr(network, "heads")
         for name, part in explained.items():
             whole = Explanation(*(_gathered(trainer, tensor)[:n].cpu() for tensor in part))
-            measured[name] = measure_branch(
-                windows,
-                whole,
-                self._last_maps.get(name),
-                classifies=hasattr(network, "heads"),
-                statistics=self.statistics,
-            )
+            last = self._last_maps.get(name)
+            measured[name] = measure_branch(windows, whole, last, classifies, self.statistics)
         self._last_maps = {name: branch.memory() for name, branch in measured.items()}
         return measured
 
@@ -218,8 +339,7 @@ class RelevanceLogger(Callback):
         shown: dict[str, Any] = {f"{self.name}/windows": Table(dataframe=pd.concat(tables, axis=1))}
         finite = all(bool(branch.maps.isfinite().all()) for branch in branches.values())
         rows = windows.to_draw(self.n_pictures if finite else 0)
-        drawn = [_drawable(windows, branches, row) for row in rows]
-        if drawn:
+        if drawn := [_drawable(windows, branches, row) for row in rows]:
             figure = draw_page(drawn)
             figure.set_dpi(_DPI)
             captions = []
@@ -250,8 +370,7 @@ def _drawable(
 
 def _gathered(trainer: Trainer, mine: Tensor) -> Tensor:
     """Puts together the rows that were dealt out to the processes in turn."""
-    gathered = trainer.strategy.all_gather(mine)
-    by_process = gathered.reshape(trainer.world_size, *mine.shape)
+    by_process = trainer.strategy.all_gather(mine).reshape(trainer.world_size, *mine.shape)
     return by_process.transpose(0, 1).flatten(0, 1)
 
 
@@ -269,9 +388,3 @@ def _wandb_runs(trainer: Trainer) -> list[Any]:
 def _log(trainer: Trainer, media: Mapping[str, Any]) -> None:
     for run in _wandb_runs(trainer):
         run.log({**media, "trainer/global_step": trainer.global_step})
-
-
-def _check_at_least(least: int, **numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < least:
-            raise ConfigError(f"{name} must be at least {least}; found {number}")

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_task import RATE, TIME, Heartbeats
 
-from xecg.callbacks.watched_windows import class_means, measure_branch, watch
+from xecg.callbacks.relevance import class_means, measure_branch, watch
 from xecg.errors import ConfigError
 from xecg.explain import summarize, wave_relevance
 from xecg.explain.deep_taylor import Explanation
