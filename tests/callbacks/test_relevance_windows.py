@@ -7,7 +7,7 @@ from small_task import RATE, TIME, Heartbeats
 
 from xecg.callbacks.relevance import class_means, measure_branch, watch
 from xecg.errors import ConfigError
-from xecg.explain import summarize, wave_relevance
+from xecg.explain import domain_specificity, wave_relevance
 from xecg.explain.deep_taylor import Explanation
 from xecg.explain.relevance import CLASSES, STATISTICS
 
@@ -97,20 +97,21 @@ def scalars_of(name, branch):
 
 
 @pytest.mark.parametrize("name", ["morphology", "rhythm"])
-def test_means_are_those_of_the_summary_of_right_predictions(name):
+def test_means_are_those_of_right_predictions(name):
     maps, right = maps_of(0), np.arange(N) % 3 > 0
     maps[1] = 0  # right, but without relevance
     branch = measured(maps, right)
     scalars = scalars_of(name, branch)
     table = wave_relevance(maps, WINDOWS.r_peaks, RATE, logits=np.full(N, 2.0))
-    summary = summarize(table, AF, right, np.arange(N), branch=name, n_resamples=1)
-    rows = summary[summary.prediction == "right"]
-    assert len(rows) == 2 * (len(STATISTICS) + 1)
-    for row in rows.itertuples():
-        key = row.statistic
-        if key == "enrichment_p" and row[2] == "AF":
-            key = "enrichment_where_p_would_be"
-        assert scalars[f"{row[2]}/{key}"] == pytest.approx(row.value, rel=1e-12)
+    for code, rhythm in enumerate(CLASSES):
+        means = table[right & (code == AF)].mean()
+        assert list(means.index) == [*STATISTICS]
+        means["domain_specificity"] = domain_specificity(
+            means.enrichment_p, means.enrichment_qrs, name
+        )
+        for key, value in means.items():
+            named = "enrichment_where_p_would_be" if (key, code) == ("enrichment_p", 1) else key
+            assert scalars[f"{rhythm}/{named}"] == pytest.approx(value, rel=1e-12)
     for code, rhythm in enumerate(CLASSES):
         counts = [scalars[f"{rhythm}/{count}"] for count in COUNTS]
         valid = table.notna().any(axis=1)

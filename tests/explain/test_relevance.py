@@ -12,10 +12,8 @@ from xecg.explain.relevance import (
     WAVES,
     domain_specificity,
     enrichment_column,
-    summarize,
     wave_relevance,
 )
-from xecg.metrics.bootstrap import intervals
 from xecg.signal.heartbeats import detect_r_peaks
 from xecg.signal.waves import NOT_ANNOTATED, OTHER, QRS, P, T, codes_around_r_peaks
 from xecg.signal.wfdb import read_recording
@@ -199,12 +197,6 @@ def test_a_statistic_of_ones_own_is_a_column(monkeypatch):
     monkeypatch.setitem(STATISTICS._registered, "late_share", late_share)
     everything = measure(random_map(0))
     assert everything.late_share[0] == found.late_share[0]
-    assert (
-        "late_share"
-        in summarize(
-            everything, [0], None, ["a"], branch="rhythm", n_resamples=2
-        ).statistic.tolist()
-    )
     monkeypatch.setitem(STATISTICS._registered, "late_share", lambda maps: maps.relevance)
     with pytest.raises(DataError, match="late_share"):
         measure(random_map(0))
@@ -222,84 +214,6 @@ def test_domain_specificity_is_positive_where_a_branch_prefers_its_own_wave():
         domain_specificity(1.0, 1.0, "texture")
 
 
-N = 40
-CLASSES = np.arange(N) % 2
-CORRECT = np.arange(N) % 5 != 0
-GROUPS = np.array([f"person-{row // 4}" for row in range(N)])
-
-
-@pytest.fixture(scope="module")
-def table():
-    relevance = np.random.default_rng(0).exponential(size=(N, TIME))
-    relevance[3] = 0
-    return measure(relevance)
-
-
-def by_key(summary):
-    return summary.set_index(["class", "prediction", "statistic"]).sort_index()
-
-
-def test_values_and_intervals_are_those_of_the_mean_over_windows(table):
-    row = by_key(summarize(table, CLASSES, CORRECT, GROUPS, branch="rhythm", seed=5))
-    row = row.loc["AF", "right", "enrichment_qrs"]
-    chosen = (CLASSES == 1) & CORRECT & table.notna().any(axis=1)
-    values = table.enrichment_qrs[chosen].to_numpy()
-
-    def mean(weights):
-        return {"value": weights @ values / weights.sum(axis=1)}
-
-    expected = intervals(mean, GROUPS[chosen], seed=5)["value"]
-    found = row[["value", "low", "high"]].to_list()
-    assert found == pytest.approx([expected.value, expected.low, expected.high])
-    assert (row.n_windows, row.n_groups) == (chosen.sum(), len(set(GROUPS[chosen])))
-    assert row.low < row.value < row.high
-
-
-def test_rows_cover_classes_predictions_and_statistics(table):
-    summary = summarize(table, CLASSES, CORRECT, GROUPS, branch="rhythm", n_resamples=5)
-    assert len(by_key(summary)) == len(summary) == 2 * 2 * (len(STATISTICS) + 1)
-    gini = summary[summary.statistic == "gini"]
-    assert gini.n_windows.sum() == N - 1  # one map has no relevance
-    conservation = summary[summary.statistic == "conservation"]  # without logits
-    assert conservation[["value", "low", "high"]].isna().all(axis=None)
-    assert not conservation[["n_windows", "n_groups"]].any(axis=None)
-
-
-def test_domain_specificity_is_that_of_the_mean_enrichments(table):
-    rows = by_key(summarize(table, CLASSES, None, GROUPS, branch="morphology"))
-    p, qrs = (rows.loc["non-AF", "all", f"enrichment_{wave}"].value for wave in ("p", "qrs"))
-    specificity = rows.loc["non-AF", "all", "domain_specificity"]
-    assert specificity.value == pytest.approx(np.log2(p / qrs))
-    assert specificity.low < specificity.value < specificity.high
-    texture = summarize(table, CLASSES, None, GROUPS, branch="texture", n_resamples=5)
-    assert len(texture) == 2 * len(STATISTICS)
-
-
-def test_windows_of_no_class_are_left_out_and_a_class_without_windows_has_no_rows(table):
-    classes = np.where(CLASSES == 1, -1, 0)
-    rows = summarize(table, classes, None, GROUPS, branch="rhythm", n_resamples=5)
-    assert set(rows["class"]) == {"non-AF"}
-
-
-def test_one_seed_gives_one_result(table):
-    first, again, other = (
-        summarize(table, CLASSES, None, GROUPS, branch="rhythm", n_resamples=50, seed=seed)
-        for seed in (1, 1, 2)
-    )
-    assert first.equals(again)
-    assert not first.equals(other)
-
-
-@pytest.mark.parametrize("column", ["classes", "correct", "groups"])
-def test_columns_of_another_length_are_refused(table, column):
-    columns = {"classes": CLASSES, "correct": CORRECT, "groups": GROUPS}
-    columns[column] = columns[column][:-1]
-    with pytest.raises(DataError, match=rf"{column}.*\(39,\)"):
-        summarize(table, **columns, branch="rhythm")
-    with pytest.raises(DataError, match="found 2"):
-        summarize(table, CLASSES + 1, None, GROUPS, branch="rhythm")
-
-
 def test_the_published_maps_give_the_published_enrichments(real_database):
     folder = real_database("xfusemap")
     with np.load(folder / "relevance.npz") as published:
@@ -311,11 +225,9 @@ def test_the_published_maps_give_the_published_enrichments(real_database):
     peaks = [detect_r_peaks(r.samples[0], r.sampling_rate) for r in recordings]
     for column, branch in enumerate(("morphology", "rhythm")):
         table = wave_relevance(maps[..., column], peaks, 500.0)
-        right = predicted[:, column] == classes
-        summary = by_key(summarize(table, classes, right, records, branch=branch, n_resamples=10))
-        for rhythm in ("non-AF", "AF"):
+        for code, rhythm in enumerate(("non-AF", "AF")):
             n, *enrichments = PUBLISHED[branch, rhythm]
-            rows = summary.loc[rhythm, "right"].loc[COLUMNS]
+            right = table[(predicted[:, column] == code) & (classes == code)][COLUMNS]
             # Detectors differ between versions.
-            assert abs(rows.n_windows["enrichment_qrs"] - n) <= 2
-            assert rows.value.to_list() == pytest.approx(enrichments, abs=0.005)
+            assert abs(right.enrichment_qrs.count() - n) <= 2
+            assert right.mean().to_list() == pytest.approx(enrichments, abs=0.005)

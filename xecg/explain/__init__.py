@@ -13,7 +13,6 @@ _MODULES = {
     "draw_page": "pictures",
     "draw_window": "pictures",
     "save_figure": "pictures",
-    "summarize": "relevance",
     "wave_relevance": "relevance",
 }
 __all__ = list(_MODULES)
