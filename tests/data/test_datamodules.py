@@ -140,7 +140,7 @@ def test_a_person_of_two_stores_is_in_one_part(path: str, half: str, split: Spli
     assert all(persons_of(data))
     for part, other in combinations(persons_of(data), 2):
         assert not part & other
-    assert set(data.train_set.parts[0].rows) == set(alone.train_set.parts[0].rows)
+    assert set(data.train_set.parts[0][1]) == set(alone.train_set.parts[0][1])
 
 
 def test_a_person_in_training_and_validation_is_refused(

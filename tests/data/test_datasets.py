@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xecg.data.datamodules import AFData, PWaveData, RRVariabilityData
-from xecg.data.datasets import MixtureSampler, Part, WindowDataset
+from xecg.data.datasets import MixtureSampler, WindowDataset
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError
 from xecg.signal.waves import P
@@ -17,7 +17,7 @@ from xecg.signal.waves import P
 def dataset(synthetic_store: Store) -> WindowDataset:
     """Two parts of one store: odd rows backwards, then even rows."""
     rows = np.arange(len(synthetic_store))
-    parts = [Part(synthetic_store, rows[1::2][::-1]), Part(synthetic_store, rows[::2])]
+    parts = [(synthetic_store, rows[1::2][::-1]), (synthetic_store, rows[::2])]
     return WindowDataset(parts, AFData.target, "both")
 
 
@@ -79,7 +79,7 @@ def test_p_waves_annotated_in_af_are_an_error(synthetic_store: Store) -> None:
 
 def test_no_window_is_an_error_that_names_the_store(synthetic_store: Store) -> None:
     with pytest.raises(DataError, match=f"train: no window of {synthetic_store.path}"):
-        WindowDataset([Part(synthetic_store, np.empty(0, np.int64))], AFData.target, "train")
+        WindowDataset([(synthetic_store, np.empty(0, np.int64))], AFData.target, "train")
 
 
 def draw(pools: list[range], shares: list[float], size: int, seed: int = 0, epoch: int = 0):

@@ -17,7 +17,7 @@ from fake_database import FakeDatabase, describe, labelled_recording, many
 
 from xecg.data.databases import get_database
 from xecg.data.prepare import file_digest, only_one, prepare, recipe_of
-from xecg.data.splits import Split, split_rows
+from xecg.data.splits import Split, split_stores
 from xecg.data.store import FORMAT, Store, StoreInfo
 from xecg.errors import ConfigError, DataError, StoreError
 from xecg.executors import executor, run_parts
@@ -206,7 +206,7 @@ def test_identical_signals_are_one_group_in_one_part(tmp_path):
     groups = dict(zip(store.index.record.tolist(), store.index.group.tolist(), strict=True))
     assert groups["twin"] == groups["r07"] == "fake/r07"
     assert len(set(groups.values())) == 20
-    for rows in split_rows(store.index, Split(0.4, 0.3, 0.3)).values():
+    for rows in split_stores([("", store.index)], [Split(0.4, 0.3, 0.3)])[0].values():
         records_here = set(store.index["record"].iloc[rows].tolist())
         assert ("twin" in records_here) == ("r07" in records_here)
 

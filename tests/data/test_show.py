@@ -7,7 +7,7 @@ from fake_database import describe, many
 from xecg.data.prepare import prepare
 from xecg.data.show import N_EXAMPLES, choose_examples, count_classes, draw_examples
 from xecg.data.show import describe as describe_store
-from xecg.data.splits import PARTS, Split, split_rows
+from xecg.data.splits import PARTS, Split, split_stores
 from xecg.errors import StoreError
 
 WHOLE = "whole store"
@@ -37,7 +37,7 @@ def test_counts_per_class_and_part(store):
     }
     windows = counts.xs("windows", axis=1, level=1)
     assert (windows[list(PARTS)].sum(axis=1) == windows[WHOLE]).all()
-    rows = split_rows(store.index, split)
+    rows = split_stores([("", store.index)], [split])[0]
     assert windows.loc["all", list(PARTS)].tolist() == [len(rows[part]) for part in PARTS]
 
 

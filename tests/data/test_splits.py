@@ -14,9 +14,9 @@ from xecg.data.splits import (
     Split,
     assert_disjoint,
     keys,
+    merge_groups,
     persons,
     seen,
-    split_rows,
     split_stores,
 )
 from xecg.errors import ConfigError, StoreError
@@ -37,6 +37,10 @@ def index(groups, rhythms=None, persons=None, digests=None, records=None):
     )
     own = [next(DIGESTS) for _ in groups] if digests is None else digests
     return table.assign(digest=np.asarray(own, dtype=np.uint64))
+
+
+def split_rows(table, split):
+    return split_stores([("", table)], [split])[0]
 
 
 WINDOWS = st.lists(st.tuples(st.integers(0, 30), st.sampled_from("ANO~")), max_size=80)
@@ -240,3 +244,35 @@ def test_seen_is_a_group_with_a_known_person_or_signal():
 def test_keys_do_not_change():  # they are in weights files
     table = index(["r"], digests=[2**63 + 5])
     assert keys("database", table).tolist() == [[280606945934669, 5]]
+
+
+SIGNALS = st.lists(st.tuples(st.sampled_from("abcdefg"), st.integers(0, 9)), min_size=1)
+
+
+def merged(windows):
+    groups, signals = zip(*windows, strict=True)
+    return merge_groups(np.array(groups), np.array(signals, dtype=np.uint64)).tolist()
+
+
+def test_groups_that_share_a_signal_become_one():
+    assert merged([("b", 1), ("a", 1), ("c", 2), ("b", 3)]) == ["a", "a", "c", "a"]
+
+
+def test_groups_joined_by_way_of_another():
+    assert merged([("c", 1), ("b", 1), ("b", 2), ("a", 2), ("d", 4)]) == ["a", "a", "a", "a", "d"]
+
+
+@given(SIGNALS)
+def test_merging_is_the_finest_partition_that_keeps_groups_and_signals_together(windows):
+    result = merged(windows)
+    parent = {group: group for group, _ in windows}
+
+    def root(group):
+        return group if parent[group] == group else root(parent[group])
+
+    for one, signal in windows:
+        for other, other_signal in windows:
+            if signal == other_signal:
+                first, last = sorted((root(one), root(other)))
+                parent[last] = first
+    assert result == [root(group) for group, _ in windows]

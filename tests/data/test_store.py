@@ -72,7 +72,7 @@ def test_is_opened_anew_in_another_process(prepared):
 
 def test_opening_imports_no_torch(prepared):
     code = (
-        "import sys; from xecg.data.store import Store; from xecg.data.splits import split_rows; "
+        "import sys; from xecg.data.store import Store; from xecg.data.splits import split_stores; "
         f"print(len(Store.open({str(prepared.path)!r})));"
         "print({'torch', 'wfdb', 'sleepecg'} & {*sys.modules})"
     )

@@ -19,8 +19,8 @@ class Augmentation:
     the windows are scaled to [0, 1] again.
 
     Args:
-        share: Share of the windows that is changed. The rest stays as it is, so that batch
-            statistics fit clean windows as well, which are those of evaluation.
+        share: Share of the windows that is changed. The others stay as they are, so that batch
+            statistics fit the clean windows of evaluation as well.
         polarity: Probability of turning a window upside down (exchanged electrodes, other leads).
         amplitude: Largest relative swing of the gain within a window (breathing).
         noise: Largest standard deviation of added white noise.
@@ -51,7 +51,7 @@ class Augmentation:
         sampling_rate: float,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor | None]:
-        """Returns changed copies of a batch; other windows stay as they are to the bit.
+        """Returns changed copies of a batch; the other windows are the same to the bit.
 
         Args:
             signals: Windows ``(batch, 1, time)`` in [0, 1].
@@ -60,20 +60,23 @@ class Augmentation:
             generator: Source of all random numbers, on the CPU.
         """
         chosen = torch.rand(len(signals), generator=generator) < self.share
-        rows = chosen.nonzero()[:, 0]
+        rows = chosen.nonzero()[:, 0].to(signals.device)
         draw = _Draw(len(rows), signals.device, generator)
-        on_device = rows.to(signals.device)
-        moved = None if codes is None else codes[on_device]
-        changed, moved = self._change(signals[on_device], moved, sampling_rate, draw)
-        if codes is not None and moved is not None:
-            codes = codes.index_copy(0, on_device, moved)
-        return signals.index_copy(0, on_device, _scale(changed)), codes
-
-    def _change(
-        self, signals: Tensor, codes: Tensor | None, sampling_rate: float, draw: "_Draw"
-    ) -> tuple[Tensor, Tensor | None]:
+        changed = signals[rows]
         if self.time_shift_s > 0:
-            signals, codes = self._shift(signals, codes, sampling_rate, draw)
+            samples = torch.arange(changed.shape[-1], device=changed.device)
+            shift = draw.uniform(-1, 1) * self.time_shift_s * sampling_rate
+            source = samples - shift.round().long()
+            inside = source.clamp(0, len(samples) - 1)
+            changed = changed.gather(-1, inside)
+            if codes is not None:
+                moved = codes[rows].gather(-1, inside[:, 0])
+                moved = moved.masked_fill((source != inside)[:, 0], NOT_ANNOTATED)
+                codes = codes.index_copy(0, rows, moved)
+        changed = self._distort(changed, sampling_rate, draw)
+        return signals.index_copy(0, rows, _scale(changed)), codes
+
+    def _distort(self, signals: Tensor, sampling_rate: float, draw: "_Draw") -> Tensor:
         time = torch.arange(signals.shape[-1], device=signals.device) / sampling_rate
         if self.amplitude > 0:
             middle = signals.mean(dim=-1, keepdim=True)
@@ -87,21 +90,8 @@ class Augmentation:
             noise = draw.normal(signals.shape[-1])
             signals = signals + draw.uniform(0, self.noise) * noise
         if self.polarity > 0:
-            upside_down = draw.uniform(0, 1) < self.polarity
-            signals = torch.where(upside_down, -signals, signals)
-        return signals, codes
-
-    def _shift(
-        self, signals: Tensor, codes: Tensor | None, sampling_rate: float, draw: "_Draw"
-    ) -> tuple[Tensor, Tensor | None]:
-        length = signals.shape[-1]
-        shift = draw.uniform(-1, 1) * self.time_shift_s * sampling_rate
-        source = torch.arange(length, device=signals.device) - shift.round().long()
-        inside = source.clamp(0, length - 1)
-        if codes is not None:
-            moved = codes.gather(-1, inside[:, 0])
-            codes = moved.masked_fill((source != inside)[:, 0], NOT_ANNOTATED)
-        return signals.gather(-1, inside), codes
+            signals = torch.where(draw.uniform(0, 1) < self.polarity, -signals, signals)
+        return signals
 
 
 class _Draw:

@@ -15,9 +15,8 @@ from torch.utils.data import DataLoader
 
 from xecg.data.augmentation import Augmentation, step_generator
 from xecg.data.databases.synthetic import EMBEDDED, embedded_store
-from xecg.data.datasets import Batch, MixtureSampler, Part, Source, WindowDataset
-from xecg.data.splits import Part as PartName
-from xecg.data.splits import Split, Table, assert_disjoint, keys, people, seen, split_stores
+from xecg.data.datasets import Batch, MixtureSampler, Source, WindowDataset
+from xecg.data.splits import Part, Split, Table, assert_disjoint, keys, people, seen, split_stores
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError, StoreError, WeightsError
 from xecg.signal.preprocessing import Preprocessing
@@ -90,8 +89,7 @@ class WindowDataModule(LightningDataModule, ABC):
 
     def pools(self, dataset: WindowDataset) -> tuple[list[NDArray[np.int64]], list[float]]:
         """Returns pools of positions and the share that is drawn of each: here one per source."""
-        starts = [0, *dataset.ends[:-1]]
-        pools = [np.arange(start, end) for start, end in zip(starts, dataset.ends, strict=True)]
+        pools = np.split(np.arange(len(dataset)), dataset.ends[:-1])
         return pools, [source.weight for source in self.sources]
 
     @property
@@ -101,16 +99,16 @@ class WindowDataModule(LightningDataModule, ABC):
         Raises:
             DataError: If the stores differ in it.
         """
-        sources = [*self.sources, *self.test_sources]
-        first = sources[0].opened.info.preprocessing
-        for source in sources[1:]:
-            if source.opened.info.preprocessing != first:
+        first, *others = [*self.sources, *self.test_sources]
+        expected = first.opened.info.preprocessing
+        for source in others:
+            if (found := source.opened.info.preprocessing) != expected:
                 raise DataError(
-                    f"stores used together need the same preprocessing; {sources[0].store} has "
-                    f"{first}, {source.store} has {source.opened.info.preprocessing}. "
+                    f"stores used together need the same preprocessing; {first.store} has "
+                    f"{expected}, {source.store} has {found}. "
                     f"Prepare one of them again with the other's settings"
                 )
-        return first
+        return expected
 
     @property
     def sampling_rate(self) -> float:
@@ -145,6 +143,33 @@ class WindowDataModule(LightningDataModule, ABC):
         parts = {name: dataset.tables() for name, dataset in learnt_from.items()}
         assert_disjoint(parts | {"held-out": self._tested()})
 
+    def _splits(self) -> list[dict[Part, NDArray[np.int64]]]:
+        """Returns rows of each part of each source, without the persons that are kept out."""
+        tables = [source.table for source in self.sources]
+        splits = split_stores(tables, [source.split or self.split for source in self.sources])
+        if self.exclude_persons_of:
+            out = np.concatenate([keys(*Source(path).table) for path in self.exclude_persons_of])
+            for table, rows in zip(tables, splits, strict=True):
+                keep = ~seen(*table, out)
+                rows["train"] = rows["train"][keep[rows["train"]]]
+                rows["validation"] = rows["validation"][keep[rows["validation"]]]
+        return splits
+
+    def _dataset(
+        self,
+        name: str,
+        chosen: Sequence[tuple[Source, NDArray[np.int64]]],
+        leads: Sequence[str] | None = None,
+    ) -> WindowDataset:
+        parts = []
+        for source, rows in chosen:
+            eligible = np.asarray(self.eligible(source.opened))
+            parts.append((source.opened, source.choose(rows[eligible[rows]], leads)))
+        return WindowDataset(parts, self.target, name)
+
+    def _tested(self) -> list[Table]:
+        return [table for test_set in self.test_sets for table in test_set.tables()]
+
     def learnt(self) -> Tensor:
         """Returns the keys of who and what is trained and selected on: int64, rising."""
         tables = [*self.train_set.tables(), *self.validation_set.tables()]
@@ -172,16 +197,12 @@ class WindowDataModule(LightningDataModule, ABC):
             StoreError: If they learnt from persons or signals of the test sets.
         """
         found, expected = dict(info.preprocessing), self.preprocessing.to_dict()
-        wrong = [
-            f"{key} {found.get(key)} (stores: {expected.get(key)})"
-            for key in expected | found
-            if found.get(key) != expected.get(key)
-        ]
-        if wrong:
+        differ = [key for key in expected | found if found.get(key) != expected.get(key)]
+        if differ:
+            wrong = ", ".join(f"{k} {found.get(k)} (stores: {expected.get(k)})" for k in differ)
             raise WeightsError(
                 f"{name}: expected weights for windows like those of the stores; found weights for "
-                f"{', '.join(wrong)}. Prepare the stores with these settings, or choose other "
-                "weights"
+                f"{wrong}. Prepare the stores with these settings, or choose other weights"
             )
         if info.learnt is not None and (who := people(self._tested(), info.learnt)):
             raise StoreError(
@@ -195,7 +216,11 @@ class WindowDataModule(LightningDataModule, ABC):
         pools, shares = self.pools(self.train_set)
         size = self.windows_per_epoch or len(self.train_set)
         sampler = MixtureSampler(pools, shares, size, self.seed, self._epoch)
-        return self._loader(self.train_set, self._share(sampler))
+        if self.trainer is None or self.trainer.world_size == 1:
+            return self._loader(self.train_set, sampler)
+        n, rank = self.trainer.world_size, self.trainer.global_rank
+        part = DistributedSamplerWrapper(sampler, num_replicas=n, rank=rank, shuffle=False)
+        return self._loader(self.train_set, part)  # of the batches that one process would draw
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Returns the validation split, in order."""
@@ -225,13 +250,6 @@ class WindowDataModule(LightningDataModule, ABC):
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
 
-    def _share(self, sampler: MixtureSampler) -> MixtureSampler | DistributedSamplerWrapper:
-        """This process's part: the batches of all are together the batches that one would draw."""
-        if self.trainer is None or self.trainer.world_size == 1:
-            return sampler
-        n, rank = self.trainer.world_size, self.trainer.global_rank
-        return DistributedSamplerWrapper(sampler, num_replicas=n, rank=rank, shuffle=False)
-
     def _loader(
         self,
         dataset: WindowDataset,
@@ -243,37 +261,9 @@ class WindowDataModule(LightningDataModule, ABC):
             sampler=sampler,
             drop_last=sampler is not None and len(sampler) >= self.batch_size,
             num_workers=self.num_workers,
-            collate_fn=_as_is,  # the dataset makes whole batches
+            collate_fn=Batch._make,  # the dataset makes whole batches
             generator=torch.Generator(),  # else each pass moves the state that dropout draws from
         )
-
-    def _dataset(
-        self,
-        name: str,
-        chosen: Sequence[tuple[Source, NDArray[np.int64]]],
-        leads: Sequence[str] | None = None,
-    ) -> WindowDataset:
-        parts = []
-        for source, rows in chosen:
-            eligible = np.asarray(self.eligible(source.opened))
-            parts.append(Part(source.opened, source.choose(rows[eligible[rows]], leads)))
-        return WindowDataset(parts, self.target, name)
-
-    def _tested(self) -> list[Table]:
-        return [table for test_set in self.test_sets for table in test_set.tables()]
-
-    def _splits(self) -> list[dict[PartName, NDArray[np.int64]]]:
-        """Rows of each part of each source, without the persons that are to be kept out."""
-        tables = [source.table for source in self.sources]
-        splits = split_stores(tables, [source.split or self.split for source in self.sources])
-        kept_out = [keys(*Source(path).table) for path in self.exclude_persons_of]
-        if kept_out:
-            for table, rows in zip(tables, splits, strict=True):
-                out = seen(*table, np.concatenate(kept_out))
-                rows["train"], rows["validation"] = (
-                    rows[part][~out[rows[part]]] for part in ("train", "validation")
-                )
-        return splits
 
 
 class AFData(WindowDataModule):
@@ -370,7 +360,3 @@ class RRVariabilityData(WindowDataModule):
 
 def _sources(stores: str | list[Source]) -> list[Source]:
     return [Source(stores)] if isinstance(stores, str) else list(stores)
-
-
-def _as_is(batch: Any) -> Any:
-    return batch

@@ -74,7 +74,7 @@ class Source:
     def choose(
         self, rows: NDArray[np.int64], leads: Sequence[str] | None = None
     ) -> NDArray[np.int64]:
-        """Returns those of ``rows`` of the asked ``leads`` (else the source's) and windows."""
+        """Returns those of ``rows`` that have the leads (asked for, else its own) and windows."""
         index = self.opened.index
         keep = np.ones(len(rows), dtype=bool)
         if (wanted := leads or self.leads) is not None:
@@ -85,19 +85,11 @@ class Source:
         return rows[keep]
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some rows of one store."""
-
-    store: Store
-    rows: NDArray[np.int64]
-
-
 class WindowDataset(Dataset[Batch]):
     """Windows out of one or several stores, fetched a batch at a time.
 
     Args:
-        parts: Rows of stores; positions count through the parts in their order.
+        parts: Stores and their rows; positions count through the parts in their order.
         target: Makes the target of rows of one store.
         name: Name in results.
 
@@ -105,17 +97,18 @@ class WindowDataset(Dataset[Batch]):
         DataError: If there is no window at all.
     """
 
-    def __init__(self, parts: Sequence[Part], target: Target, name: str) -> None:
-        if not any(len(part.rows) for part in parts):
-            stores = ", ".join(str(part.store.path) for part in parts) or "no store"
+    def __init__(
+        self, parts: Sequence[tuple[Store, NDArray[np.int64]]], target: Target, name: str
+    ) -> None:
+        self.parts, self.target, self.name = tuple(parts), target, name
+        self.rows = np.concatenate([np.empty(0, np.int64), *(rows for _, rows in parts)])
+        self.ends = np.cumsum([len(rows) for _, rows in parts])
+        if not len(self):
+            stores = ", ".join(str(store.path) for store, _ in parts) or "no store"
             raise DataError(f"{name}: no window of {stores} can be used for this task and split")
-        self.name = name
-        self.parts = tuple(parts)
-        self.target = target
-        self.ends = np.cumsum([len(part.rows) for part in parts])
 
     def __len__(self) -> int:
-        return int(self.ends[-1])
+        return len(self.rows)
 
     def __getitem__(self, position: int) -> Batch:
         return self.__getitems__([position])
@@ -127,26 +120,26 @@ class WindowDataset(Dataset[Batch]):
         batches = []
         for number in np.unique(number_of):
             at = np.flatnonzero(number_of == number)
-            store, rows = self.parts[number].store, self._rows(number, asked[at])
+            store, rows = self.parts[number][0], self.rows[asked[at]]
             batches.append((at, store.signals[rows][:, None], self.target(store, rows)))
         at, signals, targets = (np.concatenate(column) for column in zip(*batches, strict=True))
-        back = np.argsort(at, kind="stable")
+        back = np.argsort(at)
         signal, target = torch.from_numpy(signals[back]), torch.from_numpy(targets[back])
         return Batch(signal, target, torch.from_numpy(asked))
 
     def targets(self) -> NDArray[np.generic]:
         """Returns the target of every window, in order."""
-        return np.concatenate([self.target(part.store, part.rows) for part in self.parts])
+        return np.concatenate([self.target(store, rows) for store, rows in self.parts])
 
     def column(self, name: str) -> NDArray[np.generic]:
         """Returns a column of the stores' index for every window, in order."""
-        columns = [p.store.index[name].to_numpy()[p.rows] for p in self.parts]
+        columns = [store.index[name].to_numpy()[rows] for store, rows in self.parts]
         values: NDArray[np.generic] = np.concatenate(columns)
         return values.astype(np.str_) if values.dtype == object else values
 
     def tables(self) -> list[Table]:
         """Returns the database and the index of the windows, part by part."""
-        return [(p.store.info.identity, p.store.index.take(p.rows)) for p in self.parts]
+        return [(store.info.identity, store.index.take(rows)) for store, rows in self.parts]
 
     def groups(self) -> NDArray[np.int64]:
         """Returns a number per window, the same for windows of one person: ``(n,)``."""
@@ -154,14 +147,8 @@ class WindowDataset(Dataset[Batch]):
 
     def r_peaks(self, position: int) -> NDArray[np.int32]:
         """Returns the R peaks of a window, in samples from its start."""
-        number = int(np.searchsorted(self.ends, position, side="right"))
-        row = self._rows(number, np.asarray([position]))[0]
-        return self.parts[number].store.r_peaks(int(row))
-
-    def _rows(self, number: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        start = self.ends[number] - len(self.parts[number].rows)
-        rows: NDArray[np.int64] = self.parts[number].rows[positions - start]
-        return rows
+        store, _ = self.parts[np.searchsorted(self.ends, position, side="right")]
+        return store.r_peaks(int(self.rows[position]))
 
 
 class MixtureSampler(Sampler[int]):
@@ -203,10 +190,8 @@ class MixtureSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng([self.seed, self.epoch()])
-        drawn = [_draw(pool, n, rng) for pool, n in zip(self.pools, self.counts, strict=True)]
+        drawn = []
+        for pool, n in zip(self.pools, self.counts, strict=True):
+            rounds = [rng.permutation(pool) for _ in range(-(-n // len(pool)))]
+            drawn.append(np.concatenate([pool[:0], *rounds])[:n])
         yield from rng.permutation(np.concatenate(drawn)).tolist()
-
-
-def _draw(pool: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    rounds = [rng.permutation(pool) for _ in range(-(-n // len(pool)))]
-    return np.concatenate([np.empty(0, np.int64), *rounds])[:n]

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from pyarrow import parquet
 
 from xecg.data.databases import Database, get_database
+from xecg.data.splits import merge_groups
 from xecg.data.store import (
     COLUMNS,
     INDEX_FILE,
@@ -33,7 +34,7 @@ from xecg.data.store import (
     Store,
     StoreInfo,
 )
-from xecg.data.windowing import LabelledWindows, labelled_windows, merge_groups
+from xecg.data.windowing import LabelledWindows, labelled_windows
 from xecg.errors import ConfigError, DataError, RecordError, StoreError, WorkerDiedError, XECGError
 from xecg.executors import Part, executor, run_parts
 from xecg.files import whole_file

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xecg.data.splits import PARTS, Split, split_rows
+from xecg.data.splits import PARTS, Split, split_stores
 from xecg.data.store import Store
 from xecg.errors import StoreError
 from xecg.files import write_whole
@@ -94,7 +94,7 @@ def count_classes(store: Store, split: Split) -> pd.DataFrame:
     counts = {"windows": ("record", "size"), "records": ("record", "nunique")}
     if index["person"].notna().any():
         counts["persons"] = ("person", "nunique")
-    parts = {"whole store": np.arange(len(store))} | split_rows(store.index, split)
+    parts = {"whole store": np.arange(len(store))} | split_stores([("", store.index)], [split])[0]
     table = pd.concat(lines, keys=range(len(lines)), names=["number"])
     counted = {
         part: table[table.index.isin(rows, level=1)].groupby(["number", "line"]).agg(**counts)

@@ -42,12 +42,11 @@ class Split:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        shares = self.shares
-        if not all(share >= 0 for share in shares) or not np.isclose(sum(shares), 1, atol=1e-6):
-            found = ", ".join(f"{p} {s:g}" for p, s in zip(PARTS, shares, strict=True))
+        total = sum(self.shares)
+        if not all(share >= 0 for share in self.shares) or not np.isclose(total, 1, atol=1e-6):
+            found = ", ".join(f"{p} {s:g}" for p, s in zip(PARTS, self.shares, strict=True))
             raise ConfigError(
-                f"split: expected shares of at least 0 that sum to 1, found {found} "
-                f"(sum {sum(shares):g})"
+                f"split: expected shares of at least 0 that sum to 1, found {found} (sum {total:g})"
             )
         if self.seed < 0:
             raise ConfigError(f"split: expected a seed of at least 0, found {self.seed}")
@@ -56,11 +55,6 @@ class Split:
     def shares(self) -> tuple[float, float, float]:
         """Shares of train, validation and test."""
         return self.train, self.validation, self.test
-
-
-def split_rows(index: pd.DataFrame, split: Split) -> dict[Part, NDArray[np.int64]]:
-    """Returns the rows of each part of one store; see :func:`split_stores`."""
-    return split_stores([("", index)], [split])[0]
 
 
 def split_stores(
@@ -78,18 +72,38 @@ def split_stores(
         tables: Databases and whole indices of the stores.
         splits: Shares and seed for each store.
     """
-    alone = np.concatenate([_parts(i, s) for (_, i), s in zip(tables, splits, strict=True)])
-    _, first, person = np.unique(
-        np.concatenate(persons(tables)), return_index=True, return_inverse=True
-    )
-    ends = np.cumsum([len(index) for _, index in tables])[:-1]
+    alone = [_split_alone(index, split) for (_, index), split in zip(tables, splits, strict=True)]
+    person = np.concatenate(persons(tables))
+    _, first, person = np.unique(person, return_index=True, return_inverse=True)
+    parts = np.split(np.concatenate(alone)[first][person], np.cumsum([len(a) for a in alone])[:-1])
     return [
         {
-            part: np.flatnonzero(parts == i) if share else np.empty(0, np.int64)
-            for i, (part, share) in enumerate(zip(PARTS, split.shares, strict=True))
+            part: np.flatnonzero((number == i) & (split.shares[i] > 0))
+            for i, part in enumerate(PARTS)
         }
-        for parts, split in zip(np.split(alone[first][person], ends), splits, strict=True)
+        for number, split in zip(parts, splits, strict=True)
     ]
+
+
+def _split_alone(index: pd.DataFrame, split: Split) -> NDArray[np.int64]:
+    """Returns the number of the part of each window of one store: ``(windows,)``."""
+    group_of, _ = pd.factorize(index["group"].to_numpy(dtype=object), sort=True)
+    rhythm_of, rhythms = pd.factorize(index["rhythm"].to_numpy(dtype=object), sort=True)
+    pairs, windows = np.unique(group_of * len(rhythms) + rhythm_of, return_counts=True)
+    group, rhythm = np.divmod(pairs, max(len(rhythms), 1))
+    by_count = np.lexsort((rhythm, -windows, group))
+    _, first = np.unique(group[by_count], return_index=True)
+    strata = 1 + rhythm[by_count][first]  # by the most frequent rhythm of each group
+    strata[group_of[index["af"].to_numpy() == 1]] = 0
+    shuffled = np.random.default_rng(split.seed).permutation(len(strata))
+    order = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    wanted, dealt = np.asarray(split.shares) / sum(split.shares), np.zeros(len(PARTS))
+    part_of_group = np.empty(len(strata), dtype=np.int64)
+    for i, number in enumerate(order, 1):  # the part that is short of most is next
+        part = np.where(wanted > 0, wanted * i - dealt, -np.inf).argmax()
+        part_of_group[number] = part
+        dealt[part] += 1
+    return part_of_group[group_of]
 
 
 def persons(tables: Sequence[Table]) -> list[NDArray[np.int64]]:
@@ -98,17 +112,34 @@ def persons(tables: Sequence[Table]) -> list[NDArray[np.int64]]:
     Windows are of one person if they share an identity, a signal, or a group of their store,
     directly or by way of other windows.
     """
-    groups = [
-        _hashed(index["group"].to_numpy(dtype=object), f"{number} ")
-        for number, (_, index) in enumerate(tables)
+    named = [
+        np.column_stack([keys(*table), _hashed(table[1]["group"], f"{number} ")])
+        for number, table in enumerate(tables)
     ]
-    of_row = np.column_stack([np.concatenate([keys(*t) for t in tables]), np.concatenate(groups)])
-    known, key_of = np.unique(of_row, return_inverse=True)
-    row_of, key_of = np.repeat(np.arange(len(of_row)), 3), len(of_row) + key_of.ravel()
-    n_nodes = len(of_row) + len(known)
-    edges = coo_array((np.ones(len(row_of), np.int8), (row_of, key_of)), (n_nodes, n_nodes))
-    _, component = connected_components(edges, directed=False)
-    return np.split(component[: len(of_row)], np.cumsum([len(i) for _, i in tables])[:-1])
+    return np.split(_connected(np.concatenate(named)), np.cumsum([len(n) for n in named])[:-1])
+
+
+def merge_groups(groups: NDArray[Any], digests: NDArray[np.uint64]) -> NDArray[Any]:
+    """Gives groups that share a signal, directly or by way of others, the first of their names.
+
+    Args:
+        groups: Group of each window: ``(windows,)``.
+        digests: Digest of each window's samples: ``(windows,)``.
+    """
+    names = np.column_stack([pd.factorize(groups)[0], -1 - pd.factorize(digests)[0]])
+    merged: NDArray[Any] = pd.Series(groups).groupby(_connected(names)).transform("min").to_numpy()
+    return merged
+
+
+def _connected(names: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns a number per row of ``(rows, names)``: equal for rows that names connect."""
+    n_rows, n_names = names.shape
+    known, name_of = np.unique(names, return_inverse=True)
+    nodes = np.repeat(np.arange(n_rows), n_names), n_rows + name_of.ravel()
+    shape = (n_rows + len(known),) * 2
+    edges = coo_array((np.ones(names.size, np.int8), nodes), shape)
+    component: NDArray[np.int64] = connected_components(edges, directed=False)[1]
+    return component[:n_rows]
 
 
 def identities(database: str, index: pd.DataFrame) -> NDArray[np.str_]:
@@ -123,6 +154,12 @@ def keys(database: str, index: pd.DataFrame) -> NDArray[np.int64]:
     return np.column_stack([_hashed(identities(database, index)), signal])
 
 
+def _hashed(names: ArrayLike, prefix: str = "") -> NDArray[np.int64]:
+    name_of, found = pd.factorize(np.asarray(names, dtype=object))
+    digests = [hashlib.blake2b(f"{prefix}{n}".encode(), digest_size=6).digest() for n in found]
+    return np.array([int.from_bytes(d, "little") for d in digests], dtype=np.int64)[name_of]
+
+
 def seen(database: str, index: pd.DataFrame, learnt: ArrayLike) -> NDArray[np.bool_]:
     """Returns whether each window, or another window of its group, was learnt from: ``(windows,)``.
 
@@ -131,9 +168,15 @@ def seen(database: str, index: pd.DataFrame, learnt: ArrayLike) -> NDArray[np.bo
         index: Index of the windows.
         learnt: Keys of the windows that were trained and selected on, as weights carry them.
     """
-    group, _ = pd.factorize(index["group"].to_numpy(dtype=object))
-    hit = np.isin(keys(database, index), np.asarray(learnt)).any(axis=1)
-    return np.isin(group, group[hit])
+    hit = np.flatnonzero(np.isin(keys(database, index), np.asarray(learnt)).any(axis=1))
+    return index["group"].isin(index["group"].iloc[hit]).to_numpy()
+
+
+def people(tables: Sequence[Table], learnt: ArrayLike) -> str:
+    """Returns who of the tables was learnt from, and how many, in words; empty if there is none."""
+    found = sorted({name for t in tables for name in identities(*t)[seen(*t, learnt)].tolist()})
+    shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+    return f"{shown} ({len(found)} in all)" if found else ""
 
 
 def assert_disjoint(parts: Mapping[str, Sequence[Table]]) -> None:
@@ -146,50 +189,9 @@ def assert_disjoint(parts: Mapping[str, Sequence[Table]]) -> None:
         StoreError: If two parts do.
     """
     for (name, tables), (other, others) in combinations(parts.items(), 2):
-        known = np.concatenate([keys(*table) for table in tables])
-        if shared := people(others, known):
+        if shared := people(others, np.concatenate([keys(*table) for table in tables])):
             raise StoreError(
                 f"{name} data and {other} data must not share people; both hold {shared}. Leave "
                 "those out of one of them: exclude_persons_of keeps the persons of a store out of "
                 "training and validation"
             )
-
-
-def people(tables: Sequence[Table], learnt: ArrayLike) -> str:
-    """Returns who of the tables was learnt from, and how many, in words; empty if there is none."""
-    found = sorted({name for t in tables for name in identities(*t)[seen(*t, learnt)].tolist()})
-    shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-    return f"{shown} ({len(found)} in all)" if found else ""
-
-
-def _hashed(names: NDArray[Any], prefix: str = "") -> NDArray[np.int64]:
-    name_of, found = pd.factorize(names.astype(object))
-    digests = [hashlib.blake2b(f"{prefix}{n}".encode(), digest_size=6).digest() for n in found]
-    return np.array([int.from_bytes(d, "little") for d in digests], dtype=np.int64)[name_of]
-
-
-def _parts(index: pd.DataFrame, split: Split) -> NDArray[np.int64]:
-    """Returns the number of the part of each window of one store: ``(windows,)``."""
-    group_of, names = pd.factorize(index["group"].to_numpy(dtype=object), sort=True)
-    strata = _strata(index, group_of)
-    shuffled = np.random.default_rng(split.seed).permutation(len(strata))
-    order = shuffled[np.argsort(strata[shuffled], kind="stable")]
-    wanted, dealt = np.asarray(split.shares) / sum(split.shares), np.zeros(len(PARTS))
-    part_of_group = np.empty(len(names), dtype=np.int64)
-    for i, group in enumerate(order, 1):  # the part that is short of most is next
-        part = np.where(wanted > 0, wanted * i - dealt, -np.inf).argmax()
-        part_of_group[group] = part
-        dealt[part] += 1
-    return part_of_group[group_of]
-
-
-def _strata(index: pd.DataFrame, group_of: NDArray[np.intp]) -> NDArray[np.int64]:
-    """``(groups,)`` 0 where a group has any AF, else 1 + the number of its main rhythm."""
-    rhythm_of, rhythms = pd.factorize(index["rhythm"].to_numpy(dtype=object), sort=True)
-    pairs, windows = np.unique(group_of * len(rhythms) + rhythm_of, return_counts=True)
-    group, rhythm = np.divmod(pairs, max(len(rhythms), 1))
-    by_count = np.lexsort((rhythm, -windows, group))
-    _, first = np.unique(group[by_count], return_index=True)
-    strata: NDArray[np.int64] = 1 + rhythm[by_count][first]
-    strata[group_of[index["af"].to_numpy() == 1]] = 0
-    return strata

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from xecg.data.databases.base import LEFT_OUT, LabelledRecording, RhythmSpan
 from xecg.data.databases.labels import UNLABELLED
 from xecg.signal.heartbeats import detect_r_peaks, rr_measures
-from xecg.signal.preprocessing import Preprocessing, Windows, cut_windows
+from xecg.signal.preprocessing import Preprocessing, cut_windows
 from xecg.signal.recording import Recording
 from xecg.signal.waves import NOT_ANNOTATED, resample_codes
 
@@ -26,76 +23,14 @@ SINUS_RHYTHMS = frozenset({"N", "SBR"})
 SINUS_BEATS = frozenset("NLRB")
 """Beats that the sinus node started: normal, or conducted with a bundle branch block.
 
-An atrial (`e`) or nodal (`j`) escape beat is in the AAMI class of normal beats, but its RR
+An atrial (``e``) or nodal (``j``) escape beat is in the AAMI class of normal beats, but its RR
 interval is not one of the sinus node: heart rate variability (Task Force 1996) leaves it out.
 """
 
 
-def rhythm_between(
-    spans: Sequence[RhythmSpan], start_s: float, stop_s: float, tolerance_s: float
-) -> tuple[str, int]:
-    """The rhythm of a window and whether it is AF.
-
-    Args:
-        spans: The spans of the record, in order of time.
-        start_s: Where the window begins.
-        stop_s: Where it ends.
-        tolerance_s: Overlaps and gaps up to this length do not count.
-
-    Returns:
-        The label and AF (1), not AF (0) or left out (-1). One span over the whole window gives
-        its own. Several give their labels joined by `+` in order of time, and their AF if they
-        agree on it, else -1. A stretch that no span covers counts as one that is unlabelled.
-    """
-    overlaps = [
-        (span, min(span.stop_s, stop_s) - max(span.start_s, start_s))
-        for span in spans
-        if span.start_s < stop_s and span.stop_s > start_s
-    ]
-    touched = [span for span, overlap in overlaps if overlap > tolerance_s]
-    labels = [span.label for span in touched]
-    kinds = {span.af for span in touched}
-    if sum(overlap for _, overlap in overlaps) < stop_s - start_s - tolerance_s:
-        labels.append(UNLABELLED)
-        kinds.add(LEFT_OUT)
-    return "+".join(dict.fromkeys(labels)), kinds.pop() if len(kinds) == 1 else LEFT_OUT
-
-
-def heartbeats(
-    labelled: LabelledRecording, signal: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
-    """The heartbeats of a lead: the reference where there is one, else detected.
-
-    Args:
-        labelled: The record with its labels.
-        signal: `(time,)` the lead, at the recording's rate.
-
-    Returns:
-        `(beats,)` the R peaks in seconds, rising, and `(beats,)` their WFDB symbols; the symbols
-        of detected beats are empty.
-    """
-    rate = labelled.recording.sampling_rate
-    if labelled.r_peaks is None or labelled.beat_symbols is None:
-        r_peaks_s = detect_r_peaks(signal, rate) / rate
-        return r_peaks_s, np.zeros(len(r_peaks_s), dtype="U1")
-    order = np.argsort(labelled.r_peaks, kind="stable")
-    return labelled.r_peaks[order] / rate, np.asarray(labelled.beat_symbols, dtype=np.str_)[order]
-
-
-def only_sinus(rhythm: str, symbols: NDArray[np.str_]) -> bool:
-    """Whether a window is known to hold sinus beats in sinus rhythm and nothing else.
-
-    Args:
-        rhythm: Label of the window.
-        symbols: `(beats,)` WFDB symbols of its beats.
-    """
-    in_sinus_rhythm = all(label in SINUS_RHYTHMS for label in rhythm.split("+"))
-    return in_sinus_rhythm and len(symbols) > 0 and SINUS_BEATS.issuperset(symbols.tolist())
-
-
 @dataclass(frozen=True)
 class LabelledWindows:
-    """Windows with everything that a store keeps of them.
+    """Windows of one lead with everything that a store keeps of them.
 
     Args:
         signals: ``(windows, time)`` float32, scaled.
@@ -109,7 +44,7 @@ class LabelledWindows:
     waves: NDArray[np.uint8] | None
     columns: dict[str, Any]
     r_peaks: list[NDArray[np.int32]]
-    left_out: Counter[str]
+    left_out: Mapping[str, int]
 
     def __len__(self) -> int:
         return len(self.signals)
@@ -134,8 +69,10 @@ def labelled_windows(
     Raises:
         RecordError: If a named lead is missing, or the record is shorter than a window.
     """
-    chosen = choose_leads(labelled.recording, leads)
-    return [_windows_of(labelled, record, lead, preprocessing, stride_s) for lead in chosen]
+    return [
+        _windows_of(labelled, record, lead, preprocessing, stride_s)
+        for lead in choose_leads(labelled.recording, leads)
+    ]
 
 
 def choose_leads(recording: Recording, leads: str | Sequence[str]) -> list[int]:
@@ -154,82 +91,90 @@ def _windows_of(
     preprocessing: Preprocessing,
     stride_s: float,
 ) -> LabelledWindows:
-    recording = labelled.recording
-    signal = recording.samples[lead]
-    rate = recording.sampling_rate
-    cut = cut_windows(signal, rate, preprocessing, stride_s=stride_s, record=record)
-    columns, r_peaks = _beats_and_rhythms(labelled, signal, preprocessing, cut)
-    waves = _waves_of(labelled, lead, preprocessing, cut.starts)
+    recording, rate = labelled.recording, preprocessing.sampling_rate
+    signal, raw_rate = recording.samples[lead], recording.sampling_rate
+    cut = cut_windows(signal, raw_rate, preprocessing, stride_s=stride_s, record=record)
+    beats_s, symbols = heartbeats(labelled, signal)
+    beats = np.rint(beats_s * rate).astype(np.int64)
+    rows, r_peaks = [], []
+    for start in cut.starts.tolist():
+        stop = start + preprocessing.window_samples
+        inside = slice(*np.searchsorted(beats, (start, stop)))
+        rhythm, af = rhythm_between(labelled.rhythms, start / rate, stop / rate, 1 / rate)
+        rr, sinus = rr_measures(beats_s[inside]), only_sinus(rhythm, symbols[inside])
+        first = round(start / rate * raw_rate)
+        samples = signal[first : first + round(preprocessing.window_s * raw_rate)]
+        measures = rr.n_beats, rr.rmssd_ms, rr.sdnn_ms
+        rows.append((start / rate, rhythm, af, *measures, sinus, digest(samples)))
+        r_peaks.append((beats[inside] - start).astype(np.int32))
+    names = ["start_s", "rhythm", "af", "n_beats", "rmssd_ms", "sdnn_ms", "normal_beats", "digest"]
+    waves = _waves_of(labelled, recording.leads[lead], preprocessing, cut.starts)
     share = 0.0 if waves is None else (waves != NOT_ANNOTATED).mean(axis=1, dtype=np.float32)
-    columns |= {
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)} | {
         "record": record,
         "person": labelled.person,
         "source": labelled.source,
         "lead": recording.leads[lead],
+        "reference_beats": labelled.r_peaks is not None,
         "annotated_share": share,
-        "digest": _digests(signal, rate, preprocessing, cut.starts),
     }
-    return LabelledWindows(cut.signals, waves, columns, r_peaks, Counter(cut.left_out))
+    return LabelledWindows(cut.signals, waves, columns, r_peaks, cut.left_out)
 
 
-def _beats_and_rhythms(
-    labelled: LabelledRecording,
-    signal: NDArray[np.float32],
-    preprocessing: Preprocessing,
-    cut: Windows,
-) -> tuple[dict[str, Any], list[NDArray[np.int32]]]:
-    """The columns of rhythm and heartbeats, and the R peaks."""
-    beats_s, symbols = heartbeats(labelled, signal)
-    rate, window = preprocessing.sampling_rate, preprocessing.window_samples
-    beats = np.rint(beats_s * rate).astype(np.int64)
-    rows, r_peaks = [], []
-    for start in cut.starts.tolist():
-        inside = slice(*np.searchsorted(beats, (start, start + window)))
-        rhythm, af = rhythm_between(
-            labelled.rhythms, start / rate, (start + window) / rate, tolerance_s=1 / rate
-        )
-        rr = rr_measures(beats_s[inside])
-        normal = only_sinus(rhythm, symbols[inside])
-        rows.append((start / rate, rhythm, af, rr.n_beats, rr.rmssd_ms, rr.sdnn_ms, normal))
-        r_peaks.append((beats[inside] - start).astype(np.int32))
-    names = ("start_s", "rhythm", "af", "n_beats", "rmssd_ms", "sdnn_ms", "normal_beats")
-    values = list(zip(*rows, strict=True)) or [()] * len(names)
-    columns: dict[str, Any] = dict(zip(names, values, strict=True))
-    columns["reference_beats"] = labelled.r_peaks is not None
-    return columns, r_peaks
+def rhythm_between(
+    spans: Sequence[RhythmSpan], start_s: float, stop_s: float, tolerance_s: float
+) -> tuple[str, int]:
+    """Returns the rhythm of a window and whether it is AF (1), not AF (0) or left out (-1).
+
+    One span over the whole window gives its own. Several give their labels joined by ``+`` in
+    order of time, and their AF if they agree on it, else -1. A stretch that no span covers counts
+    as one that is unlabelled.
+
+    Args:
+        spans: Spans of the record, in order of time.
+        start_s: Start of the window in seconds.
+        stop_s: End of the window in seconds.
+        tolerance_s: Length up to which overlaps and gaps do not count, in seconds.
+    """
+    overlaps = [
+        (span, min(span.stop_s, stop_s) - max(span.start_s, start_s))
+        for span in spans
+        if span.start_s < stop_s and span.stop_s > start_s
+    ]
+    touched = [span for span, overlap in overlaps if overlap > tolerance_s]
+    labels = [span.label for span in touched]
+    kinds = {span.af for span in touched}
+    if sum(overlap for _, overlap in overlaps) < stop_s - start_s - tolerance_s:
+        labels.append(UNLABELLED)
+        kinds.add(LEFT_OUT)
+    return "+".join(dict.fromkeys(labels)), kinds.pop() if len(kinds) == 1 else LEFT_OUT
 
 
-def _waves_of(
-    labelled: LabelledRecording,
-    lead: int,
-    preprocessing: Preprocessing,
-    starts: NDArray[np.int64],
-) -> NDArray[np.uint8] | None:
-    """Wave codes of the windows: ``(windows, time)``; null if the lead has none."""
-    codes = labelled.codes.get(labelled.recording.leads[lead])
-    if codes is None or not len(starts):
-        return None
-    window = preprocessing.window_samples
-    resampled = resample_codes(
-        codes,
-        labelled.recording.sampling_rate,
-        preprocessing.sampling_rate,
-        int(starts.max()) + window,
-    )
-    waves: NDArray[np.uint8] = resampled[starts[:, np.newaxis] + np.arange(window)]
-    return waves
+def heartbeats(
+    labelled: LabelledRecording, signal: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
+    """Returns R peaks in seconds, rising, and their WFDB symbols: ``(beats,)`` each.
+
+    They are the reference where there is one, else detected in the lead ``signal``, ``(time,)``;
+    the symbols of detected beats are empty.
+    """
+    rate = labelled.recording.sampling_rate
+    if labelled.r_peaks is None or labelled.beat_symbols is None:
+        r_peaks_s = detect_r_peaks(signal, rate) / rate
+        return r_peaks_s, np.zeros(len(r_peaks_s), dtype="U1")
+    order = np.argsort(labelled.r_peaks, kind="stable")
+    return labelled.r_peaks[order] / rate, np.asarray(labelled.beat_symbols, dtype=np.str_)[order]
 
 
-def _digests(
-    signal: NDArray[np.float32],
-    sampling_rate: float,
-    preprocessing: Preprocessing,
-    starts: NDArray[np.int64],
-) -> NDArray[np.uint64]:
-    """Digests of the recorded samples under each window, before any filter."""
-    first = np.rint(starts / preprocessing.sampling_rate * sampling_rate).astype(np.int64)
-    length = round(preprocessing.window_s * sampling_rate)
-    return np.array([digest(signal[i : i + length]) for i in first.tolist()], dtype=np.uint64)
+def only_sinus(rhythm: str, symbols: NDArray[np.str_]) -> bool:
+    """Returns whether a window is known to hold sinus beats in sinus rhythm and nothing else.
+
+    Args:
+        rhythm: Label of the window.
+        symbols: ``(beats,)`` WFDB symbols of its beats.
+    """
+    in_sinus_rhythm = SINUS_RHYTHMS.issuperset(rhythm.split("+"))
+    return in_sinus_rhythm and len(symbols) > 0 and SINUS_BEATS.issuperset(symbols.tolist())
 
 
 def digest(samples: NDArray[np.float32]) -> np.uint64:
@@ -242,22 +187,18 @@ def digest(samples: NDArray[np.float32]) -> np.uint64:
     return np.uint64(int.from_bytes(hashed.digest(), "little"))
 
 
-def merge_groups(groups: NDArray[np.str_], digests: NDArray[np.uint64]) -> NDArray[np.str_]:
-    """Gives groups that share a signal, directly or by way of others, one name.
-
-    Args:
-        groups: Group of each window: ``(windows,)``.
-        digests: Digest of each window's samples: ``(windows,)``.
-
-    Returns:
-        Groups ``(windows,)``; joined ones bear the name that comes first in order.
-    """
-    names, group_of = np.unique(groups, return_inverse=True)
-    signals, signal_of = np.unique(digests, return_inverse=True)
-    n_nodes = len(names) + len(signals)
-    edges = (np.ones(len(groups), dtype=np.int8), (group_of, len(names) + signal_of))
-    _, component = connected_components(coo_array(edges, shape=(n_nodes, n_nodes)), directed=False)
-    _, first_name, joined = np.unique(
-        component[: len(names)], return_index=True, return_inverse=True
-    )
-    return names[first_name[joined]][group_of]
+def _waves_of(
+    labelled: LabelledRecording,
+    lead: str,
+    preprocessing: Preprocessing,
+    starts: NDArray[np.int64],
+) -> NDArray[np.uint8] | None:
+    """Returns wave codes of the windows, ``(windows, time)``; null if the lead has none."""
+    codes = labelled.codes.get(lead)
+    if codes is None or not len(starts):
+        return None
+    window, rate = preprocessing.window_samples, preprocessing.sampling_rate
+    length = int(starts.max()) + window
+    resampled = resample_codes(codes, labelled.recording.sampling_rate, rate, length)
+    waves: NDArray[np.uint8] = resampled[starts[:, np.newaxis] + np.arange(window)]
+    return waves
