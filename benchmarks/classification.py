@@ -14,17 +14,16 @@ from made_data import wfdb_records
 from side_by_side import Row, alternate, medians, run_alone
 
 from xecg.inference.classify import classify
-from xecg.inference.model import Classifier
+from xecg.inference.model import load
 
 N_RECORDS = 1000
 WEIGHTS = "xecgarch"
 
 
 def measure() -> list[Row]:
-    classifier = Classifier.load(WEIGHTS)
-    windows = np.random.default_rng(0).random(
-        (N_RECORDS, classifier.preprocessing.window_samples), dtype=np.float32
-    )
+    model = load(WEIGHTS)
+    shape = N_RECORDS, model.preprocessing.window_samples
+    windows = model.preprocessing.scale(np.random.default_rng(0).random(shape, dtype=np.float32))
     with tempfile.TemporaryDirectory() as folder:
         records = Path(folder) / "records"
         wfdb_records(records, N_RECORDS, 10.0)
@@ -33,7 +32,7 @@ def measure() -> list[Row]:
             classify([records], Path(folder) / "table.csv", weights=WEIGHTS, overwrite=True)
 
         def forward() -> None:
-            classifier.p_af(windows)
+            model.p_af(windows)
 
         seconds = medians(alternate({"classify": command, "forward pass": forward}))
     return [

@@ -21,7 +21,7 @@ from xecg.lightning_cli import run
 
 from xecg.data import AFData
 from xecg.data.datasets import WindowDataset
-from xecg.inference.model import BATCH, Classifier
+from xecg.inference.model import BATCH, load
 from xecg.metrics.bootstrap import Interval
 from xecg.metrics.classification import classification_report
 
@@ -65,7 +65,7 @@ class XECG:
 
     def __init__(self, windows: Windows, config: str = "finetune_scratch") -> None:
         self.windows, self.config = windows, ROOT / "configs" / f"{config}.yaml"
-        self.classifier = Classifier.load("xecgarch")
+        self.model = load()
 
     def train(self, n: int) -> float:
         """Seconds of an epoch of ``n`` windows."""
@@ -73,7 +73,7 @@ class XECG:
         return timed_fit(*flags, "--trainer.callbacks", "[]", n_epochs=2, windows=n).training[1]
 
     def classify(self, signals: Tensor) -> None:
-        self.classifier.p_af(signals[:, 0].numpy())
+        self.model.p_af(signals[:, 0].numpy())
 
     def f1_after(self, seconds: int) -> Interval:
         """F1 of the best epoch of a training of that long."""

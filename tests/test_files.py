@@ -4,11 +4,10 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from xecg.errors import UnwritableError, XECGError
-from xecg.files import whole_file, write_table, write_whole
+from xecg.files import whole_file, write_whole
 
 
 def test_content_replaces_what_was_there(tmp_path: Path) -> None:
@@ -77,15 +76,3 @@ def test_a_full_disk_leaves_what_was_there_before(tmp_path: Path, full_disk: Non
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=r"no.f: cannot be written"):
         write_whole(tmp_path / "no" / "f", "")
-
-
-def test_table_has_a_row_per_entry(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    write_table(path, {"record": ["a,b", "c"], "p": np.array([0.123456789, 1.0], np.float32)})
-    assert path.read_text() == 'record,p\n"a,b",0.123457\nc,1\n'
-
-
-def test_columns_of_different_length_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        write_table(tmp_path / "t.csv", {"a": [1, 2], "b": [1]})
-    assert not list(tmp_path.iterdir())

@@ -84,30 +84,12 @@ def _run(arguments: list[str]) -> int:
         return run(arguments[0], arguments[1:])
     for words in (2, 1):
         if (name := " ".join(arguments[:words])) in VERBS:
-            if name in _BRIDGED:
-                return _bridge(name, arguments[words:])
             return run_verb(name, VERBS[name], arguments[words:])
     return _unknown_verb(arguments)
 
 
-_BRIDGED = {
-    "classify": ("xecg.inference.verbs", "add_classify_parser"),
-    "explain": ("xecg.inference.verbs", "add_explain_parser"),
-}  # until their functions have landed
-
-
-def _bridge(name: str, arguments: list[str]) -> int:
-    module, add = _BRIDGED[name]
-    parser = argparse.ArgumentParser(prog="xecg")
-    verbs = parser.add_subparsers(required=True)
-    adder = getattr(import_module(module), add)
-    adder(verbs)
-    parsed = parser.parse_args([name, *arguments])
-    return int(parsed.run(parsed))
-
-
 def run_verb(name: str, verb: Verb, arguments: Sequence[str]) -> int:
-    """Runs a verb on files; a number that its function returns is the exit status, else 0."""
+    """Runs a verb on files; the exit status is 1 if its function returns a number above 0."""
     module, _, attribute = verb.function.partition(":")
     function = getattr(import_module(module), attribute)
     if not logging.getLogger().handlers:
@@ -120,7 +102,7 @@ def run_verb(name: str, verb: Verb, arguments: Sequence[str]) -> int:
     if given is None:
         return 2
     found = function(**vars(parser.instantiate(given)))
-    return found if isinstance(found, int) else 0
+    return int(isinstance(found, int) and found > 0)
 
 
 def list_databases() -> None:

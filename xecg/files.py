@@ -1,9 +1,7 @@
 """Files that are written whole: under a temporary name, then renamed."""
 
-import csv
 import errno
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -51,17 +49,3 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """
     with whole_file(path, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
-
-
-def write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Write columns of equal length as CSV; floats with six significant digits.
-
-    Raises:
-        UnwritableError: The file cannot be opened.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
-        writer.writerow([f"{v:.6g}" if hasattr(v, "is_integer") else v for v in row])
-    write_whole(path, text.getvalue())

@@ -1,10 +1,11 @@
 import pytest
-
-from xecg.threads import one_thread_per_operation
+import torch
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
     """Small tensors: starting threads takes longer than the work they are given."""
-    with one_thread_per_operation():
-        yield
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,10 +1,19 @@
+"""`xecg classify`: its table, what it says of bad records, and how it continues."""
+
 import csv
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from xecg.cli import main
+from xecg.inference import classify as module
 from xecg.networks.xecgarch import fuse
 from xecg.signal.preprocessing import Preprocessing
 from xecg.signal.wfdb import read_recording
@@ -22,7 +31,7 @@ def classify(tmp_path, weights):
         status = main(
             ["classify", *given, "--out", str(out), "--weights", str(weights), *arguments]
         )
-        return status, read(out)
+        return status, read(out) if out.exists() else None
 
     run.out = out
     return run
@@ -35,7 +44,8 @@ def read(path):
 
 def errors(out):
     return {
-        row["record"]: row["reason"] for row in csv.DictReader((out.parent / "errors.csv").open())
+        row["record"]: row["reason"]
+        for row in csv.DictReader(out.with_suffix(".errors.csv").open())
     }
 
 
@@ -62,7 +72,7 @@ def test_a_row_for_each_window_holds_what_the_network_says(classify, network, wr
             [float(number) for number in numbers], [p[0, 1].item() for p in p_af], rtol=1e-4
         )
         assert predicted == ("AF" if p_af[0][0, 1] > 0.5 else "non-AF")
-    assert not (classify.out.parent / "errors.csv").exists()
+    assert list(classify.out.parent.iterdir()) == [classify.out]
 
 
 def test_neighbours_and_their_order_do_not_change_a_record(classify, write_record):
@@ -135,9 +145,31 @@ def test_windows_left_out_are_named_though_the_record_is_classified(classify, wr
     assert f"xecg: r: {told}" in capsys.readouterr().err
 
 
-def test_only_bad_records_give_a_table_without_rows(classify, write_record):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["records/short"], "'short' lasts 8 s"),
+        (["records", "--lead", "V9"], "no lead 'V9'; its leads are II. Name one of them"),
+        (["nowhere"], "neither such a folder nor a header"),
+        (["empty"], "no WFDB header"),
+        (["records/r", "--weights", "nobody"], "found no file nobody"),
+        (["records/r", "--jobs", "0"], "jobs: expected at least 1, found 0"),
+    ],
+)
+def test_a_refused_command_leaves_nothing_behind(
+    tmp_path, weights, write_record, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    write_record("r")
     write_record("short", n_samples=2000)
-    assert classify() == (1, [HEADER])
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    asked = ["classify", "--weights", str(weights), "--out", "new/results/p.csv", *arguments]
+    assert main(asked) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("xecg: ")
+    assert message in line
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_named_lead_is_classified(classify, write_record):
@@ -161,13 +193,12 @@ def test_records_of_one_name_in_two_folders_keep_apart(classify, write_record):
     assert home[2] != ward[2]
 
 
-@pytest.mark.parametrize("existing", ["predictions.csv", "errors.csv"])
+@pytest.mark.parametrize("existing", ["predictions.csv", "predictions.errors.csv"])
 def test_what_exists_is_replaced_only_if_asked(classify, write_record, existing, capsys):
     write_record("r")
     path = classify.out.parent / existing
     path.parent.mkdir()
     path.write_text("mine\n")
-    classify.out.touch()
     assert classify()[0] == 1
     assert "--overwrite" in capsys.readouterr().err
     assert path.read_text() == "mine\n"
@@ -176,15 +207,70 @@ def test_what_exists_is_replaced_only_if_asked(classify, write_record, existing,
     assert len(read(classify.out)) == 2
 
 
-def test_weights_that_are_not_there_are_told_before_anything_is_written(
-    tmp_path, write_record, capsys
+def test_two_tables_in_one_folder_have_errors_of_their_own(
+    classify, tmp_path, weights, write_record
 ):
     write_record("r")
-    out = tmp_path / "p.csv"
-    asked = ["classify", str(tmp_path / "records"), "--out", str(out), "--weights", "nobody"]
-    assert main(asked) == 1
-    assert "found no file nobody" in capsys.readouterr().err
-    assert not out.exists()
+    write_record("short", n_samples=2000)
+    assert classify()[0] == 1
+    other = classify.out.with_name("other.csv")
+    asked = [str(tmp_path / "records"), "--weights", str(weights), "--out", str(other)]
+    assert main(["classify", *asked]) == 1
+    assert errors(other) == errors(classify.out)
+
+
+def test_the_number_of_processes_makes_no_difference(classify, write_record):
+    for number in range(5):
+        write_record(f"r{number}", duration_s=10.0 + 5 * number)
+    write_record("short", n_samples=2000)
+    assert classify("--jobs", "1")[0] == 1
+    one, told = classify.out.read_bytes(), errors(classify.out)
+    assert classify("--jobs", "2", "--overwrite")[0] == 1
+    assert classify.out.read_bytes() == one
+    assert errors(classify.out) == told
+
+
+def test_a_command_that_was_killed_continues(classify, tmp_path, weights, write_record):
+    for number in range(40):
+        write_record(f"r{number:02}")
+    _, (_, *whole) = classify()
+    classify.out.unlink()
+    asked = ["classify", str(tmp_path / "records"), "--out", str(classify.out)]
+    asked += ["--weights", str(weights)]
+    running = subprocess.Popen([sys.executable, "-m", "xecg.cli", *asked])
+    while not list(classify.out.parent.glob("*.parts-*/*.part")):
+        assert running.poll() is None
+        time.sleep(0.005)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    (folder,) = classify.out.parent.iterdir()  # nothing but parts
+    part = next(folder.glob("*.part"))
+    table = pd.read_parquet(part)
+    table.assign(predicted="kept").to_parquet(part, index=False)
+    status, (_, *rows) = classify()
+    assert status == 0
+    kept = set(table["record"])
+    assert {row[0] for row in rows if row[5] == "kept"} == kept
+    assert [row for row in rows if row[0] not in kept] == [
+        row for row in whole if row[0] not in kept
+    ]
+    assert list(classify.out.parent.iterdir()) == [classify.out]
+
+
+def test_parts_of_other_settings_are_not_used(classify, write_record, monkeypatch):
+    write_record("r", leads=("V1", "II"))
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "whole_file", interrupted)
+        assert classify()[0] == 130
+    (folder,) = classify.out.parent.iterdir()
+    _, (_, lead_v1) = classify("--lead", "V1")
+    _, (_, preferred) = classify("--overwrite")
+    assert lead_v1[2:] != preferred[2:]
+    assert not folder.exists()
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("out", ["records", "records/r.hea/p.csv"])

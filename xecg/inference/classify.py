@@ -1,184 +1,129 @@
 """Probabilities of AF for every window of many records, as a table."""
 
-import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-from xecg.errors import ConfigError, XECGError
-from xecg.explain.pictures import FUSED
+from xecg.errors import ConfigError
 from xecg.files import whole_file
-from xecg.inference.model import BATCH, Classifier, Floats, class_names, is_af
-from xecg.inference.records import (
-    ERRORS,
-    Problems,
-    Progress,
-    RecordWindows,
-    list_records,
-    map_groups,
-    read_windows,
-)
+from xecg.inference.model import BATCH, Model, digest_of, load, load_once, predicted
+from xecg.inference.records import LeadWindows, Problem, made_in_parts, read_items, write_part
 
-Row = Sequence[str | int]
-
-_GROUP = 32  # records that a thread takes at a time
-
-
-@dataclass(frozen=True, eq=False)
-class ClassifiedRecord:
-    """What the network makes of a record.
-
-    Args:
-        record: What the record is called in the results.
-        start_s: Where each window starts, in seconds, ``(windows,)``.
-        p_af: Probability of AF of each window under ``"fused"`` and by branch, ``(windows,)``.
-        left_out: Which windows could not be used, and why.
-    """
-
-    record: str
-    start_s: NDArray[np.float64]
-    p_af: dict[str, Floats]
-    left_out: str
+_LARGEST_PIECE = 64  # records
+_ALONE = 2000  # records that are classified before other processes have started
 
 
 def classify(
-    paths: Iterable[Path],
+    paths: list[Path],
     out: Path,
     *,
-    weights: str | Path,
+    weights: str | Path = "xecgarch",
     lead: str | None = None,
     per_record: bool = False,
     overwrite: bool = False,
+    jobs: int | None = None,
+    cluster: str | None = None,
 ) -> int:
-    """Classify records and write a table, and beside it ``errors.csv`` if there is any to tell.
+    """Writes the probability of AF of each window of WFDB records as a CSV table.
+
+    Its columns are record, start_s, p_af (all branches together), p_af_morphology, p_af_rhythm and
+    predicted (AF where p_af is above 0.5, else non-AF). The last window of a record ends with it.
+    Records that cannot be classified, and windows that cannot be used (missing samples, flat
+    line), are printed and listed in OUT.errors.csv beside the table; the exit status is 1 if a
+    record is missing in the table. A command that was killed continues where it was when it is
+    given again. Not a medical device.
 
     Args:
-        paths: WFDB records or folders of them.
-        out: The table: a row per window, see ``window_rows``, or per record, see ``record_row``.
-        weights: A weights file, or released weights by name.
-        lead: Name of the lead; None takes the preferred one of each record.
-        per_record: A row per record.
-        overwrite: Replace the table and the ``errors.csv`` of an earlier run.
+        paths: WFDB records, or folders of them.
+        out: Table to write, such as predictions.csv.
+        weights: Name of released weights, weights file, or folder of a run.
+        lead: Name of the lead; by default II, else MLII, else I, else the first.
+        per_record: Write one row per record: number of windows, af_share (the share of windows
+            predicted AF), mean probabilities, and the class of the mean.
+        overwrite: Replace the table and its errors.
+        jobs: Number of processes; one per core by default, this one alone for few records.
+        cluster: Address or scheduler file of a dask cluster, in place of processes.
 
     Returns:
         Number of records that could not be classified.
 
     Raises:
-        ConfigError: The table or ``errors.csv`` exists.
+        ConfigError: The table exists, or cannot be written.
+        RecordError: No record can be classified.
         WeightsError: The weights cannot be used.
     """
-    _check_free(out, overwrite)
-    classifier = Classifier.load(weights)
-    records, failures = list_records(paths)
-    problems = Problems(failures)
-    work = partial(_classify_group, classifier=classifier, lead=lead)
-    header = record_header if per_record else window_header
-    rows: Callable[[ClassifiedRecord], Iterable[Row]] = (
-        (lambda result: [record_row(result)]) if per_record else window_rows
-    )
-    with whole_file(out) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header(classifier.branches))
-        for result in map_groups(work, records, problems, size=_GROUP, title="classify"):
-            if result.left_out:
-                problems.warn(result.record, result.left_out)
-            writer.writerows(rows(result))
-    problems.write(out.parent)
-    return len(problems.failures)
-
-
-def window_header(branches: Iterable[str]) -> list[str]:
-    """Names of the columns of ``window_rows``."""
-    return ["record", "start_s", *probability_columns(branches), "predicted"]
-
-
-def window_rows(result: ClassifiedRecord) -> list[Row]:
-    """A row for each window: record, start in seconds, probabilities of AF, predicted class."""
-    starts = (f"{start:.10g}" for start in result.start_s)
-    probabilities = zip(*(map(_text, p) for p in result.p_af.values()), strict=True)
-    predicted = class_names(result.p_af[FUSED])
-    return [
-        (result.record, start, *p, name)
-        for start, p, name in zip(starts, probabilities, predicted, strict=True)
-    ]
-
-
-def record_header(branches: Iterable[str]) -> list[str]:
-    """Names of the columns of ``record_row``."""
-    return ["record", "windows", "af_share", *probability_columns(branches), "predicted"]
-
-
-def record_row(result: ClassifiedRecord) -> Row:
-    """One row for a record.
-
-    Its probabilities are the means over its windows, and the predicted class is that of the mean;
-    AF that comes and goes shows in ``af_share``, the share of the windows in which it is predicted.
-    """
-    means = {name: np.mean(p, dtype=np.float64) for name, p in result.p_af.items()}
-    share = is_af(result.p_af[FUSED]).mean()
-    (predicted,) = class_names(means[FUSED].reshape(1))
-    n_windows = len(result.start_s)
-    return (result.record, n_windows, _text(share), *map(_text, means.values()), predicted)
-
-
-def probability_columns(branches: Iterable[str]) -> list[str]:
-    """Names of the columns that hold probabilities of AF: fused, then by branch."""
-    return ["p_af", *(f"p_af_{branch}" for branch in branches)]
-
-
-def _classify_group(
-    group: Mapping[str, Path], progress: Progress, *, classifier: Classifier, lead: str | None
-) -> dict[str, ClassifiedRecord | XECGError]:
-    """Short records are classified together, since a network is slow on a few windows."""
-    outcomes: dict[str, ClassifiedRecord | XECGError] = {}
-    waiting: list[RecordWindows] = []
-    for record, path in group.items():
-        try:
-            windows = read_windows(path, classifier.preprocessing, lead=lead, record=record)
-        except XECGError as error:
-            outcomes[record] = error
-            continue
-        waiting.append(windows)
-        if sum(map(len, waiting)) >= BATCH:
-            outcomes |= _classify_together(waiting, classifier, progress)
-            waiting = []
-    outcomes |= _classify_together(waiting, classifier, progress)
-    return {record: outcomes[record] for record in group}
-
-
-def _classify_together(
-    records: Sequence[RecordWindows], classifier: Classifier, progress: Progress
-) -> dict[str, ClassifiedRecord]:
-    if not records:
-        return {}
-    p_af = classifier.p_af(np.concatenate([windows.signals for windows in records]), progress)
-    ends = np.cumsum([len(windows) for windows in records])
-    return {
-        windows.record: ClassifiedRecord(
-            windows.record,
-            windows.start_s,
-            {name: p[end - len(windows) : end] for name, p in p_af.items()},
-            windows.left_out,
-        )
-        for windows, end in zip(records, ends, strict=True)
-    }
-
-
-def _text(number: float) -> str:
-    return f"{number:.6g}"
-
-
-def _check_free(out: Path, overwrite: bool) -> None:
+    errors = out.with_suffix(".errors.csv")
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; expected the name of a table, such as p.csv")
-    for path in (out, out.parent / ERRORS):
+    for path in (out, errors):
         if path.exists() and not overwrite:
             raise ConfigError(f"{path} exists already; name another --out, or pass --overwrite")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {out}: its folder cannot be made ({error})") from error
+    model = load(weights)
+    known = model.weights.resolve(), digest_of(model.weights)
+    with made_in_parts(
+        partial(classify_piece, *known, lead, per_record),
+        paths,
+        out,
+        settings=("classify", known[1], lead, per_record),
+        size=_LARGEST_PIECE,
+        alone=_ALONE,
+        jobs=jobs,
+        cluster=cluster,
+    ) as made:
+        with whole_file(out) as file:
+            for number, part in enumerate(made.tables):
+                table = pd.read_parquet(part)
+                table.to_csv(
+                    file,
+                    header=number == 0,
+                    index=False,
+                    float_format="%.6g",
+                    na_rep="nan",
+                    lineterminator="\n",
+                )
+        made.report(errors)
+    return len(made.failures)
+
+
+def classify_piece(
+    weights: Path, digest: str, lead: str | None, per_record: bool, items: Sequence[str], path: Path
+) -> None:
+    """Classifies the records of a piece and writes their rows.
+
+    Short records are classified together, since a network is slow on a few windows.
+
+    Args:
+        weights: Weights file.
+        digest: Digest of the weights file.
+        lead: Name of the lead; null takes the preferred one.
+        per_record: Whether a row is a record, and not a window.
+        items: Records, see ``read_items``.
+        path: Part to write.
+    """
+    model = load_once(weights, digest)
+    problems: list[Problem] = []
+    waiting: list[LeadWindows] = []
+    tables = []
+    for windows in read_items(items, model.preprocessing, lead, problems):
+        waiting.append(windows)
+        if sum(map(len, waiting)) >= BATCH:
+            tables.append(_rows(model, waiting, per_record))
+            waiting = []
+    if waiting or not tables:
+        tables.append(_rows(model, waiting, per_record))
+    write_part(pd.concat(tables, ignore_index=True), problems, path)
+
+
+def _rows(model: Model, leads: Sequence[LeadWindows], per_record: bool) -> pd.DataFrame:
+    table = model.table(leads)
+    if not per_record:
+        return table.assign(start_s=[f"{start:.10g}" for start in table["start_s"]])
+    columns = {name: (name, "mean") for name in map(str, table) if name.startswith("p_af")}
+    table["af_share"] = (table["predicted"] == "AF").astype(float)
+    table = table.astype(dict.fromkeys(columns, "float64"))
+    means = table.groupby("record", sort=False, as_index=False).agg(
+        windows=("af_share", "size"), af_share=("af_share", "mean"), **columns
+    )
+    return means.assign(predicted=predicted(means["p_af"]))

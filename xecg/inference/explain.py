@@ -1,323 +1,291 @@
 """Explanations of many records: arrays, pictures, a table, and a page that collects them."""
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
-from numpy.typing import NDArray
+from jinja2 import Environment, PackageLoader
 
 from xecg.errors import ConfigError
-from xecg.explain.deep_taylor import DeepTaylor, RuleSet
-from xecg.explain.page import PageEntry, WindowResult, write_page
-from xecg.explain.pictures import FUSED, ExplainedWindow, draw_page, save_figure
-from xecg.explain.relevance import WAVES, enrichment_column, wave_relevance
+from xecg.explain.attributions import BranchExplainer
+from xecg.explain.pictures import save_figure
+from xecg.explain.relevance import WAVES, enrichment_column, wave_title
 from xecg.files import whole_file
-from xecg.inference.classify import probability_columns
-from xecg.inference.model import Classifier, Floats, class_names, is_af
-from xecg.inference.records import (
-    Problems,
-    Progress,
-    RecordWindows,
-    list_records,
-    map_records,
-    read_windows,
-)
+from xecg.inference.model import Maps, digest_of, load, load_once, spread
+from xecg.inference.records import Made, Problem, made_in_parts, read_items, write_part
 
 NO_PEAK = -1
 """Fills the rows of R peaks of windows that have fewer than another one."""
 
-_BATCH = 16  # windows: explaining keeps what every layer gave
-
-
-@dataclass(frozen=True, eq=False)
-class ExplainedRecord:
-    """What the network makes of the windows of a record.
-
-    Args:
-        windows: The windows.
-        p_af: Probability of AF under ``"fused"`` and by branch, ``(windows,)``.
-        r_peaks: R peaks of each window, in samples of the window.
-        relevance: By branch, of the class that it predicts, float32 ``(windows, time)``.
-        statistics: Relevance per wave, by branch.
-    """
-
-    windows: RecordWindows
-    p_af: dict[str, Floats]
-    r_peaks: list[NDArray[np.int64]]
-    relevance: dict[str, Floats]
-    statistics: dict[str, pd.DataFrame]
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """What is kept of the record, each ``windows`` long but for the sampling rate.
-
-        ``signal`` is what the network saw, scaled to [0, 1]; ``predicted`` is 1 for AF and 0 for
-        non-AF; ``r_peaks`` are samples of the window, filled up with -1.
-        """
-        by_branch = {f"p_af_{name}": self.p_af[name] for name in self.relevance}
-        maps = {f"relevance_{name}": relevance for name, relevance in self.relevance.items()}
-        return {
-            "signal": self.windows.signals,
-            "sampling_rate": np.array(self.windows.preprocessing.sampling_rate),
-            "start_s": self.windows.start_s,
-            "p_af": self.p_af[FUSED],
-            **by_branch,
-            "predicted": is_af(self.p_af[FUSED]).astype(np.int64),
-            "r_peaks": _filled_up(self.r_peaks),
-            **maps,
-        }
-
-    def results(self) -> Iterator[WindowResult]:
-        """What tables tell of each window."""
-        predicted = class_names(self.p_af[FUSED])
-        for row, start_s in enumerate(self.windows.start_s.tolist()):
-            yield WindowResult(
-                start_s=start_s,
-                predicted=predicted[row],
-                p_af={name: float(p[row]) for name, p in self.p_af.items()},
-                enrichment={
-                    branch: {wave: float(table[enrichment_column(wave)][row]) for wave in WAVES}
-                    for branch, table in self.statistics.items()
-                },
-            )
-
-    def drawable(self, row: int) -> ExplainedWindow:
-        """A window as it is drawn: not scaled, in the unit of its lead."""
-        windows = self.windows
-        return ExplainedWindow(
-            record=windows.record,
-            lead=windows.lead,
-            start_s=float(windows.start_s[row]),
-            signal=windows.filtered[row],
-            unit=windows.unit,
-            sampling_rate=windows.preprocessing.sampling_rate,
-            r_peaks=self.r_peaks[row],
-            relevance={branch: maps[row] for branch, maps in self.relevance.items()},
-            p_af={name: float(p[row]) for name, p in self.p_af.items()},
-            predicted={name: class_names(p)[row] for name, p in self.p_af.items()},
-        )
-
-
-class Explainer:
-    """Classifies records and explains each branch's own decision.
-
-    Args:
-        classifier: The network with its preprocessing.
-        rules: Rule set of deep Taylor decomposition.
-        lead: Name of the lead; None takes the preferred one of each record.
-    """
-
-    def __init__(self, classifier: Classifier, rules: RuleSet, lead: str | None = None) -> None:
-        self.classifier, self.lead = classifier, lead
-        self._deep_taylor = DeepTaylor(classifier.network, rules)
-
-    def explain(self, record: str, path: Path, progress: Progress) -> ExplainedRecord:
-        """Read, classify and explain a record.
-
-        Args:
-            record: What the record is called in the results.
-            path: The record.
-            progress: Told how many more windows are explained, again and again.
-
-        Raises:
-            XECGError: The record cannot be used.
-        """
-        preprocessing = self.classifier.preprocessing
-        windows = read_windows(path, preprocessing, lead=self.lead, record=record)
-        signals, r_peaks = windows.signals, windows.r_peaks()
-        relevance = self._relevance(signals, progress)
-        statistics = {
-            branch: wave_relevance(maps, r_peaks, preprocessing.sampling_rate)
-            for branch, maps in relevance.items()
-        }
-        return ExplainedRecord(
-            windows, self.classifier.p_af(signals), r_peaks, relevance, statistics
-        )
-
-    def _relevance(self, signals: Floats, progress: Progress) -> dict[str, Floats]:
-        parts: dict[str, list[Floats]] = {branch: [] for branch in self.classifier.branches}
-        for batch in torch.split(torch.from_numpy(signals).unsqueeze(1), _BATCH):
-            maps = self._deep_taylor.attribute(batch)
-            assert isinstance(maps, dict)  # one map for each branch
-            for branch, relevance in maps.items():
-                parts[branch].append(relevance.squeeze(1).numpy())
-            progress(len(batch))
-        return {branch: np.concatenate(maps) for branch, maps in parts.items()}
-
-
-def _filled_up(r_peaks: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    longest = max(len(peaks) for peaks in r_peaks)
-    filled = np.full((len(r_peaks), longest), NO_PEAK, dtype=np.int64)
-    for row, peaks in zip(filled, r_peaks, strict=True):
-        row[: len(peaks)] = peaks
-    return filled
-
-
-_PER_SHEET = 2
-
-
-def draw_record(
-    explained: ExplainedRecord, folder: Path, *, ending: str, most: int, overwrite: bool
-) -> list[Path]:
-    """Draw windows of a record.
-
-    Args:
-        explained: The record.
-        folder: Where the sheets are written, as ``<record>.png``, ``<record>.sheet2.png``, ...
-        ending: ``"png"`` or ``"svg"``.
-        most: How many windows to draw at most; of a longer record they are spread evenly.
-        overwrite: Replace files that exist.
-
-    Returns:
-        The sheets in order.
-    """
-    rows = spread(len(explained.windows), most)
-    sheets = [rows[start : start + _PER_SHEET] for start in range(0, len(rows), _PER_SHEET)]
-    paths = []
-    for number, sheet in enumerate(sheets, start=1):
-        figure = draw_page([explained.drawable(row) for row in sheet])
-        suffix = ending if number == 1 else f"sheet{number}.{ending}"
-        path = folder / f"{explained.windows.record}.{suffix}"
-        paths.append(save_figure(figure, path, overwrite=overwrite))
-    return paths
-
-
-def spread(n: int, most: int) -> list[int]:
-    """At most ``most`` of the rows 0 to n - 1, evenly spread, the first and last among them."""
-    rows: list[int] = np.linspace(0, n - 1, min(n, most)).round().astype(int).tolist()
-    return rows
-
-
-SUMMARY, PAGE = "summary.csv", "index.html"
+SUMMARY, PAGE, ERRORS = "summary.csv", "index.html", "errors.csv"
+PICTURES = "pictures"  # of a part's table, in its attributes
+_LARGEST_PIECE = 16  # records
+_ALONE = 8  # records that are explained before other processes have started
+_PER_SHEET = 2  # windows
+_SHOWN = 20  # records whose pictures the page holds; it links to those of the others
 
 
 @dataclass(frozen=True)
 class Output:
-    """What is written for each record.
+    """What is written of each record.
 
     Args:
-        folder: Where everything is written.
+        attribution: Name of the attribution method.
+        lead: Name of the lead; null takes the preferred one.
         picture: Kind of the pictures.
-        most_drawn: How many windows of a record to draw at most; 0 draws none.
-        overwrite: Replace files of an earlier run.
-
-    Raises:
-        ConfigError: A number below 0; or the folder holds something already, or cannot be made.
+        draw: Most windows to draw; 0 draws none.
     """
 
-    folder: Path
-    picture: Literal["png", "svg"] = "png"
-    most_drawn: int = 12
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.most_drawn < 0:
-            raise ConfigError(f"expected 0 or more windows to draw, found {self.most_drawn}")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--out {self.folder}: cannot be made ({error})") from error
-        if any(self.folder.iterdir()) and not self.overwrite:
-            raise ConfigError(
-                f"--out {self.folder} is not empty; name another folder, or pass --overwrite"
-            )
-
-    def write(self, explained: ExplainedRecord) -> PageEntry:
-        """Write the arrays and pictures of a record; returns its part of the page."""
-        record = explained.windows.record
-        path = self.folder / f"{record}.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays: dict[str, Any] = explained.arrays()
-        with whole_file(path, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        pictures = draw_record(
-            explained,
-            self.folder,
-            ending=self.picture,
-            most=self.most_drawn,
-            overwrite=self.overwrite,
-        )
-        return PageEntry(record, list(explained.results()), pictures)
+    attribution: str
+    lead: str | None
+    picture: str
+    draw: int
 
 
 def explain(
-    paths: Iterable[Path],
-    output: Output,
+    paths: list[Path],
+    out: Path,
     *,
-    weights: str | Path,
-    rules: RuleSet = "innvestigate",
+    weights: str | Path = "xecgarch",
+    attribution: str = "innvestigate",
     lead: str | None = None,
+    picture: Literal["png", "svg"] = "png",
+    draw: int = 12,
+    overwrite: bool = False,
+    jobs: int | None = None,
+    cluster: str | None = None,
 ) -> int:
-    """Explain records; writes ``<record>.npz`` and pictures, a table, a page, ``errors.csv``.
+    """Shows where each branch looks in the windows of WFDB records, for the class it predicts.
+
+    For each record RECORD.npz (signal as the network saw it, sampling_rate, start_s, p_af,
+    p_af_morphology, p_af_rhythm, predicted: 1 AF or 0 non-AF, r_peaks in samples of the window
+    filled up with -1, relevance_morphology, relevance_rhythm) and pictures on ECG paper. For all
+    of them summary.csv with every relevance statistic, such as morphology_enrichment_p: share of
+    relevance / share of time of a wave (in AF, P is the place where a P wave would be). And
+    index.html, a page with the pictures. Records that cannot be explained, and windows that cannot
+    be used, are printed and listed in errors.csv; the exit status is 1 if a record is missing. A
+    command that was killed continues where it was when it is given again. Not a medical device.
+    Whether such maps are faithful: xecg explain evaluate (a record of that name is ./evaluate).
 
     Args:
-        paths: WFDB records or folders of them.
-        output: Where and what to write.
-        weights: A weights file, or released weights by name.
-        rules: Rule set of deep Taylor decomposition.
-        lead: Name of the lead; None takes the preferred one of each record.
+        paths: WFDB records, or folders of them.
+        out: Folder for all of it, new or empty.
+        weights: Name of released weights, weights file, or folder of a run.
+        attribution: Attribution method: innvestigate (deep Taylor decomposition as the original
+            xECGArch was explained with), zbox (as in theory, relevance is conserved), gradient,
+            input_x_gradient, integrated_gradients (needs captum), or a class path.
+        lead: Name of the lead; by default II, else MLII, else I, else the first.
+        picture: Kind of the pictures.
+        draw: Number of windows to draw of each record at most, evenly spread over it; 0 draws none.
+        overwrite: Replace files of an earlier run in the folder.
+        jobs: Number of processes; one per core by default, this one alone for few records.
+        cluster: Address or scheduler file of a dask cluster, in place of processes.
 
     Returns:
         Number of records that could not be explained.
 
     Raises:
+        ConfigError: A setting is out of range, or the folder is not empty or cannot be written.
+        RecordError: No record can be explained.
         WeightsError: The weights cannot be used.
     """
-    explainer = Explainer(Classifier.load(weights), rules, lead)
-    records, failures = list_records(paths)
-    problems = Problems(failures)
-    entries = []
-    with whole_file(output.folder / SUMMARY) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(summary_header(explainer.classifier.branches))
-        for explained in map_records(explainer.explain, records, problems, title="explain"):
-            if explained.windows.left_out:
-                problems.warn(explained.windows.record, explained.windows.left_out)
-            entry = output.write(explained)
-            table.writerows(summary_rows(entry))
-            entries.append(entry)
-    problems.write(output.folder)
-    write_page(
-        output.folder / PAGE,
-        entries,
-        title="ECGs explained",
-        note=_note(explainer, rules, entries, output),
-        failures=problems.failures,
-        overwrite=output.overwrite,
-    )
-    return len(problems.failures)
+    if draw < 0:
+        raise ConfigError(f"--draw: expected 0 or more windows to draw, found {draw}")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: cannot be made, it is a file; name another folder")
+    if out.exists() and any(out.iterdir()) and not overwrite:
+        raise ConfigError(f"--out {out} is not empty; name another folder, or pass --overwrite")
+    model = load(weights)
+    BranchExplainer(model.network, attribution)  # refuses a method that is not there
+    output = Output(attribution, lead, picture, draw)
+    known = model.weights.resolve(), digest_of(model.weights)
+    with made_in_parts(
+        partial(explain_piece, *known, output),
+        paths,
+        out,
+        settings=("explain", known[1], str(output)),
+        size=_LARGEST_PIECE,
+        alone=_ALONE,
+        jobs=jobs,
+        cluster=cluster,
+    ) as made:
+        files = made.folder / "files"
+        entries = _write_summary(made, files / SUMMARY)
+        note = (
+            f"Weights {model.weights.name}, attribution {attribution}, xecg "
+            f"{version('xecg-lightning')}. Not a medical device."
+        )
+        if 0 < draw < max(entry.windows for entry in entries):
+            note += f" Of longer records {draw} windows, evenly spread, are drawn."
+        write_page(files, entries, model.branches, note=note, failures=made.failures)
+        _install(files, out)
+        made.report(out / ERRORS)
+    return len(made.failures)
 
 
-def summary_header(branches: Sequence[str]) -> list[str]:
-    """Names of the columns of ``summary_rows``."""
-    enrichments = [f"enrichment_{branch}_{wave}" for branch in branches for wave in WAVES]
-    return ["record", "start_s", "predicted", *probability_columns(branches), *enrichments]
+def explain_piece(
+    weights: Path, digest: str, output: Output, items: Sequence[str], path: Path
+) -> None:
+    """Explains the records of a piece; writes their arrays and pictures, then their rows.
 
-
-def summary_rows(entry: PageEntry) -> Iterator[list[str]]:
-    """A row for each window; nan where an enrichment could not be measured.
-
-    In windows that are predicted AF, what stands under P is the place where P would be.
+    Args:
+        weights: Weights file.
+        digest: Digest of the weights file.
+        output: What is written of each record.
+        items: Records, see ``read_items``.
+        path: Part to write; the files of records go to the folder ``files`` beside it.
     """
-    for window in entry.windows:
-        enrichments = chain.from_iterable(w.values() for w in window.enrichment.values())
-        numbers = (f"{number:.6g}" for number in (*window.p_af.values(), *enrichments))
-        yield [entry.record, f"{window.start_s:.10g}", window.predicted, *numbers]
+    model = load_once(weights, digest)
+    explainer = BranchExplainer(model.network, output.attribution)
+    problems: list[Problem] = []
+    tables, pictures = [model.table([])], {}
+    for windows in read_items(items, model.preprocessing, output.lead, problems):
+        maps = model.maps([windows], explainer)
+        file = path.parent / "files" / f"{windows.record}.npz"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(file, "wb") as opened:
+            np.savez_compressed(opened, **_arrays(maps))
+        pictures[windows.record] = list(_draw(maps, file, output))
+        tables.append(maps.table)
+    table = pd.concat(tables[1:] or tables, ignore_index=True)
+    table.attrs[PICTURES] = pictures
+    write_part(table, problems, path)
 
 
-def _note(
-    explainer: Explainer, rules: RuleSet, entries: Sequence[PageEntry], output: Output
-) -> str:
-    notes = [
-        f"Weights {explainer.classifier.weights.name}, rules {rules}, "
-        f"xecg {version('xecg-lightning')}. Not a medical device."
-    ]
-    if 0 < output.most_drawn < max((len(entry.windows) for entry in entries), default=0):
-        notes.append(f"Of longer records {output.most_drawn} windows, evenly spread, are drawn.")
-    return " ".join(notes)
+def _arrays(maps: Maps) -> dict[str, Any]:
+    """What is kept of a record; each is as long as there are windows, but for the rate."""
+    r_peaks = np.full((len(maps), max(map(len, maps.r_peaks))), NO_PEAK, dtype=np.int64)
+    for row, peaks in zip(r_peaks, maps.r_peaks, strict=True):
+        row[: len(peaks)] = peaks
+    table = maps.table
+    probabilities = ["p_af", *(f"p_af_{branch}" for branch in maps.relevance)]
+    return {
+        "signal": maps.signal,
+        "sampling_rate": np.array(maps.sampling_rate),
+        "start_s": table["start_s"].to_numpy(),
+        **{name: table[name].to_numpy() for name in probabilities},
+        "predicted": (table["predicted"] == "AF").to_numpy().astype(np.int64),
+        "r_peaks": r_peaks,
+        **{f"relevance_{branch}": relevance for branch, relevance in maps.relevance.items()},
+    }
+
+
+def _draw(maps: Maps, file: Path, output: Output) -> Iterator[str]:
+    """Draws sheets of windows; yields their paths within the folder of the results."""
+    rows, record = spread(len(maps), output.draw), maps.leads[0].record
+    for number, start in enumerate(range(0, len(rows), _PER_SHEET), start=1):
+        ending = output.picture if number == 1 else f"sheet{number}.{output.picture}"
+        figure = maps.plot(rows[start : start + _PER_SHEET])
+        save_figure(figure, file.with_name(f"{file.stem}.{ending}"), overwrite=True)
+        yield f"{record}.{ending}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record on the page.
+
+    Args:
+        record: Name of the record.
+        windows: Number of its windows.
+        af: Number of windows that are predicted AF.
+        pictures: Pictures, relative to the page.
+        rows: What the page's table says of each window; empty if the page only links to the record.
+    """
+
+    record: str
+    windows: int
+    af: int
+    pictures: list[str]
+    rows: Sequence[Mapping[Any, Any]]
+
+
+def _write_summary(made: Made, path: Path) -> list[Entry]:
+    """Writes the rows of all parts as one table; returns what the page says of each record."""
+    entries: list[Entry] = []
+    with whole_file(path) as file:
+        for part in made.tables:
+            table = pd.read_parquet(part)
+            pictures: Mapping[str, list[str]] = table.attrs[PICTURES]
+            if not pictures:
+                continue
+            for record, rows in table.groupby("record", sort=False):
+                af = int((rows["predicted"] == "AF").sum())
+                shown = rows.to_dict("records") if len(entries) < _SHOWN else []
+                entries.append(Entry(str(record), len(rows), af, pictures[str(record)], shown))
+            table = table.assign(start_s=[f"{start:.10g}" for start in table["start_s"]])
+            table.to_csv(
+                file,
+                header=file.tell() == 0,
+                index=False,
+                float_format="%.6g",
+                na_rep="nan",
+                lineterminator="\n",
+            )
+    return entries
+
+
+def write_page(
+    folder: Path,
+    entries: Sequence[Entry],
+    branches: Sequence[str],
+    *,
+    note: str,
+    failures: Mapping[str, str],
+) -> Path:
+    """Writes ``index.html``: pictures inline for the first records, links for the others.
+
+    Args:
+        folder: Folder of the page and of the pictures.
+        entries: The records.
+        branches: Names of the branches.
+        note: What else the reader should know: weights, attribution.
+        failures: Records that could not be explained, and why.
+
+    Returns:
+        Path of the page.
+    """
+    environment = Environment(
+        loader=PackageLoader("xecg.inference"), autoescape=True, trim_blocks=True
+    )
+    page = environment.get_template("page.html.j2").stream(
+        entries=entries,
+        note=note,
+        failures=failures,
+        probabilities={"p_af": "together"} | {f"p_af_{branch}": branch for branch in branches},
+        branches=branches,
+        enrichments={wave: enrichment_column(wave) for wave in WAVES},
+        in_af=wave_title("P", "AF"),
+        inline=partial(_inline, folder),
+    )
+    with whole_file(folder / PAGE) as file:
+        page.dump(file)
+    return folder / PAGE
+
+
+def _inline(folder: Path, picture: str) -> dict[str, str]:
+    """Attributes of an image that holds a picture; a PNG keeps its printed size."""
+    content, kind = (folder / picture).read_bytes(), "svg+xml"
+    style = ""
+    if picture.endswith(".png"):
+        kind, style = "png", f"width:{int.from_bytes(content[16:20]) / 10:.1f}mm"  # 10 pixels/mm
+    return {"src": f"data:image/{kind};base64,{b64encode(content).decode()}", "style": style}
+
+
+def _install(files: Path, out: Path) -> None:
+    """Moves all files to the folder that was asked for."""
+    if out.exists() and not any(out.iterdir()):
+        out.rmdir()
+    if not out.exists():
+        files.rename(out)
+        return
+    for file in [path for path in files.rglob("*") if path.is_file()]:
+        place = out / file.relative_to(files)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(file, place)

@@ -1,86 +1,333 @@
-"""A trained two-branch network together with what its windows have to pass."""
+"""A trained network with its preprocessing: classifies and explains ECGs that lie in memory."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from multiprocessing import parent_process
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from xecg.errors import ConfigError, WeightsError
-from xecg.explain.pictures import FUSED
+from xecg.errors import ConfigError, RecordError, WeightsError
+from xecg.explain.attributions import BranchExplainer
+from xecg.explain.pictures import FUSED, ExplainedWindow, draw_page
+from xecg.explain.relevance import CLASSES, wave_relevance
+from xecg.inference.records import LeadWindows, cut_lead
 from xecg.networks.weights import find_weights, load_xecgarch
 from xecg.networks.xecgarch import XECGArch, fuse
 from xecg.signal.preprocessing import Preprocessing
 
-CLASSES = ("non-AF", "AF")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Floats = NDArray[np.float32]
 
 BATCH = 32  # windows: larger batches leave the processor's cache
+_PLOTTED = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Windows of ECGs, and where each branch looks in them.
+
+    Args:
+        table: A row a window: ``record`` or ``signal``, ``start_s``, ``predicted``, ``p_af``,
+            ``p_af_<branch>``, and ``<branch>_<statistic>`` of :func:`xecg.wave_relevance`.
+        signal: What the network saw, scaled, float32 ``(windows, time)``.
+        relevance: By branch, of the class that it predicts, float32 ``(windows, time)``.
+        r_peaks: R peaks of each window, in samples of the window.
+        sampling_rate: Sampling rate of the windows in Hz.
+        leads: Where the windows are from, in their order.
+    """
+
+    table: pd.DataFrame
+    signal: Floats
+    relevance: dict[str, Floats]
+    r_peaks: list[NDArray[np.int64]]
+    sampling_rate: float
+    leads: Sequence[LeadWindows] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.signal)
+
+    def plot(self, rows: Sequence[int] | None = None) -> "Figure":
+        """Draws windows on ECG paper, one below the other.
+
+        Args:
+            rows: Rows of the windows; by default four, evenly spread.
+        """
+        places = [(lead, row) for lead in self.leads for row in range(len(lead))]
+        chosen = spread(len(self), _PLOTTED) if rows is None else rows
+        return draw_page([self._drawable(row, *places[row]) for row in chosen])
+
+    def _drawable(self, row: int, lead: LeadWindows, row_of_lead: int) -> ExplainedWindow:
+        """A window as it is drawn: not scaled, in the unit of its lead."""
+        names = {FUSED: "p_af"} | {branch: f"p_af_{branch}" for branch in self.relevance}
+        p_af = {name: float(self.table[column].iloc[row]) for name, column in names.items()}
+        return ExplainedWindow(
+            record=lead.record,
+            lead=lead.lead,
+            start_s=float(lead.start_s[row_of_lead]),
+            signal=lead.filtered[row_of_lead],
+            unit=lead.unit,
+            sampling_rate=self.sampling_rate,
+            r_peaks=self.r_peaks[row],
+            relevance={branch: maps[row] for branch, maps in self.relevance.items()},
+            p_af=p_af,
+            predicted={name: str(predicted(np.array(p))) for name, p in p_af.items()},
+        )
 
 
 @dataclass(frozen=True)
-class Classifier:
-    """Classifies windows of an ECG.
+class Model:
+    """A trained network and what its windows have to pass.
 
     Args:
         network: In eval mode.
         preprocessing: What made the windows that it was trained with.
-        weights: Where it comes from.
+        weights: File of the weights.
     """
 
     network: XECGArch
     preprocessing: Preprocessing
     weights: Path
 
-    @classmethod
-    def load(cls, weights: str | Path) -> "Classifier":
-        """Load a weights file, or released weights by name.
-
-        Raises:
-            WeightsError: The file is not there, is none, or holds another network.
-        """
-        path = find_weights(weights)
-        network, info = load_xecgarch(path)
-        try:
-            return cls(network, Preprocessing.from_dict(info.preprocessing), path)
-        except ConfigError as error:
-            raise WeightsError(f"{path}: {error} Its windows cannot be made.") from error
-
     @property
     def branches(self) -> tuple[str, ...]:
         """Names of the branches."""
         return tuple(self.network.branches)
 
-    def p_af(
-        self, windows: NDArray[np.float32], done: Callable[[int], None] = lambda _: None
-    ) -> dict[str, Floats]:
-        """Probability of AF of each window.
+    def classify(self, ecg: ArrayLike, sampling_rate: float | None = None) -> pd.DataFrame:
+        """Returns the probability of AF of each window of ECGs.
 
         Args:
-            windows: ``(windows, window_samples)``, scaled.
-            done: Told how many more windows are classified, again and again.
+            ecg: ``(time,)`` or ``(n, time)``: leads or recordings as they were measured, in mV or
+                any other unit, integers too; NaN where samples are missing. The last window of
+                each ends with it.
+            sampling_rate: Sampling rate of ``ecg`` in Hz.
 
         Returns:
-            float32 ``(windows,)`` under ``"fused"`` and by branch.
+            A row a window: ``signal`` (row of ``ecg``), ``start_s``, ``p_af`` (all branches
+            together), ``p_af_<branch>``, ``predicted`` (``AF`` or ``non-AF``), and ``note``: why a
+            window cannot be classified; it has no probability then.
+
+        Raises:
+            RecordError: The array has another shape, is shorter than a window, infinite, or scaled
+                to [0, 1] already.
+            ConfigError: The sampling rate is missing or not positive.
         """
-        parts = []
+        leads = self._cut(ecg, sampling_rate)
+        rows = [(number, *note) for number, lead in enumerate(leads) for note in lead.notes]
+        notes = pd.DataFrame(rows, columns=["signal", "start_s", "note"])
+        table = notes.merge(_numbered(self.table(leads), leads), how="left")
+        table["note"] = table.pop("note")  # the last column
+        return table.fillna({"predicted": ""})
+
+    def explain(
+        self,
+        ecg: ArrayLike,
+        sampling_rate: float | None = None,
+        *,
+        attribution: str = "innvestigate",
+        unit: str = "mV",
+    ) -> Maps:
+        """Explains the decision of each branch in each window of ECGs.
+
+        Windows that cannot be classified are left out.
+
+        Args:
+            ecg: ``(time,)`` or ``(n, time)``, as in :meth:`classify`.
+            sampling_rate: Sampling rate of ``ecg`` in Hz.
+            attribution: Name in ``xecg.explain.ATTRIBUTIONS``, or a class path.
+            unit: Unit of ``ecg``, for the pictures; one that is not mV, uV or V is drawn scaled.
+
+        Raises:
+            RecordError: As in :meth:`classify`; or no window can be used.
+            ConfigError: There is no such attribution, or no sampling rate.
+        """
+        explainer = BranchExplainer(self.network, attribution)
+        leads = self._cut(ecg, sampling_rate, unit)
+        if not any(map(len, leads)):
+            raise RecordError("; ".join(f"{lead.record}: {lead.left_out}" for lead in leads))
+        maps = self.maps(leads, explainer)
+        return Maps(**vars(maps) | {"table": _numbered(maps.table, leads)})
+
+    def _cut(
+        self, ecg: ArrayLike, sampling_rate: float | None, unit: str = "mV"
+    ) -> list[LeadWindows]:
+        """Windows of each row of an array, as those of a record are cut."""
+        if sampling_rate is None or not 0 < sampling_rate < np.inf:
+            raise ConfigError(
+                f"sampling_rate: expected samples per second (Hz), found {sampling_rate}"
+            )
+        signals = np.atleast_2d(np.asarray(ecg))
+        shape, window_s = np.shape(ecg), self.preprocessing.window_s
+        if signals.ndim != 2 or signals.dtype.kind not in "fiu" or not signals.size:
+            raise RecordError(
+                "ecg: expected real numbers of shape (time,) or (n, time), found "
+                f"{signals.dtype} of shape {shape}"
+            )
+        if signals.shape[1] < window_s * sampling_rate - 1e-6:
+            raise RecordError(
+                f"ecg: expected at least {window_s:g} s along the last axis, found shape {shape}, "
+                f"which is {signals.shape[1] / sampling_rate:.6g} s at {sampling_rate:g} Hz"
+            )
+        if np.isinf(signals).any():
+            raise RecordError("ecg: found infinite samples; mark missing samples by NaN")
+        lowest, highest = np.fmin.reduce(signals, axis=1), np.fmax.reduce(signals, axis=1)
+        if ((lowest == 0) & (highest == 1)).any():
+            raise RecordError(
+                "ecg: expected an ECG as it was measured, found one that is scaled to [0, 1]; give "
+                "it before scaling, or windows of this model's preprocessing to Model.p_af"
+            )
+        return [
+            cut_lead(
+                signal.astype(np.float32),
+                sampling_rate,
+                self.preprocessing,
+                record=f"signal {number}",
+                lead="not named",
+                unit=unit,
+            )
+            for number, signal in enumerate(signals)
+        ]
+
+    def table(self, leads: Sequence[LeadWindows]) -> pd.DataFrame:
+        """Returns ``record``, ``start_s``, probabilities and the predicted class of all windows."""
+        signals = [np.empty((0, self.preprocessing.window_samples), np.float32)]
+        p_af = self.p_af(np.concatenate(signals + [lead.signals for lead in leads]))
+        return pd.DataFrame(
+            {
+                "record": [lead.record for lead in leads for _ in range(len(lead))],
+                "start_s": np.concatenate([np.empty(0), *(lead.start_s for lead in leads)]),
+                "p_af": p_af.pop(FUSED),
+                **{f"p_af_{branch}": p for branch, p in p_af.items()},
+            }
+        ).assign(predicted=lambda table: predicted(table["p_af"]))
+
+    def maps(self, leads: Sequence[LeadWindows], explainer: BranchExplainer) -> Maps:
+        """Returns the maps of all windows.
+
+        Args:
+            leads: At least one window.
+            explainer: Of this model's network.
+        """
+        signal = np.concatenate([lead.signals for lead in leads])
+        r_peaks = [peaks for lead in leads if len(lead) for peaks in lead.r_peaks()]
+        rate = self.preprocessing.sampling_rate
+        relevance, tables = {}, [self.table(leads)]
+        explained = explainer.explain(torch.from_numpy(signal).unsqueeze(1))
+        for branch, (logits, maps) in explained.items():
+            relevance[branch] = maps.squeeze(1).numpy()
+            measured = wave_relevance(
+                relevance[branch], r_peaks, rate, logits=logits.amax(dim=1).numpy()
+            )
+            tables.append(measured.add_prefix(f"{branch}_"))
+        return Maps(pd.concat(tables, axis=1), signal, relevance, r_peaks, rate, leads)
+
+    def p_af(self, windows: NDArray[np.float32]) -> dict[str, Floats]:
+        """Returns the probability of AF of windows that are preprocessed already.
+
+        Args:
+            windows: ``(n, window_samples)``, each scaled to [0, 1] as the preprocessing says.
+
+        Returns:
+            float32 ``(n,)`` under ``"fused"`` and by branch.
+
+        Raises:
+            RecordError: The windows have another shape or scale, or samples are not finite.
+        """
+        _check_windows(windows, self.preprocessing)
+        parts = [_p_af(logits) for logits in self._logits(windows)]
+        names = (FUSED, *self.branches)
+        empty = np.empty(0, np.float32)
+        return {name: np.concatenate([empty, *(part[name] for part in parts)]) for name in names}
+
+    def _logits(self, windows: NDArray[np.float32]) -> Iterator[dict[str, torch.Tensor]]:
         with torch.inference_mode():
-            for batch in torch.split(torch.from_numpy(windows).unsqueeze(1), BATCH):
-                parts.append(_p_af(self.network(batch)))
-                done(len(batch))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            for start in range(0, len(windows), BATCH):
+                yield self.network(torch.from_numpy(windows[start : start + BATCH]).unsqueeze(1))
 
 
-def is_af(p_af: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Whether AF is predicted: it is the more probable class."""
-    return p_af > 0.5
+def load(source: str | Path = "xecgarch") -> Model:
+    """Loads a trained network.
+
+    Args:
+        source: Name of released weights, a weights file, or the folder of a run of ``xecg fit``.
+
+    Raises:
+        WeightsError: The file is not there, is none, or holds another network.
+    """
+    of_run = Path(source) / "weights.safetensors"
+    path = of_run if of_run.is_file() else find_weights(source)
+    network, info = load_xecgarch(path)
+    try:
+        return Model(network, Preprocessing.from_dict(info.preprocessing), path)
+    except ConfigError as error:
+        raise WeightsError(f"{path}: {error} Its windows cannot be made.") from error
 
 
-def class_names(p_af: NDArray[np.floating]) -> list[str]:
-    """The predicted class of each probability, in words."""
-    return [CLASSES[int(af)] for af in is_af(p_af)]
+def digest_of(weights: Path) -> str:
+    """Digest of a weights file."""
+    return sha256(weights.read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=2)
+def load_once(weights: Path, digest: str) -> Model:
+    """Loads a network for all pieces that this process works on.
+
+    Args:
+        weights: File of the weights.
+        digest: Digest of that file, so that another one of its name is loaded anew.
+    """
+    del digest
+    if parent_process() is not None:  # one of several: threads would wait for each other
+        torch.set_num_threads(1)
+    return load(weights)
+
+
+def predicted(p_af: Any) -> NDArray[np.str_]:
+    """Returns the more probable class, in words, of each probability of AF."""
+    return np.array(CLASSES)[(np.asarray(p_af) > 0.5).astype(np.int64)]
+
+
+def spread(n: int, most: int) -> list[int]:
+    """Returns at most ``most`` of the rows 0 to n - 1, evenly spread, first and last included."""
+    rows: list[int] = np.linspace(0, n - 1, min(n, most)).round().astype(int).tolist()
+    return rows
+
+
+def _numbered(table: pd.DataFrame, leads: Sequence[LeadWindows]) -> pd.DataFrame:
+    """The table with the number of each signal in place of a record."""
+    numbers = np.repeat(range(len(leads)), [len(lead) for lead in leads])
+    table = table.drop(columns="record")
+    table.insert(0, "signal", numbers)
+    return table
+
+
+def _check_windows(windows: NDArray[np.float32], preprocessing: Preprocessing) -> None:
+    expected = preprocessing.window_samples
+    if windows.dtype != np.float32 or windows.ndim != 2 or windows.shape[1] != expected:
+        raise RecordError(
+            f"windows: expected float32 of shape (n, {expected}), found {windows.dtype} of shape "
+            f"{windows.shape}"
+        )
+    if not np.isfinite(windows).all():
+        raise RecordError("windows: expected finite numbers, found NaN or infinity")
+    if preprocessing.scaling == "minmax" and len(windows):
+        lowest, highest = windows.min(axis=1), windows.max(axis=1)
+        wrong = (np.abs(lowest) > 1e-6) | (np.abs(highest - 1) > 1e-6)
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise RecordError(
+                f"windows: expected each scaled to [0, 1], found {lowest[row]:g} to "
+                f"{highest[row]:g} in row {row}; give ECGs as they were measured to Model.classify"
+            )
 
 
 def _p_af(logits: Mapping[str, torch.Tensor]) -> dict[str, Floats]:

@@ -250,12 +250,17 @@ class Windows:
     Args:
         signals: float32 (windows, time), scaled as the preprocessing says.
         starts: int64 (windows,), first sample of each at the rate of the preprocessing.
-        left_out: Number of windows left out, by reason.
+        absent: Why each other window is left out, by its first sample.
     """
 
     signals: NDArray[np.float32]
     starts: NDArray[np.int64]
-    left_out: dict[str, int]
+    absent: dict[int, str]
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Number of windows left out, by reason."""
+        return dict(Counter(self.absent.values()))
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -328,8 +333,8 @@ def cut_windows(
         for a, b, cut in zip(first, stop, signals, strict=True)
     ]
     kept = np.array([fault is None for fault in faults])
-    left_out = dict(Counter(fault for fault in faults if fault is not None))
-    return Windows(preprocessing.scale(signals[kept]), starts[kept], left_out)
+    absent = {int(at): fault for at, fault in zip(starts, faults, strict=True) if fault}
+    return Windows(preprocessing.scale(signals[kept]), starts[kept], absent)
 
 
 def _fault(
