@@ -72,6 +72,14 @@ class Recording:
         """Duration in seconds."""
         return self.n_samples / self.sampling_rate
 
+    def comment(self, key: str) -> str | None:
+        """Returns the value of the first comment ``key: value``; case of the key does not count."""
+        for comment in self.comments:
+            name, colon, value = comment.partition(":")
+            if colon and name.strip().lower() == key.lower():
+                return value.strip()
+        return None
+
     def choose_lead(self, lead: str | None = None) -> int:
         """Returns the index of a lead by name.
 

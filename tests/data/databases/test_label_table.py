@@ -31,7 +31,7 @@ def test_a_table_without_a_header(table):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "found an empty file"),
+        ("", "cannot be read as a table.*No columns"),
         ("record;label\n1;AF\n", "found 'record;label'; missing record, label"),
         ("record,rhythm\n1,AF\n", "found 'record,rhythm'; missing label"),
         ("record,label\n1,AF\n1,SR\n", "row 2 names record 1 a second time"),

@@ -68,7 +68,7 @@ class Challenge(Database):
         label, af = rhythm_of(diagnoses(recording))
         return LabelledRecording(
             recording,
-            source=_comment(recording, "Source") or "",
+            source=recording.comment("Source") or "",
             rhythms=whole_record(label, af, recording.duration_s),
         )
 
@@ -93,18 +93,10 @@ def diagnoses(recording: Recording) -> frozenset[str]:
     Raises:
         RecordError: If the header has no `Dx:` at all.
     """
-    listed = _comment(recording, "Dx")
+    listed = recording.comment("Dx")
     if listed is None:
         raise RecordError(
             f"{recording.name}: expected a comment '# Dx: ...' in the header, found "
             f"{len(recording.comments)} other comments; the challenge layout needs diagnoses"
         )
     return frozenset(code.strip() for code in listed.split(",") if code.strip().isdigit())
-
-
-def _comment(recording: Recording, key: str) -> str | None:
-    for comment in recording.comments:
-        name, colon, value = comment.partition(":")
-        if colon and name.strip().lower() == key.lower():
-            return value.strip()
-    return None

@@ -6,10 +6,9 @@ import posixpath
 import re
 import warnings
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +18,15 @@ from xecg.errors import DataError, RecordError
 from xecg.signal.waves import BEAT_SYMBOLS
 from xecg.signal.wfdb import Annotations, beside, record_stem
 
-if TYPE_CHECKING:
-    import pandas as pd
+UNLABELLED = "unlabelled"
+# Flutter is neither AF nor a fair example of its absence.
+_RHYTHM_AF = {"AFIB": AF, "AFL": LEFT_OUT, UNLABELLED: LEFT_OUT}
+
+_PERSON = r"(person|patient|subject)s?(id|no|nr|number|code|name)?|pid|mrn"
 
 
-@dataclass(frozen=True)
-class Row:
-    """What a table says about one record."""
+class Row(NamedTuple):
+    """Label of one record in a table, and its person."""
 
     label: str
     person: str = ""
@@ -34,7 +35,7 @@ class Row:
 def read_labels(
     path: Path, columns: Sequence[str] = (), root: Path | None = None
 ) -> Mapping[str, Row]:
-    """Returns the labels of a comma-separated table, by record.
+    """Reads the labels of a comma-separated table, by record.
 
     Args:
         path: The table. Columns ``record``, ``label`` and, if there is one, ``person`` are read.
@@ -42,12 +43,15 @@ def read_labels(
         root: Folder that records are named below; null takes the names as they are.
 
     Raises:
-        DataError: If the table cannot be read, lacks a column, or names a record twice.
+        DataError: The table cannot be read, lacks a column, or names a record twice.
     """
     try:
         return _read_labels(path, tuple(columns), root, path.stat().st_mtime_ns)
-    except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
-        raise DataError(f"{path}: cannot be read as a table of labels: {error}") from error
+    except (OSError, ValueError, Warning) as error:  # pandas' errors are ValueErrors
+        raise DataError(
+            f"{path}: cannot be read as a table with the columns record,label and, if known, "
+            f"person; a label with a comma needs double quotes ({error})"
+        ) from error
 
 
 # Workers ask for one record after the other: the table is read once per process, and again
@@ -58,52 +62,36 @@ def _read_labels(
 ) -> Mapping[str, Row]:
     import pandas as pd  # half a second that listing the databases does not need
 
-    expected = "record,label and, if known, person, with a comma between them"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row that is too long
-            table = pd.read_csv(
-                path,
-                dtype=str,
-                keep_default_na=False,
-                skipinitialspace=True,
-                names=list(columns) or None,
-                index_col=False,
-                encoding="utf-8-sig",
-            )
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path}: expected the columns {expected}, found an empty file") from error
-    except pd.errors.ParserWarning as error:
-        raise DataError(
-            f"{path}: expected as many fields in each row as in the first; a label with a comma "
-            f"needs double quotes ({error})"
-        ) from error
-    if missing := [name for name in ("record", "label") if name not in table.columns]:
-        found = ",".join(map(str, table.columns))
-        raise DataError(
-            f"{path}: expected the columns {expected}, found {found!r}; missing "
-            f"{', '.join(missing)}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row that is too long
+        table = pd.read_csv(
+            path,
+            dtype=str,
+            keep_default_na=False,
+            skipinitialspace=True,
+            names=list(columns) or None,
+            index_col=False,
+            encoding="utf-8-sig",
         )
-    if unclear := [name for name in table.columns if _like_person(str(name))]:
+    found = [str(name) for name in table.columns]
+    if missing := [name for name in ("record", "label") if name not in found]:
+        raise DataError(
+            f"{path}: expected the columns record,label and, if known, person, found "
+            f"{','.join(found)!r}; missing {', '.join(missing)}"
+        )
+    # Persons must not be split, so a column of them must not be overlooked.
+    like_person = [
+        name for name in found if re.fullmatch(_PERSON, re.sub(r"[^a-z]", "", name.lower()))
+    ]
+    if unclear := [name for name in like_person if name != "person"]:
         raise DataError(
             f"{path}: expected persons in the column person, found {', '.join(unclear)}; rename it "
             "(to person, or to something else if it names nobody)"
         )
-    return _rows(path, table, root)
-
-
-def _like_person(column: str) -> bool:
-    """Whether a column may be meant as persons, who must not be split, and is not called so."""
-    word = re.sub(r"[^a-z]", "", column.lower())
-    named = re.fullmatch(r"(person|patient|subject)s?(id|no|nr|number|code|name)?|pid|mrn", word)
-    return column != "person" and named is not None
-
-
-def _rows(path: Path, table: pd.DataFrame, root: Path | None) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     persons = table["person"] if "person" in table else [""] * len(table)
     for number, line in enumerate(zip(table["record"], table["label"], persons, strict=True), 1):
-        named, label, person = (str(text).strip() for text in line)
+        named, label, person = (text.strip() for text in line)
         if not named or not label:
             raise DataError(f"{path}: row {number} has no {'label' if named else 'record'}")
         record = named if root is None else _below(root, path, named)
@@ -125,10 +113,10 @@ def _below(root: Path, table: Path, named: str) -> str:
 
 
 def row_of(record: str, rows: Mapping[str, Row], path: Path, known: Container[str]) -> Row:
-    """Returns what a table says about a record.
+    """Returns the row of a record in a table.
 
     Raises:
-        RecordError: If it says nothing, or its label is not understood.
+        RecordError: There is none, or its label is not understood.
     """
     row = rows.get(record)
     if row is None or row.label not in known:
@@ -137,19 +125,19 @@ def row_of(record: str, rows: Mapping[str, Row], path: Path, known: Container[st
 
 
 def check_labels(path: Path, rows: Mapping[str, Row], known: Iterable[str], do: str) -> None:
-    """Checks that every label is understood.
+    """Checks that every label of a table is understood.
 
     Args:
         path: The table, for the message.
         rows: Its content.
         known: Labels that are understood.
-        do: What the user can do about others, for the message.
+        do: Advice for the user who has others, for the message.
 
     Raises:
-        DataError: If there are other labels; it lists all that the table has.
+        DataError: There are other labels; it lists all that the table has.
     """
     expected, found = set(known), {row.label for row in rows.values()}
-    if unknown := sorted(found - expected):
+    if unknown := found - expected:
         quoted = [", ".join(map(repr, sorted(some))) for some in (unknown, expected, found)]
         raise DataError(
             f"{path}: labels {quoted[0]} are not understood; expected {quoted[1]}, found "
@@ -157,21 +145,15 @@ def check_labels(path: Path, rows: Mapping[str, Row], known: Iterable[str], do: 
         )
 
 
-# Flutter is neither AF nor a fair example of its absence.
-RHYTHM_AF = {"AFIB": AF, "AFL": LEFT_OUT}
-
-UNLABELLED = "unlabelled"
-
-
 def whole_record(label: str, af: int, duration_s: float) -> tuple[RhythmSpan, ...]:
-    """The single span of a record that has one label."""
+    """Returns the single span of a record that has one label."""
     return (RhythmSpan(0.0, duration_s, label, af),)
 
 
 def rhythm_spans(
     annotations: Annotations, n_samples: int, sampling_rate: float
 ) -> tuple[RhythmSpan, ...]:
-    """The rhythm spans that a record's rhythm changes (`+` with `(AFIB` and the like) mark.
+    """Returns the rhythm spans that rhythm changes (``+`` with ``(AFIB`` and the like) mark.
 
     A rhythm lasts until the next change or the end of the record. What lies before the first
     change is unlabelled; without any change the whole record is.
@@ -179,46 +161,38 @@ def rhythm_spans(
     Args:
         annotations: The record's reference annotations.
         n_samples: Length of the record in samples.
-        sampling_rate: Of the record, in Hz.
+        sampling_rate: Sampling rate of the record in Hz.
     """
     changes = [(0, UNLABELLED)]
-    for sample, symbol, note in zip(
-        annotations.samples.tolist(), annotations.symbols, annotations.notes, strict=True
-    ):
-        if symbol == "+" and note.startswith("("):
-            changes.append((sample, note[1:].rstrip("\0 ")))
-    stops = [sample for sample, _ in changes[1:]] + [n_samples]
+    changes += [
+        (sample, note[1:].rstrip("\0 "))
+        for sample, symbol, note in zip(
+            annotations.samples.tolist(), annotations.symbols, annotations.notes, strict=True
+        )
+        if symbol == "+" and note.startswith("(")
+    ]
+    stops = [min(sample, n_samples) for sample, _ in [*changes[1:], (n_samples, "")]]
     return tuple(
-        RhythmSpan(start / sampling_rate, min(stop, n_samples) / sampling_rate, label, _af(label))
+        RhythmSpan(
+            start / sampling_rate, stop / sampling_rate, label, _RHYTHM_AF.get(label, NOT_AF)
+        )
         for (start, label), stop in zip(changes, stops, strict=True)
-        if start < min(stop, n_samples)
+        if start < stop
     )
 
 
-def _af(label: str) -> int:
-    return LEFT_OUT if label == UNLABELLED else RHYTHM_AF.get(label, NOT_AF)
-
-
 def beats(annotations: Annotations) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The samples of the annotated beats and their symbols.
-
-    Args:
-        annotations: The record's reference annotations.
-
-    Returns:
-        `(beats,)` samples at the record's rate, and as many symbols.
-    """
+    """Returns the samples of the annotated beats, ``(beats,)``, and their symbols."""
     is_beat = np.array([symbol in BEAT_SYMBOLS for symbol in annotations.symbols], dtype=bool)
     symbols = tuple(symbol for symbol in annotations.symbols if symbol in BEAT_SYMBOLS)
     return annotations.samples[is_beat], symbols
 
 
 def p_waves_are_marked(annotations: Annotations) -> bool:
-    """Whether an annotator who marked QRS complexes marked the P waves before them too.
+    """Returns whether an annotator who marked QRS complexes marked the P waves before them too.
 
     In some records QRS and T are marked and P never or once, although P waves can be seen
     (paced rhythms, AV block, P taken for U): there a beat without a P mark does not say that it
     has no P wave. The line is drawn at P waves on half of the beats.
     """
-    n_beats = sum(symbol in BEAT_SYMBOLS for symbol in annotations.symbols)
-    return 2 * annotations.symbols.count("p") >= n_beats
+    return 2 * annotations.symbols.count("p") >= len(beats(annotations)[1])

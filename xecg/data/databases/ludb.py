@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
 from xecg.data.databases.labels import p_waves_are_marked, whole_record
 from xecg.errors import RecordError
@@ -22,12 +19,12 @@ RHYTHMS_WITHOUT_P = {"Atrial fibrillation": AF, "Atrial flutter, typical": LEFT_
 
 
 class LUDB(Database):
-    """Ten-second records of 200 people, waves annotated on each lead (`.i`, `.ii`, ...).
+    """Ten-second records of 200 people, waves annotated on each lead (``.i``, ``.ii``, ...).
 
-    The annotators worked from about 1.3 s to 8.6 s; outside, the codes are `NOT_ANNOTATED`.
+    The annotators worked from about 1.3 s to 8.6 s; outside, the codes are ``NOT_ANNOTATED``.
     In AF and flutter no P is marked because there is none. In six other records (paced rhythms,
     third-degree AV block) P is never marked although the atria are in sinus rhythm; these get
-    no codes, see `p_waves_are_marked`.
+    no codes, see ``p_waves_are_marked``.
 
     Rhythm (from the header): atrial fibrillation is AF, flutter is left out of AF
     classification, every kind of sinus rhythm is not AF.
@@ -50,46 +47,34 @@ class LUDB(Database):
     download = Download(("RECORDS", "data/*"))
 
     def records(self) -> list[str]:
-        """The records' numbers, sorted as text."""
+        """Returns the records' numbers, sorted as text."""
         return sorted(path.stem for path in self.folder.glob("[0-9]*.hea"))
 
     def read(self, record: str) -> LabelledRecording:
-        """One record, its rhythm and the waves of each of its leads."""
-        recording = _standard_leads(read_recording(self.folder / record))
+        """Reads one record, its rhythm and the waves of each of its leads."""
+        recording = read_recording(self.folder / record)
+        standard = {lead.lower(): lead for lead in LEADS}
+        leads = tuple(standard.get(lead.lower(), lead) for lead in recording.leads)
         rhythm = _rhythm(recording)
-        return LabelledRecording(
-            recording,
-            person=f"ludb-{record}",
-            rhythms=whole_record(
-                rhythm, RHYTHMS_WITHOUT_P.get(rhythm, NOT_AF), recording.duration_s
-            ),
-            codes=self._codes(record, recording, has_p=rhythm not in RHYTHMS_WITHOUT_P),
-        )
-
-    def _codes(
-        self, record: str, recording: Recording, *, has_p: bool
-    ) -> dict[str, NDArray[np.uint8]]:
         codes = {}
-        for lead in recording.leads:
-            annotations = read_annotations(self.folder / record, lead.lower())
-            if p_waves_are_marked(annotations) or not has_p:
-                codes[lead] = wave_codes(annotations, recording.n_samples, region=None)
-        return codes
-
-
-def _standard_leads(recording: Recording) -> Recording:
-    """The recording with `avr` called `aVR`, and so on."""
-    standard = {lead.lower(): lead for lead in LEADS}
-    names = tuple(standard.get(lead.lower(), lead) for lead in recording.leads)
-    return replace(recording, leads=names)
+        for lead in leads:
+            waves = read_annotations(self.folder / record, lead.lower())
+            if p_waves_are_marked(waves) or rhythm in RHYTHMS_WITHOUT_P:
+                codes[lead] = wave_codes(waves, recording.n_samples, region=None)
+        af = RHYTHMS_WITHOUT_P.get(rhythm, NOT_AF)
+        return LabelledRecording(
+            replace(recording, leads=leads),
+            person=f"ludb-{record}",
+            rhythms=whole_record(rhythm, af, recording.duration_s),
+            codes=codes,
+        )
 
 
 def _rhythm(recording: Recording) -> str:
-    for comment in recording.comments:
-        key, _, value = comment.partition(":")
-        if key.strip() == "Rhythm":
-            return value.strip().rstrip(".")
-    raise RecordError(
-        f"{recording.name}: expected a comment '#Rhythm: ...' in the header, found none; "
-        "fetch the header again"
-    )
+    rhythm = recording.comment("Rhythm")
+    if rhythm is None:
+        raise RecordError(
+            f"{recording.name}: expected a comment '#Rhythm: ...' in the header, found none; "
+            "fetch the header again"
+        )
+    return rhythm.rstrip(".")

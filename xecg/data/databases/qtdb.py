@@ -6,9 +6,9 @@ import re
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from xecg.data.databases.base import AF, LEFT_OUT, Database, Download, LabelledRecording, RhythmSpan
+from xecg.data.databases import mitdb
+from xecg.data.databases.base import AF, LEFT_OUT, Database, Download, LabelledRecording
 from xecg.data.databases.labels import (
     UNLABELLED,
     beats,
@@ -16,8 +16,6 @@ from xecg.data.databases.labels import (
     rhythm_spans,
     whole_record,
 )
-from xecg.data.databases.mitdb import person_of as mitdb_person_of
-from xecg.signal.recording import Recording
 from xecg.signal.waves import BEAT_SYMBOLS, NOT_ANNOTATED, wave_codes
 from xecg.signal.wfdb import Annotations, read_annotations, read_recording
 
@@ -34,17 +32,17 @@ _NEIGHBOURS = 1.5
 
 
 class QTDB(Database):
-    """Fifteen-minute records; manual wave boundaries (`.q1c`) hold for both leads.
+    """Fifteen-minute records; manual wave boundaries (``.q1c``) hold for both leads.
 
     Only some thirty beats of each record are marked, and in 41 records not in one run. The
-    codes are `NOT_ANNOTATED` before, after and between the runs, see `unmarked_stretches`.
+    codes are ``NOT_ANNOTATED`` before, after and between the runs, see ``unmarked_stretches``.
 
     On nine records P is marked on fewer than half of the beats. In sel221 because of AF: its
     codes stay. In the other eight that is no knowledge (in sel310 the P waves are plain to see):
-    these get no codes, see `p_waves_are_marked`.
+    these get no codes, see ``p_waves_are_marked``.
 
-    Rhythm: where the reference annotations (`.atr`) name it, with the meaning it has in mitdb;
-    unlabelled elsewhere. Beats: from `.atr`, which 24 records do not have.
+    Rhythm: where the reference annotations (``.atr``) name it, with the meaning it has in mitdb;
+    unlabelled elsewhere. Beats: from ``.atr``, which 24 records do not have.
     """
 
     name = "qtdb"
@@ -69,52 +67,47 @@ class QTDB(Database):
     )
 
     def records(self) -> list[str]:
-        """The records' names, sorted."""
+        """Returns the records' names, sorted."""
         return sorted(path.stem for path in self.folder.glob("sel*.hea"))
 
     def read(self, record: str) -> LabelledRecording:
-        """One record with its waves and, where they were annotated, rhythms and beats."""
+        """Reads one record with its waves and, where they were annotated, rhythms and beats."""
         path = self.folder / record
         recording = read_recording(path)
+        n_samples = recording.n_samples
         rhythms = whole_record(UNLABELLED, LEFT_OUT, recording.duration_s)
         r_peaks, symbols = None, None
         if path.with_suffix(".atr").is_file():
             reference = read_annotations(path, "atr")
-            rhythms = rhythm_spans(reference, recording.n_samples, recording.sampling_rate)
+            rhythms = rhythm_spans(reference, n_samples, recording.sampling_rate)
             r_peaks, symbols = beats(reference)
+        codes = {}
+        waves = read_annotations(path, "q1c")
+        if p_waves_are_marked(waves) or any(rhythm.af == AF for rhythm in rhythms):
+            of_both = wave_codes(waves, n_samples, region=None)
+            for start, stop in unmarked_stretches(waves):
+                of_both[start:stop] = NOT_ANNOTATED
+            codes = dict.fromkeys(recording.leads, of_both)
         return LabelledRecording(
             recording,
             person=person_of(record, recording.comments),
             rhythms=rhythms,
             r_peaks=r_peaks,
             beat_symbols=symbols,
-            codes=_codes(read_annotations(path, "q1c"), recording, rhythms),
+            codes=codes,
         )
 
 
 def person_of(record: str, comments: tuple[str, ...]) -> str:
-    """The person of a record, named as mitdb names them where they are the same."""
+    """Returns the person of a record, named as in mitdb where it is cut from there."""
     for comment in comments:
         if cut := _CUT_FROM_MITDB.search(comment):
-            return mitdb_person_of(cut[1])
+            return mitdb.person_of(cut[1])
     return f"qtdb-{_SAME_PERSON.get(record, record)}"
 
 
-def _codes(
-    annotations: Annotations, recording: Recording, rhythms: tuple[RhythmSpan, ...]
-) -> dict[str, NDArray[np.uint8]]:
-    """The marks' codes for each lead; none where the lack of P marks says nothing."""
-    in_af = any(rhythm.af == AF for rhythm in rhythms)
-    if not (p_waves_are_marked(annotations) or in_af):
-        return {}
-    codes = wave_codes(annotations, recording.n_samples, region=None)
-    for start, stop in unmarked_stretches(annotations):
-        codes[start:stop] = NOT_ANNOTATED
-    return dict.fromkeys(recording.leads, codes)
-
-
 def unmarked_stretches(annotations: Annotations) -> list[tuple[int, int]]:
-    """Stretches between the first and the last mark of which the annotator said nothing.
+    """Returns stretches between the first and the last mark of which the annotator said nothing.
 
     Where two successive marked beats are farther apart than 1.5 typical RR intervals, beats
     between them may be unmarked; the widest step between marks there is such a stretch. A
@@ -122,15 +115,15 @@ def unmarked_stretches(annotations: Annotations) -> list[tuple[int, int]]:
     A pause between true neighbours is lost by this rule, which does no harm.
 
     Returns:
-        First sample and the one after the last, of each stretch.
+        First sample, and the one after the last, of each stretch.
     """
-    samples, symbols = annotations.samples, annotations.symbols
-    peaks = [i for i, symbol in enumerate(symbols) if symbol in BEAT_SYMBOLS]
+    samples = annotations.samples
+    peaks = [i for i, symbol in enumerate(annotations.symbols) if symbol in BEAT_SYMBOLS]
     rr = np.diff(samples[peaks])
-    limit = _NEIGHBOURS * float(np.percentile(rr, 25)) if len(rr) else 0.0
-    widest = [
-        beat + int(np.argmax(np.diff(samples[beat : next_beat + 1])))
-        for beat, next_beat, interval in zip(peaks, peaks[1:], rr, strict=False)
-        if interval > limit
-    ]
-    return [(int(samples[i]) + 1, int(samples[i + 1])) for i in widest]
+    typical = np.percentile(rr, 25) if len(rr) else 0.0
+    stretches = []
+    for i in np.flatnonzero(rr > _NEIGHBOURS * typical):
+        marks = samples[peaks[i] : peaks[i + 1] + 1]
+        widest = np.argmax(np.diff(marks))
+        stretches.append((int(marks[widest]) + 1, int(marks[widest + 1])))
+    return stretches
