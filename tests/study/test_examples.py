@@ -9,9 +9,8 @@ from fake_study import FakeStudy
 from xecg.errors import DataError
 from xecg.networks.weights import find_weights, load_xecgarch
 from xecg.networks.xecgarch import fuse
-from xecg.study.examples import examples, test_data
 from xecg.study.ladder import read_ladders, read_runs
-from xecg.study.report import write_report
+from xecg.study.report import examples, test_data, write_report
 
 DEPTHS = (0, 3, 8)
 test_data.__test__ = False
@@ -58,10 +57,9 @@ def ladder(explained):
 
 def test_examples_are_windows_that_all_networks_predict_rightly(ladder):
     found = list(examples(ladder, DEPTHS, "innvestigate", seed=0))
-    assert [example.rhythm for example in found] == ["non-AF", "AF"]
-    for example in found:
-        assert example.seed == 5  # seed 4 has no depth 3
-        window = example.window
+    assert [rhythm for rhythm, _, _ in found] == ["non-AF", "AF"]
+    for rhythm, seed, window in found:
+        assert seed == 5  # seed 4 has no depth 3
         depths = ("0 blocks frozen", "3 blocks frozen")
         names = [f"{depth}, {branch}" for depth in depths for branch in ("morphology", "rhythm")]
         assert [*window.relevance] == names
@@ -69,7 +67,7 @@ def test_examples_are_windows_that_all_networks_predict_rightly(ladder):
         same = (windows["record"] == window.record) & (windows["start_s"] == window.start_s)
         at = np.flatnonzero(same)
         for name in names:
-            assert window.predicted[name] == example.rhythm
+            assert window.predicted[name] == rhythm
             assert window.relevance[name].shape == window.signal.shape
             said = ladder.p_af(name.rpartition(" ")[2])[0, at]
             np.testing.assert_allclose(window.p_af[name], said, atol=1e-4)
@@ -77,7 +75,7 @@ def test_examples_are_windows_that_all_networks_predict_rightly(ladder):
 
 def test_the_draw_is_a_function_of_the_seed(ladder):
     one, same = (list(examples(ladder, DEPTHS, "innvestigate", seed=1)) for _ in range(2))
-    assert [e.window.start_s for e in one] == [e.window.start_s for e in same]
+    assert [e[2].start_s for e in one] == [e[2].start_s for e in same]
 
 
 def test_the_page_shows_examples(explained, tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xecg.errors import ConfigError
-from xecg.study.plan import Explain, Fit, Study, cells_of, choose, flags_of, read_study
+from xecg.study.plan import Explain, Fit, Study, cells_of, choose, read_study
 
 FIT = Fit([Path("fit.yaml")], {"model.channels": 4})
 HOW = st.sampled_from([FIT, "released"])
@@ -69,7 +69,7 @@ def test_a_plan_can_be_done_in_its_order(study):
     for number, cell in enumerate(cells):
         assert {*cell.needs} <= {*names(cells[:number])}
     needed = {name for cell in cells for name in cell.needs}
-    assert needed == {cell.name for cell in cells if cell.branch}
+    assert needed == {cell.name for cell in cells if not cell.depth}
     rungs = len(study.frozen_layers) + study.scratch
     assert sum(bool(cell.depth) for cell in cells) == rungs * len(study.seeds)
 
@@ -94,9 +94,9 @@ def test_flags_say_what_a_cell_is():
         pretraining={"morphology": FIT, "rhythm": "rr"}, explain=Explain("zbox", ["ours"], 7)
     )
     pretrain, frozen, _, scratch, *_ = cells_of(study)
-    flags = flags_of(frozen, study, Path("cells"))
-    assert flags[:2] == ["--config=fit.yaml", "--model.channels=4"]
-    weights = "cells/pretrain-morphology-seed5/weights.safetensors"
+    flags = frozen.flags
+    assert flags[:2] == ("--config=fit.yaml", "--model.channels=4")
+    weights = "study/cells/pretrain-morphology-seed5/weights.safetensors"
     assert weights in " ".join(flags)
     assert {
         "--freezing.frozen_layers=0",
@@ -105,9 +105,9 @@ def test_flags_say_what_a_cell_is():
         '--test_windows.sets=["ours"]',
         "--test_windows.attribution=zbox",
     } <= {*flags}
-    assert "--freezing.frozen_layers=0" in flags_of(scratch, study, Path("cells"))
-    assert "rr" not in " ".join(flags_of(scratch, study, Path("cells")))
-    assert not any("test_windows" in flag for flag in flags_of(pretrain, study, Path("cells")))
+    assert "--freezing.frozen_layers=0" in scratch.flags
+    assert "rr" not in " ".join(scratch.flags)
+    assert not any("test_windows" in flag for flag in pretrain.flags)
 
 
 CONFIG = {

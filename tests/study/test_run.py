@@ -1,10 +1,9 @@
 """Cells are made once, in their order, whatever happens to those who make them."""
 
-import fcntl
 import json
-import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,10 @@ from filelock import FileLock
 
 from xecg.errors import ConfigError, StudyError
 from xecg.study import run
-from xecg.study.run import run_study
 
 FIT = (sys.executable, str(Path(__file__).parent / "fake_fit.py"))
 LADDER = Path("ladder")
+run_study = partial(run.run_study, jobs=1)
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ CELLS = ["frozen0-seed0", "frozen3-seed0", "pretrain-morphology-seed0", "scratch
 
 def test_cells_are_made_once_pretraining_first(write_study, capsys):
     config = write_study()
-    assert run_study(config) == 0
+    assert run_study(config, jobs=2) == 0
     assert done() == CELLS
     assert begun()[0] == "pretrain-morphology-seed0 new"
     assert "frozen0-seed0 ours 0.900" in capsys.readouterr().out
@@ -118,35 +117,18 @@ def test_a_cell_that_is_stopped_continues_from_its_last_epoch(write_study):
     assert begun()[-1] == "frozen0-seed0 resumed"
 
 
-def test_a_fit_that_outlives_its_study_is_waited_for(write_study):
-    config = write_study(dict.fromkeys(CELLS, "slow"), frozen_layers=[])
-    work, log = LADDER / "work" / "scratch-seed0", LADDER / "logs" / "scratch-seed0.txt"
-    log.parent.mkdir(parents=True)
-    (LADDER / "begun.json").write_text(json.dumps(run._settings(run.read_study(config))))
-    with log.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        command = [*FIT, f"--run_folder={work.resolve()}"]
-        orphan = subprocess.Popen(command, stdout=file)  # inherits the lock
-    assert run_study(config) == 0
-    assert orphan.wait() == 0
-    assert begun() == ["scratch-seed0 new"]
-    assert done() == ["scratch-seed0"]
-
-
 def test_a_second_command_on_a_study_is_refused_and_status_is_told(write_study, capsys):
     config = write_study()
     assert run_study(config, status=True) == 0
     assert "0 done, 0 running, 0 failed, 4 open" in capsys.readouterr().out
     assert not LADDER.exists()
-    (LADDER / "parts").mkdir(parents=True)
-    (LADDER / "parts" / "frozen0-seed0.running").touch()
-    run_study(config, status=True)
-    assert "0 running" in capsys.readouterr().out  # left by a command that was killed
-    with FileLock(LADDER / ".lock"):
+    with FileLock(LADDER / "work" / "frozen0-seed0.lock"), FileLock(LADDER / ".lock"):
         with pytest.raises(StudyError, match="another command"):
             run_study(config)
         run_study(config, status=True)
     assert "0 done, 1 running, 0 failed, 3 open" in capsys.readouterr().out
+    run_study(config, status=True)
+    assert "0 done, 0 running, 0 failed, 4 open" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,18 @@
-"""Figures of a study: measures against frozen depth, and the same ECGs at several depths."""
+"""Figures of a study: measures against frozen depth."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from xecg.explain.pictures import FUSED, INK, QUIET_INK
-from xecg.explain.relevance import CLASSES, OWN_WAVE, domain_specificity, wave_title
-from xecg.study.ladder import SCRATCH, Ladder, depth_title
+from xecg.explain.relevance import CLASSES, OWN_WAVE, wave_title
+from xecg.study.ladder import KEY, METRICS, SCRATCH, SPECIFICITY, TRADED_CLASS, Analysis, Ladder
 from xecg.study.plan import Reference
-from xecg.study.trends import KEY, METRICS, SPECIFICITY, TRADED_CLASS, Analysis
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _GAP = 1.7  # from the first rung to training from scratch
 _ASIDE = 0.16  # from a mean to the dots of its seeds
@@ -45,6 +43,11 @@ _CLASSES = {
 }
 
 
+def depth_title(depth: int) -> str:
+    """Returns a depth as tables and figures show it."""
+    return "scratch" if depth == SCRATCH else str(depth)
+
+
 def with_interval(row: Any, digits: int = 3, name: str = "value") -> str:
     """Returns a number with its interval; a dash where there is none."""
     value, low, high = row[name], row["low"], row["high"]
@@ -67,32 +70,10 @@ def rho_text(row: Any) -> str:
     return f"rho {with_interval(row, 2, 'rho')}, p = {p_text(row)}"
 
 
-def span(numbers: pd.DataFrame) -> str:
+def span(means: pd.DataFrame) -> str:
     """Returns the fewest and the most windows that a network's number is of."""
-    low, high = numbers["fewest_windows"].min(), numbers["most_windows"].max()
+    low, high = means["fewest_windows"].min(), means["most_windows"].max()
     return f"{low}" if low == high else f"{low} to {high}"
-
-
-def known_metric(reference: Reference, test_set: str, metric: str, part: str) -> float | None:
-    """Returns the accuracy or F1 of the reference; null where it is not known."""
-    known = {"accuracy": reference.accuracy, "f1": reference.f1}.get(metric, {})
-    return known.get(part) if test_set == reference.test_set else None
-
-
-def known_enrichment(
-    reference: Reference, test_set: str, branch: str, rhythm: str, wave: str
-) -> float | None:
-    """Returns the mean enrichment of the reference; null where it is not known."""
-    known = reference.enrichment.get(branch, {}).get(rhythm, {})
-    return known.get(wave) if test_set == reference.test_set else None
-
-
-def known_specificity(
-    reference: Reference, test_set: str, branch: str, rhythm: str
-) -> float | None:
-    """Returns the domain specificity of the reference; null where it is not known."""
-    p, qrs = (known_enrichment(reference, test_set, branch, rhythm, w) for w in ("P", "QRS"))
-    return None if p is None or qrs is None else float(domain_specificity(p, qrs, branch))
 
 
 def select(frame: pd.DataFrame, *key: str) -> pd.DataFrame:
@@ -101,103 +82,94 @@ def select(frame: pd.DataFrame, *key: str) -> pd.DataFrame:
     return chosen
 
 
-def draw_accuracy(analysis: Analysis, reference: Reference) -> "Figure":
+def draw_accuracy(analysis: Analysis, reference: Reference) -> Figure:
     """Draws a panel for each metric (rows) and output (columns), with a row on one scale."""
-    ladder, parts = analysis.ladder, [*analysis.ladder.branches, FUSED]
-    figure, grid = _panels(ladder, len(METRICS), len(parts), (3.4, 2.5), "row")
+    parts = [*analysis.ladder.branches, FUSED]
+    figure, grid = _panels(analysis.ladder, len(METRICS), len(parts), (3.4, 2.5), sharey="row")
     for panels, metric in zip(grid, METRICS, strict=True):
         for axes, part in zip(panels, parts, strict=True):
-            if metric == "accuracy" and part == FUSED and reference.accuracy_range:
-                axes.axhspan(*reference.accuracy_range, color="#f3ecd9", zorder=0)
-                place = (0.99, reference.accuracy_range[0])
-                _note(axes, "published range", place, color="#8a6d1d", ha="right", va="bottom")
-            _draw_reference(axes, known_metric(reference, ladder.test_set, metric, part))
-            _draw_line(axes, analysis, (metric, part, "", ""), _look_of(part))
             if metric == "accuracy":
                 title = "both branches fused" if part == FUSED else f"{part} branch"
                 axes.set_title(title, fontsize=10, color=INK)
+            if metric == "accuracy" and part == FUSED and reference.accuracy_range:
+                axes.axhspan(*reference.accuracy_range, color="#f3ecd9", zorder=0)
+                place, style = (0.99, reference.accuracy_range[0]), {"ha": "right", "va": "bottom"}
+                _note(axes, "published range", place, color="#8a6d1d", **style)
+            look = _PARTS.get(part, Look(part, QUIET_INK))
+            _draw_line(axes, analysis, (metric, part, "", ""), look, QUIET_INK)
         panels[0].set_ylabel(METRICS[metric], fontsize=9, color=INK)
-    known = known_metric(reference, ladder.test_set, "accuracy", FUSED) is not None
-    _finish(figure, grid, ladder, [], reference.title if known else "")
+    _finish(figure, grid, analysis, reference, [])
     return figure
 
 
-def draw_relevance(analysis: Analysis, reference: Reference) -> "Figure | None":
+def draw_relevance(analysis: Analysis, reference: Reference) -> Figure | None:
     """Draws a panel for each branch (rows) and class (columns), all on one logarithmic scale."""
-    from matplotlib.ticker import FuncFormatter
-
-    ladder = analysis.ladder
+    branches = analysis.ladder.branches
     if not (analysis.means["measure"] == "enrichment").any():
         return None
-    figure, grid = _panels(ladder, len(ladder.branches), len(CLASSES), (4.4, 2.9), "all")
-    for panels, branch in zip(grid, ladder.branches, strict=True):
+    figure, grid = _panels(analysis.ladder, len(branches), len(CLASSES), (4.4, 2.9))
+    for panels, branch in zip(grid, branches, strict=True):
         for axes, rhythm in zip(panels, CLASSES, strict=True):
             axes.set_yscale("log", base=2)
             axes.axhline(1, color=QUIET_INK, linewidth=0.8, zorder=1)
             _note(axes, " chance", (1.0, 1), color=QUIET_INK, va="center")
             for wave, look in _WAVES.items():
-                known = known_enrichment(reference, ladder.test_set, branch, rhythm, wave)
-                _draw_reference(axes, known, look.colour)
                 drawn = _draw_line(axes, analysis, ("enrichment", branch, rhythm, wave), look)
-            title = f"{branch} branch, {rhythm}"
-            if wave_title("P", rhythm) != "P":
-                title += f" (no P wave: {wave_title('P', rhythm)})"
+            place = wave_title("P", rhythm)
+            title = f"{branch} branch, {rhythm}" + f" (no P wave: {place})" * (place != "P")
             axes.set_title(f"{title}\n{span(drawn)} windows a network", fontsize=9, color=INK)
         panels[0].set_ylabel("enrichment (share of relevance\n/ share of time)", fontsize=9)
     low, high = grid[0][0].get_ylim()
     grid[0][0].set_ylim(min(low, 0.48), max(high, 2.1))
     grid[0][0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    _finish(figure, grid, ladder, [*_WAVES.values()], _title_where_known(reference, ladder))
+    _finish(figure, grid, analysis, reference, [*_WAVES.values()])
     return figure
 
 
-def draw_specificity(analysis: Analysis, reference: Reference) -> "Figure | None":
+def draw_specificity(analysis: Analysis, reference: Reference) -> Figure | None:
     """Draws a panel for each branch, with both classes, and rho with its interval and p above."""
-    ladder, branches = analysis.ladder, _with_own_wave(analysis)
-    if not branches:
+    if analysis.tradeoffs.empty:
         return None
-    figure, grid = _panels(ladder, 1, len(branches), (4.6, 3.4), "all")
+    branches = analysis.tradeoffs["part"]
+    figure, grid = _panels(analysis.ladder, 1, len(branches), (4.6, 3.4))
     for axes, branch in zip(grid[0], branches, strict=True):
         axes.axhline(0, color=QUIET_INK, linewidth=0.8, zorder=1)
         own = OWN_WAVE[branch]
         lines = [f"{branch} branch: log2({own} / {'QRS' if own == 'P' else 'P'})"]
         for rhythm, look in _CLASSES.items():
             key = (SPECIFICITY, branch, rhythm, "")
-            known = known_specificity(reference, ladder.test_set, branch, rhythm)
-            _draw_reference(axes, known, look.colour)
             drawn = _draw_line(axes, analysis, key, look)
             trend = select(analysis.trends, *key).iloc[0]
             lines.append(f"{rhythm} (n {span(drawn)}): {rho_text(trend)}")
         axes.set_title("\n".join(lines), fontsize=9, color=INK, loc="left")
     grid[0][0].set_ylabel("domain specificity (bits; 0: no preference)", fontsize=9, color=INK)
-    _finish(figure, grid, ladder, [*_CLASSES.values()], _title_where_known(reference, ladder))
+    _finish(figure, grid, analysis, reference, [*_CLASSES.values()])
     return figure
 
 
-def draw_tradeoff(analysis: Analysis, reference: Reference) -> "Figure | None":
+def draw_tradeoff(analysis: Analysis, _: Reference) -> Figure | None:
     """Draws accuracy against specificity: a disc with its number for each depth, in order."""
-    ladder, branches = analysis.ladder, _with_own_wave(analysis)
-    if not branches:
+    if analysis.tradeoffs.empty:
         return None
-    figure, grid = _panels(ladder, 1, len(branches), (5.0, 4.6), "all")
-    for axes, branch in zip(grid[0], branches, strict=True):
+    figure, grid = _panels(analysis.ladder, 1, len(analysis.tradeoffs), (5.0, 4.6))
+    for axes, trend in zip(grid[0], analysis.tradeoffs.to_dict("records"), strict=True):
         axes.margins(0.1)
+        branch = trend["part"]
         specificity = select(analysis.means, SPECIFICITY, branch, TRADED_CLASS, "")
         accuracy = select(analysis.means, "accuracy", branch, "", "")
-        _draw_discs(axes, specificity, accuracy, _look_of(branch).colour)
-        x = known_specificity(reference, ladder.test_set, branch, TRADED_CLASS)
-        y = known_metric(reference, ladder.test_set, "accuracy", branch)
-        if x is not None and y is not None:
+        both = specificity.merge(accuracy, on="depth", suffixes=("_x", "_y"))
+        _draw_discs(axes, both.dropna(subset="value_x"), _PARTS[branch].colour)
+        x, y = both[["known_x", "known_y"]].iloc[0]
+        if not np.isnan(x + y):
             axes.plot(x, y, marker="*", markersize=9, color=QUIET_INK, linestyle="none", zorder=3)
             style: dict[str, Any] = {"fontsize": 8, "color": QUIET_INK, "ha": "center", "va": "top"}
             axes.annotate("original", (x, y), (0, -7), textcoords="offset points", **style)
-        trend = analysis.tradeoffs.set_index("part").loc[branch]
         axes.set_title(f"{branch} branch\n{rho_text(trend)}", fontsize=9, color=INK, loc="left")
         label = f"domain specificity in {TRADED_CLASS} (bits; n {span(specificity)} windows)"
         axes.set_xlabel(label, fontsize=9, color=INK)
     grid[0][0].set_ylabel("accuracy of the branch, both classes", fontsize=9, color=INK)
     discs = Look("frozen blocks in the disc, S from scratch", QUIET_INK)
-    _legend(figure, ladder, [discs], "", seeds=False)
+    _legend(figure, [discs], several=len(analysis.ladder.seeds) > 1)
     return figure
 
 
@@ -209,28 +181,10 @@ FIGURES = {
 }
 
 
-def _look_of(part: str) -> Look:
-    return _PARTS.get(part, Look(part, QUIET_INK))
-
-
-def _with_own_wave(analysis: Analysis) -> list[str]:
-    return analysis.tradeoffs["part"].tolist() if len(analysis.tradeoffs) else []
-
-
-def _title_where_known(reference: Reference, ladder: Ladder) -> str:
-    return reference.title if ladder.test_set == reference.test_set else ""
-
-
 def _panels(
-    ladder: Ladder,
-    rows: int,
-    columns: int,
-    panel: tuple[float, float],
-    sharey: Literal["row", "all"],
-) -> "tuple[Figure, Any]":
+    ladder: Ladder, rows: int, columns: int, panel: tuple[float, float], sharey: Any = "all"
+) -> tuple[Figure, Any]:
     """A figure of small panels (inches) with quiet axes, and what it is of above them."""
-    from matplotlib.figure import Figure
-
     size = (0.9 + panel[0] * columns, 1.15 + panel[1] * rows)
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
     figure.suptitle(ladder.title, x=0.01, ha="left", fontsize=9, color=QUIET_INK)
@@ -244,7 +198,7 @@ def _panels(
     return figure, grid
 
 
-def _note(axes: "Axes", text: str, place: tuple[float, float], **style: Any) -> None:
+def _note(axes: Axes, text: str, place: tuple[float, float], **style: Any) -> None:
     """A small text at a share of the width and a value of the y axis."""
     axes.text(*place, text, transform=axes.get_yaxis_transform(), fontsize=7, **style)
 
@@ -256,19 +210,19 @@ def _place(depths: pd.Series, ladder: Ladder) -> pd.Series:
 
 
 def _draw_line(
-    axes: "Axes", analysis: Analysis, key: tuple[str, str, str, str], look: Look
+    axes: Axes, analysis: Analysis, key: tuple[str, ...], look: Look, reference: str = ""
 ) -> pd.DataFrame:
-    """Draws means with intervals, joined over the rungs, and the seeds beside them."""
+    """Draws means with intervals, joined over the rungs, the seeds beside them, the reference."""
     ladder, means = analysis.ladder, select(analysis.means, *key)
-    scratch = means["depth"] == SCRATCH
-    for group, line in ((means[~scratch], "-"), (means[scratch], "none")):
-        if group.empty:
-            continue
-        lengths = [group["value"] - group["low"], group["high"] - group["value"]]
+    for known in means["known"].dropna().unique():
+        axes.axhline(
+            known, color=reference or look.colour, linewidth=1.0, linestyle=_DASHES, zorder=2
+        )
+    for line, group in means.groupby(np.where(means["depth"] == SCRATCH, "none", "-")):
         axes.errorbar(
             _place(group["depth"], ladder) + look.shift,
             group["value"],
-            yerr=np.clip(lengths, 0, None),  # rounding must not make a length negative
+            yerr=_lengths(group),
             linestyle=line,
             marker=look.marker,
             markersize=4.5,
@@ -278,34 +232,23 @@ def _draw_line(
             zorder=3,
         )
     networks = select(analysis.networks, *key)
-    several = networks.groupby("depth")["seed"].transform("size") > 1
-    aside = look.shift + (_ASIDE if look.shift >= 0 else -_ASIDE)
-    places = _place(networks["depth"][several], ladder) + aside
+    several = networks[networks.groupby("depth")["seed"].transform("size") > 1]
+    places = _place(several["depth"], ladder) + look.shift + np.copysign(_ASIDE, look.shift)
     style: dict[str, Any] = {"markersize": 2.4, "markeredgewidth": 0, "alpha": 0.6, "zorder": 4}
-    axes.plot(places, networks["value"][several], "o", color=look.colour, **style)
+    axes.plot(places, several["value"], "o", color=look.colour, **style)
     return means
 
 
-def _draw_reference(axes: "Axes", value: float | None, colour: str = QUIET_INK) -> None:
-    if value is not None:
-        axes.axhline(value, color=colour, linewidth=1.0, linestyle=_DASHES, zorder=2)
+def _lengths(means: pd.DataFrame, axis: str = "") -> Any:
+    """Lengths of intervals below and above; rounding must not make one negative."""
+    value, low, high = (means[f"{name}{axis}"] for name in ("value", "low", "high"))
+    return np.clip([value - low, high - value], 0, None)
 
 
-def _draw_discs(axes: "Axes", xs: pd.DataFrame, ys: pd.DataFrame, colour: str) -> None:
-    both = xs.merge(ys, on="depth", suffixes=("_x", "_y")).dropna(subset=["value_x"])
+def _draw_discs(axes: Axes, both: pd.DataFrame, colour: str) -> None:
     rungs = both[both["depth"] != SCRATCH]
     axes.plot(rungs["value_x"], rungs["value_y"], color=colour, linewidth=0.7, alpha=0.4)
-    errors: dict[str, Any] = {
-        f"{axis}err": np.clip(
-            [
-                both[f"value_{axis}"] - both[f"low_{axis}"],
-                both[f"high_{axis}"] - both[f"value_{axis}"],
-            ],
-            0,
-            None,
-        )
-        for axis in "xy"
-    }
+    errors: dict[str, Any] = {"xerr": _lengths(both, "_x"), "yerr": _lengths(both, "_y")}
     style: dict[str, Any] = {"linestyle": "none", "elinewidth": 0.7, "alpha": 0.45, "zorder": 2}
     axes.errorbar(both["value_x"], both["value_y"], **errors, color=colour, **style)
     row: Any
@@ -313,15 +256,16 @@ def _draw_discs(axes: "Axes", xs: pd.DataFrame, ys: pd.DataFrame, colour: str) -
         scratch = row.depth == SCRATCH
         fill, ink = ("white", colour) if scratch else (colour, "white")
         disc = {"boxstyle": "circle,pad=0.22", "facecolor": fill, "edgecolor": ink}
-        text = "S" if scratch else str(row.depth)
         style = {"fontsize": 7.5, "weight": "bold", "ha": "center", "va": "center"}
+        text = "S" if scratch else str(row.depth)
         axes.text(row.value_x, row.value_y, text, color=ink, bbox=disc, zorder=4, **style)
 
 
 def _finish(
-    figure: "Figure", grid: Any, ladder: Ladder, looks: Sequence[Look], reference: str
+    figure: Figure, grid: Any, analysis: Analysis, reference: Reference, looks: list[Look]
 ) -> None:
     """Sets the ticks of the depths below the panels, and the legend."""
+    ladder = analysis.ladder
     places = _place(pd.Series(ladder.depths), ladder)
     for axes in grid.flat:
         axes.set_xticks(places, [depth_title(depth) for depth in ladder.depths])
@@ -330,27 +274,19 @@ def _finish(
             axes.axvline(places.iloc[:2].mean() + 0.15, color="#d5d8dd", linewidth=0.8)
     for axes in grid[-1]:
         axes.set_xlabel("frozen blocks, counted from the input", fontsize=9, color=INK)
-    _legend(figure, ladder, looks, reference)
+    known = reference.title if ladder.test_set == reference.test_set else ""
+    _legend(figure, looks, several=len(ladder.seeds) > 1, seeds=True, reference=known)
 
 
 def _legend(
-    figure: "Figure",
-    ladder: Ladder,
-    looks: Sequence[Look],
-    reference: str,
-    *,
-    seeds: bool = True,
+    figure: Figure, looks: list[Look], *, several: bool, seeds: bool = False, reference: str = ""
 ) -> None:
-    from matplotlib.lines import Line2D
-
     def handle(label: str, **style: Any) -> Line2D:
         return Line2D([], [], **{"color": QUIET_INK, "markersize": 4.5, "label": label, **style})
 
-    several = len(ladder.seeds) > 1
     handles = [handle(look.label, color=look.colour, marker=look.marker) for look in looks]
-    interval = (
-        f"{'mean over seeds' if several else 'network'}, 95 % interval over persons or records"
-    )
+    mean = "mean over seeds" if several else "network"
+    interval = f"{mean}, 95 % interval over persons or records"
     handles.append(handle(interval, marker="|", markersize=9, linestyle="none"))
     if several and seeds:
         handles.append(handle("each seed", marker="o", markersize=2.4, linestyle="none"))

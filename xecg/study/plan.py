@@ -2,25 +2,21 @@
 
 import json
 from argparse import ArgumentError
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from jsonargparse import ArgumentParser
+
 from xecg.errors import ConfigError
 
-SCRATCH = "scratch"
 _SET_BY_STUDY = ("config", "seed_everything", "freezing.frozen_layers", "run_folder", "ckpt_path")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One kind of ``xecg fit``.
-
-    Args:
-        configs: Its ``--config`` files, in order.
-        arguments: Its other flags, such as ``trainer.max_epochs: 3``.
-    """
+    """One kind of ``xecg fit``: its ``--config`` files in order, and its other flags."""
 
     configs: list[Path]
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -28,12 +24,9 @@ class Fit:
 
 @dataclass(frozen=True)
 class Explain:
-    """How the windows of the test sets are explained; see the callback ``WindowTables``.
+    """How test windows are explained: attribution method, test sets (null: all), how many of each.
 
-    Args:
-        rules: Name of the attribution method: a rule set of deep Taylor decomposition, or another.
-        sets: Names of the test sets to explain; null explains every one.
-        max_windows: Number of windows of a test set to explain, drawn at random; null explains all.
+    See the callback ``WindowTables``.
     """
 
     rules: str = "innvestigate"
@@ -43,7 +36,7 @@ class Explain:
 
 @dataclass(frozen=True)
 class Reference:
-    """What others found, which tables and figures of the report set beside the study.
+    """What others found, which the report sets beside the study.
 
     Args:
         test_set: Name of the test set that metrics and enrichments are of.
@@ -98,20 +91,18 @@ class Study:
     reference: Reference = field(default_factory=Reference)
 
     def __post_init__(self) -> None:
-        for key in ("seeds", "frozen_layers"):
-            numbers = getattr(self, key)
-            if len(set(numbers)) < len(numbers) or min(numbers, default=0) < 0:
+        for key, numbers in (("seeds", self.seeds), ("frozen_layers", self.frozen_layers)):
+            if len({*numbers}) < len(numbers) or min(numbers, default=0) < 0:
                 raise ConfigError(f"{key}: expected different numbers from 0 on, found {numbers}")
         if not self.seeds or not (self.frozen_layers or self.scratch):
-            raise ConfigError(
-                "seeds, frozen_layers: expected one or more; there is nothing to train"
-            )
-        for key, fit in self.fits().items():
+            raise ConfigError("seeds, frozen_layers: expected one or more, found nothing to train")
+        for key, fit in self.fits.items():
             if taken := [name for name in fit.arguments if name in _SET_BY_STUDY]:
                 raise ConfigError(f"{key}.arguments: {taken[0]} is set by the study; leave it out")
 
+    @property
     def fits(self) -> dict[str, Fit]:
-        """Returns every kind of fit by its key in the config."""
+        """Every kind of fit by its key in the config."""
         kinds = {f"pretraining.{branch}": how for branch, how in self.pretraining.items()}
         kinds["finetuning"] = self.finetuning
         return {key: fit for key, fit in kinds.items() if isinstance(fit, Fit)}
@@ -119,20 +110,12 @@ class Study:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training of a study.
-
-    Args:
-        name: Name of its folder.
-        seed: Seed of the training.
-        depth: Frozen depth: a number, or ``scratch``; empty in pre-training.
-        branch: Branch that is pre-trained; empty in fine-tuning.
-        needs: Names of the pre-trainings that it starts from.
-    """
+    """One training of a study, and the names of the pre-trainings that it starts from."""
 
     name: str
     seed: int
-    depth: str = ""
-    branch: str = ""
+    depth: str  # a number, or "scratch"; empty in pre-training
+    flags: tuple[str, ...]  # of its `xecg fit`, but for the folder
     needs: tuple[str, ...] = ()
 
 
@@ -142,8 +125,6 @@ def read_study(path: Path) -> Study:
     Raises:
         ConfigError: It cannot be read, or a key is missing, unknown or out of range.
     """
-    from jsonargparse import ArgumentParser
-
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Study)
     try:
@@ -155,20 +136,38 @@ def read_study(path: Path) -> Study:
 
 def cells_of(study: Study) -> list[Cell]:
     """Returns the cells in the order in which they are made, pre-training first."""
-    ladder = [str(depth) for depth in study.frozen_layers] + [SCRATCH] * study.scratch
-    finetuned = [
-        Cell(
-            f"{SCRATCH if depth == SCRATCH else f'frozen{depth}'}-seed{seed}",
-            seed,
-            depth=depth,
-            needs=() if depth == SCRATCH else tuple(c.name for c in _pretrainings(study, seed)),
-        )
-        for seed in study.seeds
-        for depth in ladder
-    ]
-    pretrained = [cell for seed in study.seeds for cell in _pretrainings(study, seed)]
-    needed = {name for cell in finetuned for name in cell.needs}
-    return [c for c in dict.fromkeys(pretrained) if c.name in needed] + finetuned
+    pretrained: dict[str, Cell] = {}
+    tuned = []
+    for seed in study.seeds:
+        weights, needs = dict(study.pretraining), []
+        first = study.seeds[0] if study.pretraining_seeds == "first" else seed
+        for branch, how in study.pretraining.items():
+            if isinstance(how, Fit) and study.frozen_layers:
+                name = f"pretrain-{branch}-seed{first}"
+                pretrained[name] = Cell(name, first, "", _flags(how, first))
+                weights[branch] = str(study.folder / "cells" / name / "weights.safetensors")
+                needs.append(name)
+        for depth in (*map(str, study.frozen_layers), *["scratch"] * study.scratch):
+            rung = depth != "scratch"
+            setting = {
+                "model.pretrained": weights if rung else None,
+                "freezing.frozen_layers": int(depth) if rung else 0,
+                "test_windows.explain": study.explain.max_windows,
+                "test_windows.attribution": study.explain.rules,
+                "test_windows.sets": study.explain.sets,
+            }
+            name = f"frozen{depth}" if rung else depth
+            flags = _flags(study.finetuning, seed, **setting)
+            tuned.append(Cell(f"{name}-seed{seed}", seed, depth, flags, (*needs,) if rung else ()))
+    return [*pretrained.values(), *tuned]
+
+
+def _flags(fit: Fit, seed: int, **setting: Any) -> tuple[str, ...]:
+    setting |= {"seed_everything": seed, "trainer.enable_progress_bar": False}
+    flags = [f"--config={path}" for path in fit.configs]
+    for key, value in (fit.arguments | setting).items():
+        flags.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
+    return tuple(flags)
 
 
 def choose(cells: Sequence[Cell], depths: list[str] | None, seeds: list[int] | None) -> list[Cell]:
@@ -177,62 +176,13 @@ def choose(cells: Sequence[Cell], depths: list[str] | None, seeds: list[int] | N
     Raises:
         ConfigError: A depth or seed is not in the study.
     """
-    for key, asked, there in (
-        ("frozen_layers", depths, [cell.depth for cell in cells if cell.depth]),
-        ("seed", seeds, [cell.seed for cell in cells if cell.depth]),
-    ):
-        if missing := [value for value in asked or () if value not in there]:
-            listed = ", ".join(map(str, dict.fromkeys(there)))
-            raise ConfigError(f"--{key} {missing[0]}: the study has {listed}")
-    chosen = [
-        cell
-        for cell in cells
-        if cell.depth
-        and cell.depth in (depths or [cell.depth])
-        and cell.seed in (seeds or [cell.seed])
-    ]
+    chosen = [cell for cell in cells if cell.depth]
+    for flag, key, asked in (("frozen_layers", "depth", depths), ("seed", "seed", seeds)):
+        there = dict.fromkeys(getattr(cell, key) for cell in cells if cell.depth)
+        for value in asked or ():
+            if value not in there:
+                listed = ", ".join(map(str, there))
+                raise ConfigError(f"--{flag} {value}: the study has {listed}")
+        chosen = [cell for cell in chosen if getattr(cell, key) in (asked or there)]
     needed = {name for cell in chosen for name in cell.needs}
     return [cell for cell in cells if cell.name in needed or cell in chosen]
-
-
-def flags_of(cell: Cell, study: Study, cells: Path) -> list[str]:
-    """Returns the flags of the ``xecg fit`` that makes a cell, but for its folder.
-
-    Args:
-        cell: Cell to make.
-        study: Its study.
-        cells: Folder of the finished cells.
-    """
-    flags: dict[str, Any] = {"seed_everything": cell.seed, "trainer.enable_progress_bar": False}
-    fit = study.finetuning
-    if cell.branch:
-        fit = study.fits()[f"pretraining.{cell.branch}"]
-    else:
-        made = {
-            c.branch: str(cells / c.name / "weights.safetensors")
-            for c in _pretrainings(study, cell.seed)
-        }
-        pretrained = {branch: made.get(branch, how) for branch, how in study.pretraining.items()}
-        flags |= {
-            "model.pretrained": None if cell.depth == SCRATCH else pretrained,
-            "freezing.frozen_layers": 0 if cell.depth == SCRATCH else int(cell.depth),
-            "test_windows.explain": study.explain.max_windows,
-            "test_windows.attribution": study.explain.rules,
-            "test_windows.sets": study.explain.sets,
-        }
-    arguments = [
-        f"--{name}={_written(value)}" for name, value in {**fit.arguments, **flags}.items()
-    ]
-    return [*(f"--config={path}" for path in fit.configs), *arguments]
-
-
-def _pretrainings(study: Study, seed: int) -> Iterator[Cell]:
-    """Cells that pre-train the branches of the networks of a seed."""
-    seed = study.seeds[0] if study.pretraining_seeds == "first" else seed
-    for branch, how in study.pretraining.items():
-        if isinstance(how, Fit):
-            yield Cell(f"pretrain-{branch}-seed{seed}", seed, branch=branch)
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

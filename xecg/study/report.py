@@ -1,34 +1,41 @@
 """``xecg study report``: tables, figures and a page of what a folder of runs shows."""
 
 import tempfile
+from argparse import ArgumentError
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from jinja2 import Environment, PackageLoader
+from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
-from xecg.errors import ConfigError, XECGError
-from xecg.explain.pictures import FUSED, draw_window, save_figure
+from xecg.data.datamodules import WindowDataModule
+from xecg.errors import ConfigError, DataError, XECGError
+from xecg.explain.attributions import BranchExplainer
+from xecg.explain.pictures import FUSED, ExplainedWindow, draw_window, save_figure
 from xecg.explain.relevance import CLASSES, WAVES, wave_title
 from xecg.files import write_whole
-from xecg.study.examples import examples
-from xecg.study.figures import (
-    FIGURES,
-    known_enrichment,
-    known_specificity,
-    p_text,
-    select,
-    span,
-    with_interval,
+from xecg.networks.weights import load_xecgarch
+from xecg.study.figures import FIGURES, depth_title, p_text, select, span, with_interval
+from xecg.study.ladder import (
+    KEY,
+    METRICS,
+    SCRATCH,
+    SPECIFICITY,
+    TRADED_CLASS,
+    Analysis,
+    Ladder,
+    analyse,
+    read_ladders,
+    read_runs,
 )
-from xecg.study.ladder import SCRATCH, Ladder, depth_title, read_ladders, read_runs
-from xecg.study.plan import Reference, Study, cells_of, read_study
-from xecg.study.trends import KEY, METRICS, SPECIFICITY, TRADED_CLASS, Analysis, analyse
+from xecg.study.plan import Explain, Reference, cells_of, read_study
 
 PAGE = "report.html"
 _ROW = ["test_set", "part", "frozen_layers", "value", "low", "high", "seeds", "seed_sd"]
@@ -69,80 +76,86 @@ def write_report(
         XECGError: The runs or the folder cannot be used.
     """
     out = out or folder / "report"
-    _check(out, resamples, permutations)
-    study, reference = _study(folder, config)
-    depths = [] if no_examples else example_depths or [0, 3, 8]
+    if min(resamples, permutations) < 1:
+        raise ConfigError(
+            f"--resamples, --permutations: expected 1 or more, found {resamples}, {permutations}"
+        )
+    if out.exists() and not (out / PAGE).exists() and (out.is_file() or any(out.iterdir())):
+        raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
+    kept = folder / "study.yaml"
+    study = read_study(config or kept) if config or kept.exists() else None
+    reference, explain = (study.reference, study.explain) if study else (Reference(), Explain())
     runs, left_out = read_runs(folder)
     analyses = [
-        analyse(ladder, resamples, permutations, seed)
+        analyse(ladder, resamples, permutations, seed, reference)
         for ladder in tqdm(list(read_ladders(runs)), "analyse", disable=None)
     ]
-    tables = {**_tables(analyses, reference), "pretraining": _pretraining(runs)}
+    tables = _tables(analyses, reference) | {"pretraining": _pretraining(runs)}
+    depths = [] if no_examples else example_depths or [0, 3, 8]
+    out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
         made = Path(name)
-        _write_tables(tables, made)
+        for title, table in tables.items():
+            if len(table):
+                table.to_csv(made / f"{title}.csv", index=False, float_format="%.6g", na_rep="nan")
         sections = [
-            _shown(analysis, reference)
+            _section(analysis, reference, tables["accuracy_range"])
             | {"figures": _figures(analysis, reference, made)}
-            | _examples(analysis.ladder, depths, study, seed, made)
+            | _examples(analysis.ladder, depths, explain.rules, seed, made)
             for analysis in tqdm(analyses, "draw", disable=None)
         ]
-        facts = _facts(folder, study, runs) | {"left_out": left_out, "reference": reference}
-        drawn = {"sections": sections, "resamples": resamples, "permutations": permutations}
-        page = _page(**facts, **drawn, pretraining=_pretraining_shown(tables))
+        cells = [cell.name for cell in cells_of(study)] if study and kept.exists() else []
+        failed = {path.stem: path.read_text() for path in (folder / "failed").glob("*.txt")}
+        there = [run.name for run in runs["folder"]]
+        page = _page(
+            title=f"Study {folder.resolve().name}: the ladder of frozen depths",
+            tuned=int((runs["branch"] == "").sum()),
+            pretrained=int((runs["branch"] != "").sum()),
+            unfinished={cell: failed.get(cell) for cell in cells if cell not in there},
+            left_out=left_out,
+            sections=sections,
+            pretraining=_pretraining_shown(tables["pretraining"]),
+            reference=reference,
+            resamples=resamples,
+            permutations=permutations,
+        )
         write_whole(made / PAGE, page)
-        _move(made, out)
+        out.mkdir(exist_ok=True)
+        for path in sorted(made.iterdir(), key=lambda path: path.name == PAGE):  # the page last
+            path.replace(out / path.name)
     for shown in (section[name] for section in sections for name in ("claim", "range")):
         print(shown.to_string(index=False), end="\n\n")
     print(f"Everything is in {out / PAGE}")
     return out / PAGE
 
 
-def _study(folder: Path, config: Path | None) -> tuple[Study | None, Reference]:
-    kept = config or folder / "study.yaml"
-    study = read_study(kept) if config or kept.exists() else None
-    return study, study.reference if study else Reference()
-
-
-def _move(made: Path, out: Path) -> None:
-    """Moves all files into place, the page last."""
-    out.mkdir(exist_ok=True)
-    for path in sorted(made.iterdir(), key=lambda path: path.name == PAGE):
-        path.replace(out / path.name)
-
-
-def _check(out: Path, resamples: int, permutations: int) -> None:
-    for name, number in (("resamples", resamples), ("permutations", permutations)):
-        if number < 1:
-            raise ConfigError(f"--{name}: expected 1 or more, found {number}")
-    if out.exists() and not (out / PAGE).exists() and (out.is_file() or any(out.iterdir())):
-        raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-
-
-def _write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
-    for name, table in tables.items():
-        if len(table):
-            text = table.to_csv(index=False, float_format="%.6g", na_rep="nan")
-            write_whole(folder / f"{name}.csv", text)
+def _page(**values: Any) -> str:
+    environment = Environment(loader=PackageLoader("xecg.study"), autoescape=True, trim_blocks=True)
+    page = environment.get_template("report.html.j2")
+    return page.render(version=version("xecg-lightning"), traded_class=TRADED_CLASS, **values)
 
 
 def _tables(analyses: list[Analysis], reference: Reference) -> dict[str, pd.DataFrame]:
     """The tables for programs, by name."""
-    means = pd.concat([analysis.means for analysis in analyses])
+    means, trends, tradeoffs = (
+        pd.concat([getattr(analysis, name) for analysis in analyses])
+        for name in ("means", "trends", "tradeoffs")
+    )
     means = means.assign(frozen_layers=means["depth"].map(depth_title))
-    sets = [means[means["test_set"] == analysis.ladder.test_set] for analysis in analyses]
-    metrics = pd.concat([part[part["measure"] == metric] for part in sets for metric in METRICS])
-    others = ~means["measure"].isin([*METRICS, "enrichment", SPECIFICITY])
-    trends = pd.concat([analysis.trends for analysis in analyses])
-    tradeoffs = pd.concat([analysis.tradeoffs for analysis in analyses])
-    ranges = [row for analysis in analyses for row in _ranges(analysis, reference)]
+    measure, order = means["measure"], [analysis.ladder.test_set for analysis in analyses]
+    metrics = means[measure.isin(METRICS)].sort_values(
+        ["test_set", "measure"], key=lambda c: c.map([*order, *METRICS].index), kind="stable"
+    )
     return {
         "accuracy": metrics.rename(columns={"measure": "metric"})[["metric", *_ROW]],
-        "accuracy_range": pd.DataFrame(ranges),
-        "relevance": means[means["measure"] == "enrichment"][["class", "wave", *_ROW]],
-        "specificity": means[means["measure"] == SPECIFICITY][["class", *_ROW]],
-        "statistics": means[others][["measure", "class", *_ROW]],
+        "accuracy_range": pd.DataFrame(
+            [row for analysis in analyses for row in _ranges(analysis, reference)]
+        ),
+        "relevance": means[measure == "enrichment"][["class", "wave", *_ROW]],
+        "specificity": means[measure == SPECIFICITY][["class", *_ROW]],
+        "statistics": means[~measure.isin([*METRICS, "enrichment", SPECIFICITY])][
+            ["measure", "class", *_ROW]
+        ],
         "trend": trends[["test_set", *KEY, *_RHO]],
         "accuracy_specificity": tradeoffs.get(["test_set", "part", "class", *_RHO], tradeoffs),
     }
@@ -153,13 +166,12 @@ def _ranges(analysis: Analysis, reference: Reference) -> Iterator[dict[str, Any]
     published = reference.accuracy_range or (np.nan, np.nan)
     for part in (FUSED, *analysis.ladder.branches):
         means = select(analysis.means, "accuracy", part, "", "")
-        rungs = means[means["depth"] != SCRATCH]
+        rungs = means[means["depth"] != SCRATCH].reset_index()
         if rungs.empty:
             return
-        row = {"test_set": analysis.ladder.test_set, "part": part}
-        values = rungs["value"].to_numpy()
-        for end, place in (("lowest", values.argmin()), ("highest", values.argmax())):
-            found = rungs.iloc[int(place)]
+        row: dict[str, Any] = {"test_set": analysis.ladder.test_set, "part": part}
+        for end, at in (("lowest", rungs["value"].argmin()), ("highest", rungs["value"].argmax())):
+            found = rungs.loc[at]
             row |= {end: found["value"], f"{end}_low": found["low"], f"{end}_high": found["high"]}
             row[f"{end}_frozen_layers"] = found["depth"]
         yield row | {"published_lowest": published[0], "published_highest": published[1]}
@@ -177,46 +189,42 @@ def _pretraining(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables)
 
 
-def _shown(analysis: Analysis, reference: Reference) -> dict[str, Any]:
+def _section(analysis: Analysis, reference: Reference, ranges: pd.DataFrame) -> dict[str, Any]:
     """What the page shows of a test set in numbers: tables for people, counts."""
-    ladder, means = analysis.ladder, analysis.means
-    specific = analysis.trends["measure"] == SPECIFICITY
+    ladder, means, trends = analysis.ladder, analysis.means, analysis.trends
+    specific = trends["measure"] == SPECIFICITY
     own = means[means["measure"] == SPECIFICITY]
-    own = own.assign(title=own["part"] + ", " + own["class"])
-    known = {
-        f"{branch}, {rhythm}": known_specificity(reference, ladder.test_set, branch, rhythm)
-        for branch, rhythm in own[["part", "class"]].itertuples(index=False)
-    }
+    own = own.assign(column=own["part"] + ", " + own["class"])
+    enriched = means[means["measure"] == "enrichment"]
     return {
         "test_set": ladder.test_set,
         "what": ladder.title,
         "commoner": f"{max(ladder.af.mean(), 1 - ladder.af.mean()):.1%}",
         "several_seeds": len(ladder.seeds) > 1,
         "is_known": ladder.test_set == reference.test_set,
-        "counts": "; ".join(f"{title} {span(found)}" for title, found in own.groupby("title")),
-        "claim": _claim(analysis, analysis.trends[specific], reference),
-        "trends": _trends_shown(analysis.trends[~specific]),
-        "specificity": _by_depth(own, own["title"], 2, known, reference.title),
+        "counts": "; ".join(f"{title} {span(found)}" for title, found in own.groupby("column")),
+        "claim": _claim(trends[specific], reference),
+        "trends": _trends_shown(trends[~specific]),
+        "specificity": _by_depth(own, 2, reference.title),
         "enrichments": {
-            (branch, rhythm): _enrichments(analysis, reference, branch, rhythm)
-            for branch in ladder.branches
-            for rhythm in CLASSES
-            if (means["measure"] == "enrichment").any()
+            key: _enrichments(found, reference.title)
+            for key, found in enriched.groupby(["part", "class"], sort=False)
         },
         "accuracy": {
-            title: _by_depth(found := means[means["measure"] == metric], found["part"])
+            title: _by_depth(found.assign(column=found["part"]))
             for metric, title in METRICS.items()
+            for found in [means[means["measure"] == metric].drop(columns="known")]
         },
-        "range": _range_shown(analysis, reference),
-        "tradeoffs": _trends_shown(analysis.tradeoffs.assign(measure="accuracy")),
+        "range": _range_shown(ranges, ladder.test_set),
+        "tradeoffs": _trends_shown(analysis.tradeoffs.assign(measure="accuracy", wave="")),
     }
 
 
-def _claim(analysis: Analysis, trends: pd.DataFrame, reference: Reference) -> pd.DataFrame:
+def _claim(trends: pd.DataFrame, reference: Reference) -> pd.DataFrame:
     """The trends of domain specificity, and whether each is monotone."""
     reached = (trends["rho"] >= reference.rho) & (trends["low"] > 0)
     answer = reached.map({True: "yes", False: "no"}).mask(trends["rho"].isna(), "cannot be told")
-    ends = [_ends(analysis, key) for key in trends[KEY].itertuples(index=False, name=None)]
+    ends = [" to ".join(f"{end:.2f}" for end in one) or "-" for one in trends["ends"]]
     shown = _trends_shown(trends).assign(**{"least to most frozen": ends})
     return shown.assign(**{f"rho >= {reference.rho}, interval > 0": answer.to_list()})
 
@@ -227,9 +235,7 @@ def _trends_shown(trends: pd.DataFrame) -> pd.DataFrame:
         {
             "branch": row["part"],
             "class": row["class"] or "both",
-            "measure": METRICS.get(
-                row["measure"], f"{row['measure']} {row.get('wave', '')}".strip()
-            ),
+            "measure": METRICS.get(row["measure"], f"{row['measure']} {row['wave']}".strip()),
             "rho": with_interval(row, 2, "rho"),
             "p": p_text(row),
             "rho of each seed": ", ".join(f"{rho:.2f}" for rho in row["seed_rhos"]) or "-",
@@ -240,86 +246,46 @@ def _trends_shown(trends: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _ends(analysis: Analysis, key: tuple[str, ...]) -> str:
-    """A measure at the first and the last depth of its trend."""
-    rungs = select(analysis.trends, *key)["rungs"].iloc[0]
-    values = select(analysis.means, *key).set_index("depth")["value"]
-    return f"{values[rungs[0]]:.2f} to {values[rungs[-1]]:.2f}" if rungs else "-"
-
-
-def _reached(row: Any, least: float) -> str:
-    if np.isnan(row["rho"]):
-        return "cannot be told"
-    return "yes" if row["rho"] >= least and row["low"] > 0 else "no"
-
-
-def _by_depth(
-    means: pd.DataFrame,
-    columns: pd.Series,
-    digits: int = 3,
-    known: Mapping[str, float | None] | None = None,
-    title: str = "",
-) -> pd.DataFrame:
-    """Numbers with intervals: a row per depth; a last one of what others found."""
-    texts = [with_interval(row, digits) for row in means.to_dict("records")]
-    cells = pd.DataFrame({"depth": means["depth"], "column": columns, "text": texts})
-    wide = cells.pivot(index="depth", columns="column", values="text")[[*dict.fromkeys(columns)]]
+def _by_depth(means: pd.DataFrame, digits: int = 3, reference: str = "") -> pd.DataFrame:
+    """Numbers with intervals: a row per depth, by ``column``; a last one of what others found."""
+    cells = means.assign(text=[with_interval(row, digits) for row in means.to_dict("records")])
+    columns = means["column"].drop_duplicates()
+    wide = cells.pivot(index="depth", columns="column", values="text")[columns]
     wide.insert(0, "frozen blocks", [depth_title(depth) for depth in wide.index])
-    if known and any(value is not None for value in known.values()):
-        found = ["-" if known[name] is None else f"{known[name]:.2f}" for name in wide.columns[1:]]
-        wide.loc[len(wide)] = [title, *found]
+    if "known" in means and means["known"].notna().any():
+        known = means.groupby("column")["known"].first()[columns]
+        wide.loc["known"] = [reference, *("-" if np.isnan(v) else f"{v:.2f}" for v in known)]
     return wide.rename_axis(columns=None)
 
 
-def _enrichments(
-    analysis: Analysis, reference: Reference, branch: str, rhythm: str
-) -> pd.DataFrame:
-    means = analysis.means
-    chosen = (means["measure"] == "enrichment") & (means["part"] == branch)
-    means = means[chosen & (means["class"] == rhythm)]
-    known = {
-        wave_title(wave, rhythm): known_enrichment(
-            reference, analysis.ladder.test_set, branch, rhythm, wave
-        )
-        for wave in WAVES
-    }
-    titles = means["wave"].map(lambda wave: wave_title(wave, rhythm))
-    table = _by_depth(means, titles, 2, known, reference.title)
+def _enrichments(means: pd.DataFrame, reference: str) -> pd.DataFrame:
+    titles = [wave_title(*names) for names in means[["wave", "class"]].itertuples(index=False)]
+    table = _by_depth(means.assign(column=titles), 2, reference)
     counts = means[means["wave"] == WAVES[0]].groupby("depth").apply(span)
     return table.assign(windows=counts.reindex(table.index).fillna(""))
 
 
-def _range_shown(analysis: Analysis, reference: Reference) -> pd.DataFrame:
-    rows = [
-        {"": row["part"]}
-        | {
-            f"{end}, at frozen blocks": with_interval(
-                {"value": row[end], "low": row[f"{end}_low"], "high": row[f"{end}_high"]}
-            )
-            + f" at {row[f'{end}_frozen_layers']}"
-            for end in ("lowest", "highest")
-        }
-        for row in _ranges(analysis, reference)
-    ]
-    return pd.DataFrame(rows)
+def _range_shown(ranges: pd.DataFrame, test_set: str) -> pd.DataFrame:
+    shown = []
+    for row in ranges.to_dict("records"):
+        texts: dict[str, Any] = {"": row["part"]}
+        for end in ("lowest", "highest"):
+            number = {"value": row[end], "low": row[f"{end}_low"], "high": row[f"{end}_high"]}
+            text = f"{with_interval(number)} at {row[f'{end}_frozen_layers']}"
+            texts[f"{end}, at frozen blocks"] = text
+        shown += [texts] if row["test_set"] == test_set else []
+    return pd.DataFrame(shown)
 
 
-def _pretraining_shown(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    table = tables["pretraining"]
-    if table.empty:
-        return table
-    return pd.DataFrame(
-        {
-            "branch": table["branch"],
-            "seed": table["seed"],
-            "test set": table["test_set"],
-            "metric": table["part"] + ", " + table["metric"],
-            "value": [with_interval(row) for row in table.to_dict("records")],
-            "n of persons or records": [
-                f"{n} of {groups}" for n, groups in table[["n", "n_groups"]].to_numpy()
-            ],
-        }
+def _pretraining_shown(table: pd.DataFrame) -> pd.DataFrame:
+    rows = table.to_dict("records")
+    shown = table.rename(columns={"test_set": "test set"}).assign(
+        metric=[f"{row['part']}, {row['metric']}" for row in rows],
+        value=[with_interval(row) for row in rows],
+        **{"n of persons or records": [f"{row['n']} of {row['n_groups']}" for row in rows]},
     )
+    names = ["branch", "seed", "test set", "metric", "value", "n of persons or records"]
+    return shown[names] if rows else shown
 
 
 def _figures(analysis: Analysis, reference: Reference, folder: Path) -> dict[str, str]:
@@ -332,18 +298,20 @@ def _figures(analysis: Analysis, reference: Reference, folder: Path) -> dict[str
     }
 
 
+def _inline(picture: Path) -> str:
+    return f"data:image/svg+xml;base64,{b64encode(picture.read_bytes()).decode()}"
+
+
 def _examples(
-    ladder: Ladder, depths: list[int], study: Study | None, seed: int, folder: Path
+    ladder: Ladder, depths: list[int], attribution: str, seed: int, folder: Path
 ) -> dict[str, Any]:
     """Pictures of examples with their captions; why there are none, if there are none."""
     shown = []
     try:
-        for example in examples(
-            ladder, depths, study.explain.rules if study else "innvestigate", seed
-        ):
-            path = folder / f"example_{example.rhythm}_{ladder.test_set}.svg"
-            picture = _inline(save_figure(draw_window(example.window), path))
-            shown.append((picture, example))
+        for rhythm, seed_shown, window in examples(ladder, depths, attribution, seed):
+            path = folder / f"example_{rhythm}_{ladder.test_set}.svg"
+            picture = _inline(save_figure(draw_window(window), path))
+            shown.append((picture, rhythm, seed_shown, window.record))
     except (XECGError, OSError) as error:
         reason = f"Left out, since the networks could not be applied again: {error}"
         return {"examples": [], "no_examples": reason}
@@ -352,29 +320,95 @@ def _examples(
     return {"examples": shown, "no_examples": none if asked and not shown else ""}
 
 
-def _facts(folder: Path, study: Study | None, runs: pd.DataFrame) -> dict[str, Any]:
-    """What the page says first: cells that are there, and those that the study asks for."""
-    there = {run.name for run in runs["folder"]}
-    of_study = study if (folder / "study.yaml").exists() else None
-    missing = [cell.name for cell in cells_of(of_study)] if of_study else []
-    reasons = {path.stem: path.read_text() for path in (folder / "failed").glob("*.txt")}
-    return {
-        "title": f"Study {folder.resolve().name}: the ladder of frozen depths",
-        "tuned": int((runs["branch"] == "").sum()),
-        "pretrained": int((runs["branch"] != "").sum()),
-        "unfinished": [
-            f"{name} (failed: {reasons[name]})" if name in reasons else name
-            for name in missing
-            if name not in there
-        ],
-    }
+def examples(
+    ladder: Ladder, depths: Sequence[int], attribution: str, seed: int
+) -> Iterator[tuple[str, int, ExplainedWindow]]:
+    """Yields a window of each class, explained at several depths by one seed's networks.
+
+    The seed of the networks is the first of those that have most of the depths. A window is drawn
+    among those that all branches of all these networks predict rightly and that have relevance
+    statistics; a class without such a window has no example.
+
+    Args:
+        ladder: Networks, whose runs must lie where they were tested, with their stores.
+        depths: Depths to show; those that the ladder lacks are left out.
+        attribution: Name of the attribution method.
+        seed: Random seed of the draw.
+
+    Yields:
+        Class, seed of the networks, window with the relevance by each branch at each depth.
+
+    Raises:
+        XECGError: The stores or the weights of a run cannot be used.
+    """
+    cells = ladder.cells[ladder.cells["depth"].isin(depths)]
+    if cells.empty:
+        return
+    cells = cells[cells["seed"] == cells.groupby("seed").size().idxmax()].sort_values("depth")
+    data = None
+    for code, rhythm in enumerate(CLASSES):
+        suitable = ladder.af == bool(code)
+        for branch in ladder.branches:
+            suitable &= ladder.right(branch)[cells.index].all(axis=0)
+            if (column := f"{branch}_enrichment_p") in ladder.columns:
+                suitable &= ~np.isnan(ladder.columns[column][cells.index]).any(axis=0)
+        if suitable.any():
+            data = data or test_data(cells["folder"].iloc[0])
+            row = np.random.default_rng([seed, code]).choice(np.flatnonzero(suitable))
+            place = ladder.windows.iloc[row]
+            window = _explained(cells, data, ladder.test_set, place, attribution)
+            yield rhythm, int(cells["seed"].iloc[0]), window
 
 
-def _page(**values: Any) -> str:
-    environment = Environment(loader=PackageLoader("xecg.study"), autoescape=True, trim_blocks=True)
-    page = environment.get_template("report.html.j2")
-    return page.render(version=version("xecg-lightning"), traded_class=TRADED_CLASS, **values)
+def test_data(run: Path) -> WindowDataModule:
+    """Returns the data of a run, set up as for its test."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(WindowDataModule, "data")
+    try:
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        given = parser.parse_object({"data": config["data"]})
+    except (ArgumentError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise DataError(f"{run / 'config.yaml'}: expected the data of the run ({error})") from error
+    data: WindowDataModule = parser.instantiate(given).data
+    data.prepare_data()
+    data.setup("test")
+    return data
 
 
-def _inline(picture: Path) -> str:
-    return f"data:image/svg+xml;base64,{b64encode(picture.read_bytes()).decode()}"
+def _explained(
+    cells: pd.DataFrame, data: WindowDataModule, test_set: str, place: Any, attribution: str
+) -> ExplainedWindow:
+    """The window at a place, as each network sees it."""
+    dataset = next(found for found in data.test_sets if found.name == test_set)
+    same = (dataset.column("record") == place["record"]) & (dataset.column("lead") == place["lead"])
+    starts = dataset.column("start_s").astype(np.float64)
+    positions = np.flatnonzero(same & np.isclose(starts, place["start_s"]))
+    if positions.size != 1:
+        raise DataError(
+            f"{test_set}: expected one window of record {place['record']} at {place['start_s']} s, "
+            f"found {positions.size}: the store was prepared again since"
+        )
+    signal = dataset.__getitems__(positions.tolist()).signal
+    relevance, p_af, predicted = {}, {}, {}
+    cell: Any
+    for cell in cells.itertuples():
+        network, _ = load_xecgarch(cell.folder / "weights.safetensors")
+        explainer = BranchExplainer(network, attribution)
+        blocks = "from scratch" if cell.depth == SCRATCH else f"{cell.depth} blocks frozen"
+        for branch, explanation in explainer.explain(signal).items():
+            name = f"{blocks}, {branch}"
+            relevance[name] = explanation.relevance[0, 0].numpy()
+            p_af[name] = float(explanation.logits.softmax(dim=1)[0, 1])
+            predicted[name] = CLASSES[int(p_af[name] > 0.5)]
+    return ExplainedWindow(
+        record=str(place["record"]),
+        lead=str(place["lead"]),
+        start_s=float(place["start_s"]),
+        signal=signal[0, 0].numpy(),
+        unit="",
+        sampling_rate=data.sampling_rate,
+        r_peaks=dataset.r_peaks(int(positions[0])),
+        relevance=relevance,
+        p_af=p_af,
+        predicted=predicted,
+    )

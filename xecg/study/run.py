@@ -1,6 +1,5 @@
 """``xecg study``: makes the cells of a study, each by an ``xecg fit`` of its own."""
 
-import fcntl
 import json
 import logging
 import os
@@ -8,16 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -25,11 +22,10 @@ from filelock import FileLock, Timeout
 from xecg.errors import ConfigError, StudyError
 from xecg.executors import available_cores, executor, run_parts
 from xecg.files import write_whole
-from xecg.study.plan import Cell, Fit, Study, cells_of, choose, flags_of, read_study
+from xecg.study.plan import Cell, Study, cells_of, choose, read_study
 
-_STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 _FIT = (sys.executable, "-m", "xecg.cli", "fit")
-_LOCK, _PARTS = ".lock", "parts"
+_STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 _log = logging.getLogger(__name__)
 
 
@@ -37,7 +33,7 @@ def run_study(
     config: Path,
     *,
     folder: Path | None = None,
-    jobs: int | None = 1,
+    jobs: int | None = None,
     cluster: str | None = None,
     status: bool = False,
     retry: bool = False,
@@ -54,7 +50,8 @@ def run_study(
     Args:
         config: Config of the study, as configs/study.yaml.
         folder: Folder of the study, in place of the config's.
-        jobs: Number of cells side by side on this machine; null takes one for each core.
+        jobs: Number of cells side by side on this machine, which share its cores; null takes one
+            for each core. With a GPU, as many as its memory holds.
         cluster: Address of a dask scheduler, or its scheduler file; FOLDER must be a folder that
             all its workers see.
         status: Only say which cells are done, running, failed and open.
@@ -72,110 +69,36 @@ def run_study(
     study = read_study(config)
     study = replace(study, folder=(folder or study.folder).resolve())
     cells = choose(cells_of(study), frozen_layers, seed)
-    if status:
-        print(_status(study, cells))
-        return 0
-    with _locked(study.folder), _stoppable():
-        _begin(study, config)
-        for cell in cells if retry else ():
-            (study.folder / "failed" / f"{cell.name}.txt").unlink(missing_ok=True)
-        with executor(jobs, cluster) as pool:
-            threads = None if cluster else max(1, available_cores() // (jobs or available_cores()))
-            for stage in ([c for c in cells if c.branch], [c for c in cells if not c.branch]):
-                _make(stage, study, pool, threads)
-    print(_status(study, cells))
-    return int(any(_state(study.folder, cell.name) != "done" for cell in cells))
+    if not status:
+        with _alone(study.folder):
+            _begin(study, config)
+            for cell in cells if retry else ():
+                (study.folder / "failed" / f"{cell.name}.txt").unlink(missing_ok=True)
+            _make(cells, study.folder, jobs, cluster)
+    states = {cell.name: _state(study.folder, cell.name) for cell in cells}
+    _print_status(study.folder, states)
+    return int(not status and {*states.values()} != {"done"})
 
 
-def make_cell(
-    folder: Path,
-    where: Path,
-    flags: Mapping[str, Sequence[str]],
-    threads: int | None,
-    items: Sequence[str],
-    path: Path,
-) -> None:
-    """Makes one cell, or continues it from its last epoch.
-
-    Args:
-        folder: Folder of the study.
-        where: Working directory, which paths in the flags are relative to.
-        flags: Flags of ``xecg fit`` by name of the cell.
-        threads: Number of threads that the cell may use; null leaves it to the environment.
-        items: Name of the cell.
-        path: File to write when the cell is finished.
-
-    Raises:
-        StudyError: ``xecg fit`` failed; the message ends with what it said last.
-    """
-    (name,) = items
-    done, work = folder / "cells" / name, folder / "work" / name
-    with (folder / "logs" / f"{name}.txt").open("a+b") as log:
-        # The fit inherits the lock: one that outlives its killed study is waited for.
-        fcntl.flock(log, fcntl.LOCK_EX)
-        running = path.with_name(f"{name}.running")
-        running.touch()
-        try:
-            if not done.exists():
-                _fit(name, work, where, flags[name], threads, log)
-                work.rename(done)
-                if (done / "wandb").exists():  # `wandb sync` looks for files where they were
-                    work.symlink_to(Path("..", "cells", name))
-        finally:
-            running.unlink(missing_ok=True)
-    write_whole(path, name)
-
-
-def _fit(
-    name: str, work: Path, where: Path, flags: Sequence[str], threads: int | None, log: IO[bytes]
-) -> None:
-    """Runs ``xecg fit`` to its end."""
-    if work.is_symlink():  # of a finished cell that was removed
-        work.unlink()
-    if (work / "weights.safetensors").exists():  # the last file that a fit writes
-        return
-    last = work / "checkpoints" / "last.ckpt"
-    resumed = zipfile.is_zipfile(last)  # as torch writes it, to the end
-    if not resumed:
-        shutil.rmtree(work, ignore_errors=True)
-    place = f"--ckpt_path={last}" if resumed else f"--run_folder={work}"
-    environment = ({} if threads is None else {"OMP_NUM_THREADS": str(threads)}) | os.environ
-    start = log.seek(0, os.SEEK_END)
-    done = subprocess.run(
-        [*_FIT, *flags, place],
-        cwd=where,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        check=False,
-    )
-    if done.returncode == 0:
-        return
-    log.seek(start)
-    said = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    reason = ([line for line in said if line.startswith("xecg: ")] or said or ["no word"])[-1]
-    if done.returncode not in _STOPPED:
-        write_whole(work.parents[1] / "failed" / f"{name}.txt", reason)
-    raise StudyError(f"{name}: xecg fit ended with {done.returncode}: {reason} ({log.name})")
-
-
-def _make(stage: Sequence[Cell], study: Study, pool: Executor, threads: int | None) -> None:
-    """Makes the cells of a stage that are open and have what they need."""
-    folder = study.folder
-    shutil.rmtree(folder / _PARTS, ignore_errors=True)
-    todo = [
-        cell
-        for cell in stage
-        if _state(folder, cell.name) == "open"
-        and all(_state(folder, needed) == "done" for needed in cell.needs)
-    ]
-    flags = {cell.name: flags_of(cell, study, folder / "cells") for cell in todo}
-    work = partial(make_cell, folder, Path.cwd(), flags, threads)
-    pieces = [[cell.name] for cell in todo]
-    for part in run_parts(work, pieces, folder / _PARTS, pool, title="study", unit="cell"):
-        _log.info("%s", part.error or f"{part.items[0]} is done")
-    shutil.rmtree(folder / _PARTS)
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the lock of a study, which its process loses when it dies; SIGTERM acts as ctrl-C."""
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StudyError(
+            f"{folder}: another command works on this study; --status says how far it is"
+        ) from error
+    except OSError as error:
+        raise StudyError(f"folder {folder}: cannot be used ({error})") from error
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        lock.release()
 
 
 def _begin(study: Study, config: Path) -> None:
@@ -184,13 +107,13 @@ def _begin(study: Study, config: Path) -> None:
     settings = _settings(study)
     if kept.exists():
         before = json.loads(kept.read_text())
-        changed = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
+        changed = [key for key in before | settings if before.get(key) != settings.get(key)]
         if changed:
             raise ConfigError(
                 f"{folder}: the study began with another {changed[0]} than {config} has; its cells "
                 "would not go together. Name another folder"
             )
-    elif any(path.name != _LOCK for path in folder.iterdir()):
+    elif any(path.name != ".lock" for path in folder.iterdir()):
         raise StudyError(f"{folder}: holds something that is no study; name another folder")
     for name in ("cells", "work", "failed", "logs"):
         (folder / name).mkdir(exist_ok=True)
@@ -200,62 +123,84 @@ def _begin(study: Study, config: Path) -> None:
 
 def _settings(study: Study) -> dict[str, Any]:
     """What finished cells depend on: all but the seeds and depths, which may be added to."""
-
-    def described(key: str, how: Fit | str) -> Any:
+    settings: dict[str, Any] = {f"pretraining.{key}": how for key, how in study.pretraining.items()}
+    for key, fit in study.fits.items():
         try:
-            return (
-                how
-                if isinstance(how, str)
-                else [
-                    {path.name: path.read_text() for path in how.configs},
-                    how.arguments,
-                ]
-            )
+            texts = {path.name: path.read_text() for path in fit.configs}
         except OSError as error:
             raise ConfigError(f"{key}.configs: {error}") from error
-
+        settings[key] = [texts, fit.arguments]
     once = study.pretraining_seeds == "first"
-    return {
-        **{
-            f"pretraining.{name}": described(f"pretraining.{name}", how)
-            for name, how in study.pretraining.items()
-        },
-        "finetuning": described("finetuning", study.finetuning),
-        "pretraining_seeds": study.seeds[0] if once else "each",
-        "explain": asdict(study.explain),
-    }
+    settings["pretraining_seeds"] = study.seeds[0] if once else "each"
+    return settings | {"explain": asdict(study.explain)}
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of a study, which its process loses when it dies."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK, timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise StudyError(
-            f"{folder}: another command works on this study; --status says how far it is"
-        ) from error
-    except OSError as error:
-        raise StudyError(f"folder {folder}: cannot be used ({error})") from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _make(cells: Sequence[Cell], folder: Path, jobs: int | None, cluster: str | None) -> None:
+    """Makes the cells that are open and have what they need, pre-training first."""
+    cores, parts = available_cores(), folder / "parts"
+    with executor(jobs, cluster) as pool:
+        for is_tuned in (False, True):
+            todo = {
+                cell.name: [*_FIT, *cell.flags]
+                for cell in cells
+                if bool(cell.depth) == is_tuned
+                and _state(folder, cell.name) in ("open", "running")
+                and all(_state(folder, needed) == "done" for needed in cell.needs)
+            }
+            threads = None if cluster else max(1, cores // max(1, min(jobs or cores, len(todo))))
+            work = partial(_make_cell, folder, Path.cwd(), todo, threads)
+            shutil.rmtree(parts, ignore_errors=True)
+            pieces = [[name] for name in todo]
+            for part in run_parts(work, pieces, parts, pool, title="study", unit="cell"):
+                _log.info("%s", part.error or f"{part.items[0]} is done")
+            shutil.rmtree(parts)
 
 
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Lets SIGTERM stop the cells of this process as ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
+def _make_cell(
+    folder: Path,
+    where: Path,
+    commands: Mapping[str, Sequence[str]],
+    threads: int | None,
+    items: Sequence[str],
+    path: Path,
+) -> None:
+    """Makes the cell that is named in ``items``, and then the file ``path``."""
+    (name,) = items
+    done, work = folder / "cells" / name, folder / "work" / name
+    with FileLock(f"{work}.lock"):  # a worker that was taken for dead may still work on it
+        if not done.exists():
+            if work.is_symlink():  # of a finished cell that was removed
+                work.unlink()
+            if not (work / "weights.safetensors").exists():  # the last file that a fit writes
+                _fit(work, where, commands[name], threads)
+            work.rename(done)
+            if (done / "wandb").exists():  # `wandb sync` looks for files where they were
+                work.symlink_to(Path("..", "cells", name))
+    write_whole(path, name)
+
+
+def _fit(work: Path, where: Path, command: Sequence[str], threads: int | None) -> None:
+    """Runs ``xecg fit`` in the folder ``where``, or continues it from its last epoch."""
+    folder, last = work.parents[1], work / "checkpoints" / "last.ckpt"
+    place = f"--ckpt_path={last}"
+    if not zipfile.is_zipfile(last):  # as torch writes it, to the end
+        shutil.rmtree(work, ignore_errors=True)
+        place = f"--run_folder={work}"
+    environment = ({} if threads is None else {"OMP_NUM_THREADS": str(threads)}) | os.environ
+    with (folder / "logs" / f"{work.name}.txt").open("a+b") as log:
+        start, nothing = log.seek(0, os.SEEK_END), subprocess.DEVNULL
+        streams: dict[str, Any] = {"stdin": nothing, "stdout": log, "stderr": log}
+        ended = subprocess.run(
+            [*command, place], cwd=where, env=environment, check=False, **streams
+        )
+        log.seek(start)
+        said = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    if ended.returncode == 0:
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    reason = ([line for line in said if line.startswith("xecg: ")] or said or ["no word"])[-1]
+    if ended.returncode not in _STOPPED:
+        write_whole(folder / "failed" / f"{work.name}.txt", reason)
+    raise StudyError(f"{work.name}: xecg fit ended with {ended.returncode}: {reason} ({log.name})")
 
 
 def _state(folder: Path, name: str) -> str:
@@ -263,39 +208,27 @@ def _state(folder: Path, name: str) -> str:
         return "done"
     if (folder / "failed" / f"{name}.txt").exists():
         return "failed"
-    return "running" if (folder / _PARTS / f"{name}.running").exists() else "open"
+    lock = folder / "work" / f"{name}.lock"
+    try:
+        with FileLock(lock, timeout=0) if lock.exists() else nullcontext():
+            return "open"
+    except Timeout:
+        return "running"
 
 
-def _status(study: Study, cells: Sequence[Cell]) -> str:
-    """A line per cell, and how many there are of each state."""
-    folder = study.folder
-    states = {cell.name: _state(folder, cell.name) for cell in cells}
-    if not _is_locked(folder):  # marks that a killed command left
-        states = {name: state.replace("running", "open") for name, state in states.items()}
-    lines = [f"{state:<8} {name} {_note(folder, name, state)}" for name, state in states.items()]
+def _print_status(folder: Path, states: Mapping[str, str]) -> None:
+    """Prints a line per cell, and how many there are of each state."""
+    for name, state in states.items():
+        note = ""
+        if state == "failed":
+            reason = (folder / "failed" / f"{name}.txt").read_text()
+            note = f"{reason} (logs/{name}.txt; --retry makes it again)"
+        if state == "done":
+            table = pd.read_csv(folder / "cells" / name / "test_metrics.csv")
+            fused = table[(table["part"] == "fused") & (table["metric"] == "accuracy")]
+            found = zip(fused["test_set"], fused["value"], strict=True)
+            note = ", ".join(f"{test_set} {value:.3f}" for test_set, value in found)
+        print(f"{state:<8} {name} {note}")
     counts = Counter(states.values())
     total = ", ".join(f"{counts[state]} {state}" for state in ("done", "running", "failed", "open"))
-    return "\n".join([*lines, f"{len(cells)} cells: {total}. xecg study report {folder}"])
-
-
-def _is_locked(folder: Path) -> bool:
-    if not (folder / _LOCK).exists():
-        return False
-    try:
-        with FileLock(folder / _LOCK, timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
-def _note(folder: Path, name: str, state: str) -> str:
-    """The fused accuracy of a finished cell, or why a cell failed."""
-    if state == "failed":
-        reason = (folder / "failed" / f"{name}.txt").read_text()
-        return f"{reason} (logs/{name}.txt; --retry makes it again)"
-    if state != "done":
-        return ""
-    table = pd.read_csv(folder / "cells" / name / "test_metrics.csv")
-    chosen = table[(table["part"] == "fused") & (table["metric"] == "accuracy")]
-    found = zip(chosen["test_set"], chosen["value"], strict=True)
-    return ", ".join(f"{test_set} {value:.3f}" for test_set, value in found)
+    print(f"{len(states)} cells: {total}. xecg study report {folder}")
