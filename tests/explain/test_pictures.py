@@ -112,6 +112,13 @@ def test_titles_name_record_lead_time_prediction_and_probabilities():
     assert [text for text in found if text.isdigit()] == [str(second) for second in range(20, 31)]
 
 
+def test_a_branch_without_relevance_has_no_evidence_for_what_it_predicts():
+    relevance = make_window().relevance | {"rhythm": np.zeros(TIME)}
+    found = texts(draw_window(make_window(relevance=relevance)))
+    assert "evidence for non-AF   ·   p(AF) 0.02" in found
+    assert "no positive evidence for AF   ·   p(AF) 0.04" in found
+
+
 def test_a_signal_in_mv_has_its_calibration_and_another_is_called_scaled():
     in_mv, scaled = (texts(draw_window(make_window(unit=unit))) for unit in ("mV", "NU"))
     assert in_mv.count("1 mV") == 2

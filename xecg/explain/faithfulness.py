@@ -1,9 +1,9 @@
 """Whether maps show what a network used: perturbation, randomised weights, agreement of networks.
 
-Maps are compared in segments of 20 ms, which are shorter than any wave: a single sample of an ECG
-carries next to nothing that its neighbours do not carry, and maps of strided networks are ragged.
-Relevance is the absolute value of the attribution, so that an order by relevance means the same
-for all methods. Two controls know no network: the steepness of the signal and a random map.
+Maps are compared in segments of 20 ms, shorter than any wave: a single sample carries next to
+nothing that its neighbours do not carry, and maps of strided networks are ragged. Relevance is the
+absolute attribution, so that its order means the same for all methods. Two controls know no
+network: the steepness of the signal and a random map.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,11 +24,9 @@ from xecg.errors import ConfigError, DataError
 from xecg.explain.attributions import ATTRIBUTIONS, Attribution, branch_outputs
 from xecg.explain.chain import frozen_copy
 from xecg.explain.relevance import CLASSES
-from xecg.metrics.bootstrap import divide, intervals
+from xecg.metrics.bootstrap import FloatArray, divide, intervals
 from xecg.networks.branch import Branch
 from xecg.networks.xecgarch import XECGArch
-
-FloatArray = NDArray[np.float64]
 
 STEEPNESS, RANDOM = CONTROLS = ("steepness", "random")
 METHODS = ("innvestigate", "zbox", "gradient", "input_x_gradient", "integrated_gradients")
@@ -45,7 +43,7 @@ class Settings:
     """How maps are evaluated.
 
     Args:
-        methods: Names in ``ATTRIBUTIONS``, or class paths; the controls are always evaluated.
+        methods: Names in ``ATTRIBUTIONS``, or class paths; the controls come in addition.
         segment_ms: Length of a segment, in ms.
         steps: Number of steps of a perturbation curve.
         draws: Number of random networks; each window meets one of them.
@@ -65,9 +63,9 @@ class Settings:
         if not self.methods:
             raise ConfigError("methods: expected at least one, found none")
         for name in self.methods:
-            ATTRIBUTIONS[name]
-        for name, value in vars(self).items():
-            if name in ("segment_ms", "steps", "draws") and not value > 0:
+            ATTRIBUTIONS[name]  # refuses an unknown one
+        for name in ("segment_ms", "steps", "draws"):
+            if not (value := getattr(self, name)) > 0:
                 raise ConfigError(f"{name}: expected a number above 0, found {value}")
 
 
@@ -101,8 +99,8 @@ def evaluate_maps(
         networks: The first one's maps are evaluated; those of all are compared with each other.
         x: Scaled windows ``(n, time)``.
         groups: Person or record of each window, ``(n,)``, for the intervals.
-        sampling_rate: In Hz.
-        settings: Null takes the defaults.
+        sampling_rate: Sampling rate in Hz.
+        settings: None takes the defaults.
 
     Returns:
         Tables of means with 95 % intervals: ``curves``, ``areas``, ``gains`` (areas minus those of
@@ -124,25 +122,21 @@ def evaluate_maps(
     if settings.steps > n_segments:
         raise ConfigError(f"steps: expected at most {n_segments}, found {settings.steps}")
     windows = torch.from_numpy(np.ascontiguousarray(x, np.float32)).unsqueeze(1)
-    explained = [explain(networks[0], windows, length, settings)]
-    explained += [explain(other, windows, length, settings, ()) for other in networks[1:]]
+    first, *others = networks
+    explained = [_explain(first, windows, length, settings, (*settings.methods, *CONTROLS))]
+    explained += [_explain(other, windows, length, settings, settings.methods) for other in others]
     tables = perturb(explained[0], groups, length, settings)
-    tables["randomisation"] = randomise(networks[0], explained[0], groups, length, settings)
-    if len(networks) > 1:
+    tables["randomisation"] = randomise(first, explained[0], groups, length, settings)
+    if others:
         tables["agreement"] = agree(explained, groups, settings)
     return tables
 
 
-def explain(
-    network: XECGArch,
-    x: Tensor,
-    length: int,
-    settings: Settings,
-    controls: Sequence[str] = CONTROLS,
+def _explain(
+    network: XECGArch, x: Tensor, length: int, settings: Settings, names: Sequence[str]
 ) -> dict[str, Decisions]:
-    """Returns the decisions of each branch with the relevance of segments of ``length`` samples."""
+    """The decisions of each branch with the relevance of segments by the named methods."""
     outputs = {b: output.eval() for b, output in branch_outputs(frozen_copy(network)).items()}
-    names = [*settings.methods, *controls]
     methods = {(b, n): _method(n, outputs[b], settings.seed) for b, n in product(outputs, names)}
     found = {b: Decisions(o, x, _logits(o, x).argmax(dim=1), {}) for b, o in outputs.items()}
     maps = tqdm(methods.items(), desc="explain", unit="map", disable=None)
@@ -163,7 +157,7 @@ def _method(name: str, network: nn.Module, seed: int) -> Attribution:
 
 
 def segment_relevance(method: Attribution, x: Tensor, classes: Tensor, length: int) -> FloatArray:
-    """Returns the mean relevance of each segment, ``(n, segments)``, never negative.
+    """Returns the mean absolute attribution of each segment, ``(n, segments)``.
 
     Args:
         method: Attribution method of a network.
@@ -171,12 +165,9 @@ def segment_relevance(method: Attribution, x: Tensor, classes: Tensor, length: i
         classes: Explained class of each window, ``(n,)``.
         length: Length of a segment in samples; the last one may be shorter.
     """
-    maps = []
+    batches = zip(torch.split(x, _ATTRIBUTED), torch.split(classes, _ATTRIBUTED), strict=True)
     with torch.inference_mode(False), torch.enable_grad():
-        for batch in zip(
-            torch.split(x, _ATTRIBUTED), torch.split(classes, _ATTRIBUTED), strict=True
-        ):
-            maps.append(method(*batch).detach().squeeze(1).abs().double().numpy())
+        maps = [method(*batch).detach().squeeze(1).abs().double().numpy() for batch in batches]
     starts = np.arange(0, x.shape[-1], length)
     sums = np.add.reduceat(np.concatenate(maps), starts, axis=1)
     means: FloatArray = sums / np.diff(starts, append=x.shape[-1])
@@ -186,8 +177,7 @@ def segment_relevance(method: Attribution, x: Tensor, classes: Tensor, length: i
 def relevance_ranks(relevance: FloatArray, seed: int) -> NDArray[np.int64]:
     """Returns the rank of each segment within its window, ``(n, segments)``; 0 is most relevant.
 
-    Segments of equal relevance stand in random order, else a map that is zero over long stretches
-    would be ranked by time.
+    Ties are broken at random; else time would rank the stretches where a map is zero.
     """
     ties = np.random.default_rng(seed).random(relevance.shape)
     return np.lexsort((ties, -relevance), axis=1).argsort(axis=1)
@@ -198,30 +188,27 @@ def perturb(
 ) -> dict[str, pd.DataFrame]:
     """Perturbation: segments are replaced, the most or the least relevant ones first.
 
-    The output for the explained class is watched. The area between the two curves is the mean
-    difference over the shares: above 0 where the map puts first what matters, 0 on average for a
-    random order. An empty map, all zero, ranks in random order; it counts, since a method that says
-    nothing of a decision has not explained it. Gains are areas minus that of the steepness.
+    The area between both curves of the output for the explained class is above 0 where the map
+    puts first what matters, and 0 on average for a random order. An empty map, all zero, ranks in
+    random order and counts: it has not explained the decision. Gains are areas minus that of the
+    steepness.
 
-    Each filling makes a signal that nobody recorded, and which maps look faithful depends on it.
-    Interpolation takes a wave away and adds no edge; zero, in a min-max scaled window the lowest
-    value, makes each gap a pit with two edges.
+    Which maps look faithful depends on the filling. Interpolation takes a wave away and adds no
+    edge; zero, the lowest value of a min-max scaled window, makes each gap a pit with two edges.
 
     Source: Samek et al., IEEE Trans Neural Netw Learn Syst 2017, doi 10.1109/TNNLS.2016.2599820.
     """
     maps = [(b, name) for b, decisions in explained.items() for name in decisions.relevance]
     cases = tqdm([*product(maps, FILLINGS)], desc="perturb", unit="curve", disable=None)
-    found, areas = {}, {}
+    found = {}
     for (branch, name), filling in cases:
         decisions = explained[branch]
         ranks = relevance_ranks(decisions.relevance[name], settings.seed)
         shares, outputs = curves(decisions, ranks, filling, length, settings.steps)
-        found[branch, name, filling] = outputs
-        areas[branch, name, filling] = area_between(shares, outputs)
+        found[branch, name, filling] = shares, outputs, area_between(shares, outputs)
     tables: dict[str, list[pd.DataFrame]] = {"curves": [], "areas": [], "gains": []}
-    for (branch, name, filling), outputs in found.items():
-        area = areas[branch, name, filling]
-        gain = area - areas[branch, STEEPNESS, filling]
+    for (branch, name, filling), (shares, outputs, area) in found.items():
+        gain = area - found[branch, STEEPNESS, filling][-1]
         empty = explained[branch].relevance[name].max(axis=1) == 0
         for predicted, rows in _by_class(explained[branch].classes):
             key = {"branch": branch, "method": name, "filling": filling, "predicted": predicted}
@@ -230,11 +217,11 @@ def perturb(
                 change = (output - output[:, :1])[rows]
                 at = key | {"order": order, "measure": measure, "share": shares}
                 tables["curves"].append(_means(change, *chosen, at))
-            at = key | {"measure": MEASURES}
-            mean = _means(area[rows], *chosen, at)
+            mean = _means(area[rows], *chosen, key | {"measure": MEASURES})
             tables["areas"].append(mean.assign(empty_maps=int(empty[rows].sum())))
             if name != STEEPNESS:
-                tables["gains"].append(_means(gain[rows], *chosen, at))
+                mean = _means(gain[rows], *chosen, key | {"measure": MEASURES})
+                tables["gains"].append(mean)
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
 
@@ -264,9 +251,8 @@ def curves(
         parts = []
         for rows in batches:
             replaced = places[rows][:, None, segment] < n_replaced[:, None]
-            filled = fill(
-                np.broadcast_to(signals[rows][:, None], replaced.shape), replaced, filling
-            )
+            repeated = np.broadcast_to(signals[rows][:, None], replaced.shape)
+            filled = fill(repeated, replaced, filling)
             x = torch.from_numpy(filled.reshape(-1, 1, len(segment)))
             parts.append(_logits(decisions.network, x).reshape(len(rows), steps + 1, -1))
         logits = torch.cat(parts).double()
@@ -285,13 +271,10 @@ def area_between(shares: FloatArray, outputs: dict[tuple[str, str], FloatArray])
 def fill(
     signals: NDArray[np.float32], replaced: NDArray[np.bool_], filling: str
 ) -> NDArray[np.float32]:
-    """Returns signals ``(..., time)`` without the samples that are replaced.
+    """Returns signals ``(..., time)`` without the samples that are replaced, ``(..., time)``.
 
-    Args:
-        signals: ``(..., time)``.
-        replaced: Whether a sample is replaced, ``(..., time)``.
-        filling: ``"zero"``, or ``"interpolation"``: straight lines between the kept samples; the
-            first and last kept one are held at the ends, and the mean stands where none is kept.
+    ``"interpolation"`` draws straight lines between the kept samples; the first and last kept one
+    are held to the ends, and the mean stands where none is kept. ``"zero"`` is zero.
     """
     filled = np.ascontiguousarray(np.where(replaced, np.float32(0), signals))
     if filling == "interpolation":
@@ -313,10 +296,9 @@ def randomise(
     """Randomisation: correlation of maps with those under random weights, from the output down.
 
     A map that stays the same shows the input and the architecture, not what was learnt (Adebayo et
-    al., NeurIPS 2018, arXiv 1810.03292); rules that follow positive weights only are known to be at
-    risk (Sixt et al., ICML 2020, arXiv 1912.09818). The class stays the one that the trained
-    network predicted. Each person meets one random network, and intervals are over these: that
-    costs no more than a single draw, and says how much depends on the draw.
+    al., NeurIPS 2018, arXiv 1810.03292); rules that follow positive weights alone are at risk (Sixt
+    et al., ICML 2020, arXiv 1912.09818). The explained class is that of the trained network. Each
+    person meets one random network, and intervals are over these: how much depends on the draw.
     """
     names, codes = np.unique(groups, return_inverse=True)
     draws = np.random.default_rng(settings.seed).permutation(len(names))[codes] % settings.draws
@@ -370,17 +352,14 @@ def _parts(network: Any, branch: str) -> dict[str, nn.Module]:
 def agree(
     explained: Sequence[dict[str, Decisions]], groups: NDArray[np.str_], settings: Settings
 ) -> pd.DataFrame:
-    """Agreement: mean correlation of maps over all pairs of networks.
-
-    Networks that predict different classes explain different decisions; such a pair is left out
-    for that window.
-    """
+    """Agreement: mean correlation of maps over all pairs of networks that agree on the class."""
     tables = []
     for branch, name in product(explained[0], settings.methods):
         pairs = []
         for one, other in combinations([decisions[branch] for decisions in explained], 2):
-            pairs.append(correlations(one.relevance[name], other.relevance[name]))
-            pairs[-1][(one.classes != other.classes).numpy()] = np.nan
+            same = (one.classes == other.classes).numpy()[:, None]
+            found = correlations(one.relevance[name], other.relevance[name])
+            pairs.append(np.where(same, found, np.nan))
         values = divide(np.nansum(pairs, axis=0), np.sum(~np.isnan(pairs), axis=0))
         key = {"branch": branch, "method": name, "networks": len(explained)}
         tables.append(_means(values, groups, settings.seed, key | {"coefficient": COEFFICIENTS}))
@@ -395,9 +374,8 @@ def correlations(a: FloatArray, b: FloatArray) -> FloatArray:
     columns = []
     for rows in ((rankdata(a, axis=1), rankdata(b, axis=1)), (a, b)):
         x, y = (row - row.mean(axis=1, keepdims=True) for row in rows)
-        columns.append(
-            divide((x * y).sum(axis=1), np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1)))
-        )
+        norms = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+        columns.append(divide((x * y).sum(axis=1), norms))
     return np.stack(columns, axis=1)
 
 

@@ -54,14 +54,10 @@ def relevance_colours() -> "Colormap":
 
 
 def display_relevance(relevance: NDArray[np.floating], sampling_rate: float) -> NDArray[np.float64]:
-    """Returns relevance for the eye: its mean over 20 ms, from 0 to 1, ``(time,)``.
+    """Returns relevance ``(time,)`` for the eye: its mean over 20 ms, scaled to 0 to 1.
 
-    1 is the 99th percentile, so that a single outlying beat does not pale the others, but at
-    least half the largest value; what is above it is 1 as well. All zero stays all zero.
-
-    Args:
-        relevance: ``(time,)``.
-        sampling_rate: In Hz.
+    The 99th percentile becomes 1, so that a single outlying beat does not pale the others, or
+    half the largest value if that is more; what lies above is cut. All zero stays all zero.
     """
     width = max(1, round(_SMOOTHING_S * sampling_rate))
     positive = np.clip(relevance, 0, None).astype(np.float64)
@@ -73,11 +69,10 @@ def display_relevance(relevance: NDArray[np.floating], sampling_rate: float) -> 
 def coloured_runs(
     points: NDArray[np.float64], values: NDArray[np.float64]
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
-    """Cuts a line through ``points (time, 2)`` into pieces of one colour each.
+    """Cuts a line through ``points (time, 2)`` where its ``values (time,)`` change colour.
 
-    Returns:
-        The pieces, each reaching the first point of the next one, and the value of each, 0 to 1;
-        the largest come last, so that they are drawn on top.
+    Returns the pieces, each reaching the first point of the next one, and the value of each, 0 to
+    1; the largest come last, so that they are drawn on top.
     """
     levels = np.rint(values[:-1] * (_LEVELS - 1)).astype(np.int64)
     starts = np.flatnonzero(np.r_[True, levels[1:] != levels[:-1]])
@@ -114,15 +109,10 @@ def draw_colour_bar(axes: "Axes", right: float, middle: float) -> None:
 
 
 def amplitude(signal: NDArray[np.floating], unit: str) -> tuple[NDArray[np.float64], float | None]:
-    """Chooses the gain: 10 mm/mV, halved until the trace fits 60 mm; 20 mm in all where scaled.
+    """Returns heights in mm above the baseline (the median), ``(time,)``, and the gain in mm/mV.
 
-    Args:
-        signal: ``(time,)`` in ``unit``.
-        unit: ``"mV"``, ``"uV"`` or ``"V"``; anything else is taken as scaled.
-
-    Returns:
-        Heights in mm above the baseline (the median), ``(time,)``, and the gain in mm/mV; null
-        where the signal is scaled.
+    The gain is 10 mm/mV, halved until the trace fits 60 mm. Where ``unit`` is not mV, uV or V, the
+    signal is scaled: it is 20 mm high, and the gain is None.
     """
     values = np.array(signal, dtype=np.float64)
     values -= np.median(values)  # as an ECG recorder, which passes no constant
@@ -136,7 +126,7 @@ def amplitude(signal: NDArray[np.floating], unit: str) -> tuple[NDArray[np.float
 
 
 def new_canvas(width_mm: float, height_mm: float) -> "tuple[Figure, Axes]":
-    """Makes a figure of this size with one axes over all of it, in millimetres from bottom left."""
+    """Returns a figure with one axes over all of it, in millimetres from bottom left."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width_mm / MM_PER_INCH, height_mm / MM_PER_INCH), facecolor="white")
@@ -206,18 +196,17 @@ class ExplainedWindow:
                 f"Expected a sampling rate above 0 and at least one branch in {where}, found "
                 f"{self.sampling_rate:g} Hz and {len(self.relevance)}."
             )
+        n = self.signal.size
         for name, values in {"signal": self.signal, **self.relevance}.items():
-            if values.shape != self.signal.shape or not np.isfinite(values).all():
+            if values.shape != (n,) or not np.isfinite(values).all():
+                found = f"shape {values.shape} with {np.isfinite(values).sum()} finite"
                 raise DataError(
-                    f"Expected {self.signal.size} finite numbers for {name} in {where}, found "
-                    f"shape {values.shape} with {np.isfinite(values).sum()} finite."
+                    f"Expected {n} finite numbers for {name} in {where}, found {found}."
                 )
         peaks = np.asarray(self.r_peaks)
-        if peaks.size and not 0 <= peaks.min() <= peaks.max() < self.signal.size:
-            raise DataError(
-                f"Expected R peaks in samples of {where}, 0 to {self.signal.size - 1}, found "
-                f"{peaks.min()} to {peaks.max()}."
-            )
+        if peaks.size and not 0 <= peaks.min() <= peaks.max() < n:
+            found = f"{peaks.min()} to {peaks.max()}"
+            raise DataError(f"Expected R peaks in {where}, samples 0 to {n - 1}, found {found}.")
 
     @property
     def duration_s(self) -> float:
@@ -255,14 +244,10 @@ def save_figure(
 ) -> Path:
     """Writes a figure whole, and returns the path; its ending chooses PNG, SVG or PDF.
 
-    Args:
-        figure: Figure to write.
-        path: File to write.
-        dpi: Resolution of a PNG; 254 is 10 pixels to the millimetre, which keeps the grid even.
-        overwrite: Whether a file that exists is replaced.
+    At 254 dpi a PNG has 10 pixels a millimetre, which keeps the grid even.
 
     Raises:
-        DataError: The ending is another one, or the file exists.
+        DataError: The ending is another one, or the file exists and is not to be overwritten.
     """
     from matplotlib import rc_context
 
@@ -297,8 +282,11 @@ class _WindowPlot:
         self.height = float(_HEADER_MM + strips + _TIME_AXIS_MM)
 
     def draw(self, axes: "Axes", top: float) -> None:
-        window = self.window
-        self._header(axes, top - _HEADER_MM + 2.5)
+        window, y = self.window, top - _HEADER_MM + 2.5
+        span = f"{window.start_s:g} to {window.start_s + window.duration_s:g} s"
+        parts = [f"lead {window.lead}", span, *self._prediction(FUSED, "predicted")]
+        _draw_title(axes, y, window.record, parts, size=11)
+        draw_colour_bar(axes, self.right, y)
         xs = self._across(np.arange(window.signal.size))
         for number, (branch, relevance) in enumerate(window.relevance.items(), start=1):
             bottom = top - _HEADER_MM - number * (_CAPTION_MM + self.strip)
@@ -309,16 +297,6 @@ class _WindowPlot:
 
     def _across(self, samples: NDArray[np.integer]) -> NDArray[np.floating]:
         return self.origin + samples * (MM_PER_S / self.window.sampling_rate)
-
-    def _header(self, axes: "Axes", y: float) -> None:
-        window = self.window
-        parts = [
-            f"lead {window.lead}",
-            f"{window.start_s:g} to {window.start_s + window.duration_s:g} s",
-            *self._prediction(FUSED, "predicted"),
-        ]
-        _draw_title(axes, y, window.record, parts, size=11)
-        draw_colour_bar(axes, self.right, y)
 
     def _prediction(self, name: str, verb: str) -> list[str]:
         window = self.window
@@ -332,7 +310,9 @@ class _WindowPlot:
         peaks = self._across(np.asarray(self.window.r_peaks))
         heights = np.full(peaks.size, bottom + self.strip - 1.2)
         axes.plot(peaks, heights, "v", markersize=3, color=QUIET_INK, markeredgewidth=0)
-        title, parts = f"{branch.capitalize()} branch", self._prediction(branch, "evidence for")
+        any_evidence = np.any(self.window.relevance[branch] > 0)
+        verb = "evidence for" if any_evidence else "no positive evidence for"
+        title, parts = f"{branch.capitalize()} branch", self._prediction(branch, verb)
         _draw_title(axes, bottom + self.strip + 1.6, title, parts, size=8.5)
 
     def _time_axis(self, axes: "Axes", bottom: float) -> None:
