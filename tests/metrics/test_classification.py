@@ -99,6 +99,13 @@ def test_without_af_what_needs_af_is_undefined():
     assert found["specificity"].value == 1
 
 
+def test_with_af_alone_there_is_a_report():
+    found = report([0.2, 0.9, 0.8], [1, 1, 1])
+    assert found["sensitivity"].value == pytest.approx(2 / 3)
+    assert np.isnan([found[name].value for name in ("specificity", "auroc")]).all()
+    assert (found["auprc"].low, found["auprc"].high) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("p_af", "target", "groups", "message"),
     [

@@ -24,21 +24,13 @@ _CHUNK_BYTES = 2**20  # weights held at once; larger chunks leave the cache and 
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic and its interval.
-
-    Args:
-        value: The statistic of the data as they are.
-        low: Lower end; NaN where fewer than two groups leave nothing to resample.
-        high: Upper end; NaN as ``low``.
-        n: Number of rows (windows) that the statistic is over.
-        n_groups: Number of groups (persons or records) that these rows come from.
-    """
+    """A statistic of the data as they are, and its interval."""
 
     value: float
-    low: float
+    low: float  # NaN, as is ``high``, where fewer than two groups leave nothing to resample
     high: float
-    n: int
-    n_groups: int
+    n: int  # rows (windows) that the statistic is over
+    n_groups: int  # persons or records that these rows come from
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -47,13 +39,7 @@ class Interval:
 def group_weights(groups: ArrayLike, n_resamples: int, seed: int) -> NDArray[np.int32]:
     """Draws how often each row counts when its group is drawn with replacement.
 
-    Args:
-        groups: Person or record of each row, ``(n,)``, of any sortable type.
-        n_resamples: Number of resamples.
-        seed: Random seed of the draws.
-
-    Returns:
-        Weights ``(n_resamples, n)``; rows of one group share their weight.
+    Returns weights ``(n_resamples, n)`` for groups ``(n,)`` of any sortable type.
     """
     codes, n_groups = _group_codes(groups)
     counts = _group_counts(n_groups, n_resamples, np.random.default_rng(seed))
@@ -76,12 +62,12 @@ def intervals(
 
     Args:
         statistics: Maps row weights ``(r, n)`` (whole numbers as floats) to named statistics
-            ``(r,)``. NaN marks a resample for which a statistic is undefined (a resample without
-            a positive has no sensitivity); the interval is that of the others.
-        groups: Person or record of each row, ``(n,)``.
+            ``(r,)``. A resample of which one is NaN, such as the sensitivity without a positive,
+            is left out of its interval.
+        groups: Person or record of each row, ``(n,)``, of any sortable type.
         over: Rows ``(n,)`` that a share is over, by its name: those with AF for the sensitivity.
-            Several sets of rows are each needed; the one of the fewest groups counts the trials.
-            A statistic that is not named is over all rows, and no share.
+            Of several sets, the one of the fewest groups counts the trials. A statistic that is
+            not named is over all rows, and no share.
         n_resamples: Number of resamples.
         seed: Random seed of the draws; how they are cut into chunks does not matter.
         confidence: Coverage of the interval, between 0 and 1.
@@ -107,8 +93,8 @@ def intervals(
         value, (low, high) = float(values[0]), percentile_interval(resampled[name], confidence)
         sets = (over or {}).get(name, ())
         rows = np.logical_or.reduce(sets) if sets else np.ones(codes.size, dtype=bool)
-        if sets and low == high == value and value in (0, 1):
-            trials = min(np.unique(codes[one]).size for one in sets)
+        trials = min((np.unique(codes[one]).size for one in sets), default=0)
+        if trials and low == high == value and value in (0, 1):
             found = binomtest(int(value) * trials, trials).proportion_ci(confidence, "wilson")
             low, high = float(found.low), float(found.high)
         n_over = np.unique(codes[rows]).size
@@ -125,10 +111,9 @@ def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
 
 def percentile_interval(values: FloatArray, confidence: float) -> tuple[float, float]:
     """Returns both ends of resampled values ``(r,)``, NaN left out; NaN where there is none."""
-    defined = values[~np.isnan(values)]
+    defined, tail = values[~np.isnan(values)], (1 - confidence) / 2
     if defined.size == 0:
         return float("nan"), float("nan")
-    tail = (1 - confidence) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
 

@@ -1,7 +1,7 @@
 """AF against non-AF: metrics while training, and a report with intervals over persons at test."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     BinaryAccuracy,
@@ -15,7 +15,7 @@ from torchmetrics.classification import (
 )
 
 from xecg.errors import DataError
-from xecg.metrics.bootstrap import FloatArray, Interval, Statistics, divide, intervals
+from xecg.metrics.bootstrap import FloatArray, Interval, Rows, Statistics, divide, intervals
 
 CALIBRATION_BINS = 15
 
@@ -49,15 +49,12 @@ def classification_report(
     *,
     threshold: float = 0.5,
     n_resamples: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Interval]:
     """Returns every metric of :func:`af_metrics` with its interval over persons.
 
     AUPRC is the average precision (steps, no interpolation); the calibration error is the expected
-    one (Guo et al. 2017) of P(AF) in 15 bins of equal width. A metric that a resample leaves
-    undefined, such as the sensitivity without AF, is left out of that resample. ``n`` and
-    ``n_groups`` count the windows that a metric is over, and their persons: those with AF for the
-    sensitivity.
+    one (Guo et al. 2017) of P(AF) in 15 bins of equal width. ``n`` and ``n_groups`` count the
+    windows that a metric is over, and their persons: those with AF for the sensitivity.
 
     Args:
         p_af: P(AF) of each window, ``(n,)``, in [0, 1].
@@ -65,16 +62,11 @@ def classification_report(
         groups: Person (or record) of each window, ``(n,)``.
         threshold: P(AF) above which a window counts as AF.
         n_resamples: Number of resamples.
-        seed: Random seed of the resampling.
 
     Raises:
         DataError: If lengths differ, there is no window, or a value is no probability or label.
     """
-    probability, label, names = (
-        np.asarray(p_af, dtype=float),
-        np.asarray(target),
-        np.asarray(groups),
-    )
+    probability, label, names = np.asarray(p_af, float), np.asarray(target), np.asarray(groups)
     shapes = probability.shape, label.shape, names.shape
     if len(set(shapes)) > 1 or probability.ndim != 1:
         raise DataError(f"expected one p_af, target and group a window; found shapes {shapes}")
@@ -85,10 +77,9 @@ def classification_report(
     order = np.argsort(-probability, kind="stable")  # once, for the curves of all resamples
     probability, af, names = probability[order], label[order].astype(float), names[order]
     called, true = probability > threshold, af == 1
-    parts = (_thresholded(called, af), ranked(probability, af), _calibration(probability, af))
-    every = np.ones(len(af), dtype=bool)
+    parts = _thresholded(called, af), ranked(probability, af), _calibration(probability, af)
     over = {
-        "accuracy": [every],
+        "accuracy": [true | ~true],
         "sensitivity": [true],
         "specificity": [~true],
         "ppv": [called],
@@ -101,11 +92,10 @@ def classification_report(
         names,
         over=over,
         n_resamples=n_resamples,
-        seed=seed,
     )
 
 
-def _thresholded(called: NDArray[np.bool_], af: FloatArray) -> Statistics:
+def _thresholded(called: Rows, af: FloatArray) -> Statistics:
     outcomes = np.stack([called * af, called * (1 - af), ~called * af, ~called * (1 - af)], axis=1)
 
     def statistics(weights: FloatArray) -> dict[str, FloatArray]:

@@ -25,12 +25,7 @@ class Collected(Metric):
         self.names: tuple[str, ...] = ()
 
     def update(self, windows: Tensor, columns: Mapping[str, Tensor]) -> None:
-        """Keeps a batch.
-
-        Args:
-            windows: Positions in the dataset, ``(batch,)``.
-            columns: Tensors of ``batch`` rows by name, the same names every time.
-        """
+        """Keeps positions in the dataset, ``(batch,)``, and columns of ``batch`` rows by name."""
         if not self.names:
             self.names = tuple(columns)
             for name in self.names:

@@ -1,8 +1,7 @@
 """Detection of P waves: as a metric over batches, and as a report with intervals over persons."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +15,15 @@ from xecg.metrics.bootstrap import FloatArray, Interval, Rows, divide, intervals
 from xecg.signal.waves import NOT_ANNOTATED, P
 
 IntArray = NDArray[np.int64]
+Counts = dict[str, IntArray]
+Waves = tuple[IntArray, IntArray]  # window (n,), rising; first sample and the one after the last
+
+THRESHOLD = 0.5  # smallest probability within a wave
+MERGE_GAP_MS = 30.0  # detections less than this apart become one
+MIN_DURATION_MS = 30.0  # shorter detections are dropped, after merging
+_KINDS = {"": [0, 1], "onset_": [0], "offset_": [1]}  # points of a span that must be met
+_OUTCOMES = ("tp", "fp", "fn")
+_ERRORS = ("onset_error", "onset_square", "offset_error", "offset_square")
 
 
 def match(
@@ -32,7 +40,7 @@ def match(
     Where several partners compete, the assignment problem is solved exactly (Kuhn 1955).
 
     Args:
-        windows: Window of each wave, ``(n,)``, rising.
+        windows: Window of each wave of one side, ``(n,)``, rising.
         points: Samples to compare, ``(n, k)``; the first rises within a window.
         other_windows: Window of each wave of the other side, ``(m,)``.
         other_points: Samples to compare of the other side, ``(m, k)``.
@@ -41,7 +49,16 @@ def match(
     Returns:
         Rows of the pairs on one side and on the other, in the order of the first.
     """
-    one, other = _candidates(windows, points, other_windows, other_points, tolerance)
+    # All pairs within the tolerance, by binary search in one time line of all windows.
+    tolerance = int(tolerance)  # of whole samples
+    length = max(points.max(initial=0), other_points.max(initial=0)) + tolerance + 1
+    line, other_line = windows * length + points[:, 0], other_windows * length + other_points[:, 0]
+    low = np.searchsorted(other_line, line - tolerance, side="left")
+    n = np.searchsorted(other_line, line + tolerance, side="right") - low
+    one = np.repeat(np.arange(len(points)), n)
+    other = np.arange(n.sum()) + np.repeat(low - np.cumsum(n) + n, n)
+    near = (np.abs(points[one] - other_points[other]) <= tolerance).all(axis=1)
+    one, other = one[near], other[near]
     contested = (np.bincount(one)[one] > 1) | (np.bincount(other)[other] > 1)
     error = np.abs(points[one] - other_points[other]).sum(axis=1)
     kept = ~contested
@@ -51,28 +68,8 @@ def match(
     return one[kept], other[kept]
 
 
-def _candidates(
-    windows: IntArray,
-    points: IntArray,
-    other_windows: IntArray,
-    other_points: IntArray,
-    tolerance: float,
-) -> tuple[IntArray, IntArray]:
-    """Rows of all pairs within the tolerance, by binary search in one time line of all windows."""
-    tolerance = int(tolerance)  # of whole samples
-    last = max(points.max(initial=0), other_points.max(initial=0))
-    line = windows * (last + tolerance + 1) + points[:, 0]
-    other_line = other_windows * (last + tolerance + 1) + other_points[:, 0]
-    low = np.searchsorted(other_line, line - tolerance, side="left")
-    n = np.searchsorted(other_line, line + tolerance, side="right") - low
-    one = np.repeat(np.arange(len(points)), n)
-    other = np.arange(n.sum()) + np.repeat(low - np.cumsum(n) + n, n)
-    near = (np.abs(points[one] - other_points[other]) <= tolerance).all(axis=1)
-    return one[near], other[near]
-
-
 def _assign(one: IntArray, other: IntArray, error: IntArray) -> IntArray:
-    """Positions of the pairs that are kept."""
+    """Returns positions of the pairs that are kept."""
     rows, row = np.unique(one, return_inverse=True)
     columns, column = np.unique(other, return_inverse=True)
     no_pair = 1 + int(error.sum())  # costs more than all pairs together
@@ -84,61 +81,8 @@ def _assign(one: IntArray, other: IntArray, error: IntArray) -> IntArray:
     return chosen[chosen >= 0]
 
 
-@dataclass(frozen=True)
-class WaveSpans:
-    """Waves of several windows, ordered by window and time.
-
-    Args:
-        windows: Window of each wave, ``(n,)``.
-        spans: First sample and the one after the last, ``(n, 2)``.
-        cut: Whether onset or offset is unknown, since the wave touches samples that are not
-            annotated or the end of its window, ``(n,)``.
-    """
-
-    windows: IntArray
-    spans: IntArray
-    cut: Rows
-
-
-def reference_waves(codes: NDArray[np.uint8], wave: int = P) -> WaveSpans:
-    """Returns waves of one kind in reference codes ``(windows, time)``."""
-    windows, spans = _runs(codes == wave)
-    return WaveSpans(windows, spans, _touches(codes == NOT_ANNOTATED, windows, spans))
-
-
-def detected_waves(
-    probability: NDArray[np.float32], threshold: float, merge_gap: float, min_duration: float
-) -> tuple[IntArray, IntArray]:
-    """Returns window ``(n,)`` and span ``(n, 2)`` of runs of samples at or above a threshold.
-
-    Runs less than ``merge_gap`` samples apart become one; then runs of fewer than ``min_duration``
-    samples are dropped.
-    """
-    windows, spans = _runs(probability >= threshold)
-    apart = (np.diff(windows) != 0) | (spans[1:, 0] - spans[:-1, 1] >= merge_gap)
-    first, last = np.r_[True, apart][: len(spans)], np.r_[apart, True][: len(spans)]
-    windows, spans = windows[first], np.stack([spans[first, 0], spans[last, 1]], axis=1)
-    long_enough = spans[:, 1] - spans[:, 0] >= min_duration
-    return windows[long_enough], spans[long_enough]
-
-
-def mark_cut(
-    windows: IntArray, spans: IntArray, codes: NDArray[np.uint8], reference: WaveSpans
-) -> WaveSpans:
-    """Marks detections as cut where they touch samples that the reference cannot judge.
-
-    Those are not annotated, beyond the window, or in a reference wave that is cut.
-    """
-    unknown = codes == NOT_ANNOTATED
-    for window, (start, stop) in zip(
-        reference.windows[reference.cut], reference.spans[reference.cut], strict=True
-    ):
-        unknown[window, start:stop] = True
-    return WaveSpans(windows, spans, _touches(unknown, windows, spans))
-
-
-def _runs(inside: Rows) -> tuple[IntArray, IntArray]:
-    """Window ``(n,)`` and span ``(n, 2)`` of each run of true samples."""
+def _runs(inside: Rows) -> Waves:
+    """Returns window ``(n,)`` and span ``(n, 2)`` of each run of true samples."""
     padded = np.zeros((inside.shape[0], inside.shape[1] + 1), dtype=np.int8)
     padded[:, :-1] = inside  # one false sample keeps the runs of two windows apart
     edges = np.flatnonzero(np.diff(padded.ravel(), prepend=np.int8(0)))
@@ -146,8 +90,19 @@ def _runs(inside: Rows) -> tuple[IntArray, IntArray]:
     return windows[:, 0], samples
 
 
-def _touches(unknown: Rows, windows: IntArray, spans: IntArray) -> Rows:
+def _joined(waves: Waves, merge_gap: float, min_duration: float) -> Waves:
+    """Joins runs less than a gap apart, then drops short ones; both in samples."""
+    windows, spans = waves
+    apart = (np.diff(windows) != 0) | (spans[1:, 0] - spans[:-1, 1] >= merge_gap)
+    first, last = np.r_[True, apart][: len(spans)], np.r_[apart, True][: len(spans)]
+    windows, spans = windows[first], np.stack([spans[first, 0], spans[last, 1]], axis=1)
+    long_enough = spans[:, 1] - spans[:, 0] >= min_duration
+    return windows[long_enough], spans[long_enough]
+
+
+def _cut(waves: Waves, unknown: Rows) -> Rows:
     """Whether a span contains or adjoins an unknown sample; there is one beyond either end."""
+    windows, spans = waves
     padded = np.pad(unknown, ((0, 0), (1, 1)), constant_values=True)
     before = np.zeros((padded.shape[0], padded.shape[1] + 1), dtype=np.int32)
     np.cumsum(padded, axis=1, out=before[:, 1:])
@@ -155,36 +110,24 @@ def _touches(unknown: Rows, windows: IntArray, spans: IntArray) -> Rows:
     return touched
 
 
-Counts = dict[str, IntArray]
-_Share = Callable[[Mapping[str, FloatArray]], tuple[FloatArray, FloatArray]]
-
-_KINDS = {"": [0, 1], "onset_": [0], "offset_": [1]}  # points of a span that must be met
-_OUTCOMES = ("tp", "fp", "fn")
-_ERRORS = ("onset_error", "onset_square", "offset_error", "offset_square")
-
-
 @dataclass(frozen=True)
 class WaveCounting:
     """How waves are made of probabilities and compared with the reference.
 
+    A wave whose onset or offset is unknown, since it touches samples that are not annotated or the
+    end of its window, is neither found nor missed, and a detection that touches it, or such
+    samples, is not invented.
+
     Args:
         sampling_rate: Sampling rate of probabilities and codes, in Hz.
-        threshold: Smallest probability within a wave.
-        merge_gap_ms: Detections less than this apart become one.
-        min_duration_ms: Shorter detections are dropped, after merging.
         tolerances_ms: Largest distances of onset and offset to the reference.
-        wave: Reference code of the wave.
 
     Raises:
         ConfigError: If the sampling rate or a tolerance is not positive.
     """
 
     sampling_rate: float
-    threshold: float = 0.5
-    merge_gap_ms: float = 30.0
-    min_duration_ms: float = 30.0
     tolerances_ms: tuple[float, ...] = (150.0, 40.0)
-    wave: int = P
 
     def __post_init__(self) -> None:
         if self.sampling_rate <= 0 or min(self.tolerances_ms, default=0) <= 0:
@@ -193,16 +136,16 @@ class WaveCounting:
     @property
     def keys(self) -> tuple[str, ...]:
         """Names of the counts of a window."""
-        steps = tuple(f"step_{outcome}" for outcome in _OUTCOMES)
         columns = [f"{kind}{outcome}" for kind in _KINDS for outcome in _OUTCOMES] + [*_ERRORS]
-        return steps + tuple(f"{name}{at}" for at in self._suffixes().values() for name in columns)
+        steps = [f"step_{outcome}" for outcome in _OUTCOMES]
+        return (*steps, *(f"{name}{at}" for at in self._suffixes().values() for name in columns))
 
     def count(self, probability: NDArray[np.float32], codes: NDArray[np.uint8]) -> Counts:
         """Returns counts ``(windows,)`` by name; errors are sums in samples, detection - reference.
 
         Args:
             probability: Probability of the wave at each sample, ``(windows, time)``, in [0, 1].
-            codes: Reference wave of each sample, ``(windows, time)``, or ``NOT_ANNOTATED``.
+            codes: Wave code of each sample, ``(windows, time)``.
 
         Raises:
             DataError: If the shapes differ or a value is no probability.
@@ -214,15 +157,21 @@ class WaveCounting:
             )
         if not ((probability >= 0) & (probability <= 1)).all():
             raise DataError("probability must lie between 0 and 1; found values outside or NaN")
-        reference = reference_waves(codes, self.wave)
+        unknown, true, called = codes == NOT_ANNOTATED, codes == P, probability >= THRESHOLD
+        steps = called & true, called & ~true & ~unknown, true & ~called
+        counts = {
+            f"step_{name}": samples.sum(axis=1, dtype=np.int64)
+            for name, samples in zip(_OUTCOMES, steps, strict=True)
+        }
+        windows, spans = _runs(true)
+        cut = _cut((windows, spans), unknown)
+        for window, (start, stop) in zip(windows[cut], spans[cut], strict=True):
+            unknown[window, start:stop] = True
         per_ms = self.sampling_rate / 1000
-        windows, spans = detected_waves(
-            probability, self.threshold, self.merge_gap_ms * per_ms, self.min_duration_ms * per_ms
-        )
-        detected = mark_cut(windows, spans, codes, reference)
-        counts = self._count_steps(probability, codes)
+        detected = _joined(_runs(called), MERGE_GAP_MS * per_ms, MIN_DURATION_MS * per_ms)
+        invented, whole = ~_cut(detected, unknown), (windows[~cut], spans[~cut])
         for tolerance, at in self._suffixes().items():
-            found = _count_waves(reference, detected, tolerance * per_ms, len(codes))
+            found = _count_waves(whole, detected, invented, tolerance * per_ms, len(codes))
             counts |= {f"{name}{at}": values for name, values in found.items()}
         return counts
 
@@ -232,7 +181,7 @@ class WaveCounting:
         Per tolerance, ``_at_150ms`` for example: sensitivity, ppv, f1, onset_f1, offset_f1, and
         mean and standard deviation in ms of the onset and offset errors of the waves found.
         """
-        measures = {name: divide(*of(counts)) for name, of in self._shares().items()}
+        measures = {name: divide(*share) for name, share in self.shares(counts).items()}
         for at in self._suffixes().values():
             tp, to_ms = counts[f"tp{at}"], 1000 / self.sampling_rate
             for point in ("onset", "offset"):
@@ -242,57 +191,42 @@ class WaveCounting:
                 measures[f"{point}_error_sd_ms{at}"] = np.sqrt(np.maximum(variance, 0)) * to_ms
         return measures
 
-    def over(self, counts: Mapping[str, FloatArray]) -> dict[str, list[Rows]]:
-        """Returns the windows that each measure which is a share is over, of counts by window."""
-        return {name: [of(counts)[1] > 0] for name, of in self._shares().items()}
+    def shares(self, counts: Mapping[str, FloatArray]) -> dict[str, tuple[FloatArray, FloatArray]]:
+        """Returns numerator and denominator of the measures that are shares."""
 
-    def _shares(self) -> dict[str, _Share]:
-        """Numerator and denominator of the measures that are shares, as functions of counts."""
-        shares: dict[str, _Share] = {"step_f1": partial(_f1, kind="step_", at="")}
+        def f1(kind: str, at: str) -> tuple[FloatArray, FloatArray]:
+            tp, fp, fn = (counts[f"{kind}{outcome}{at}"] for outcome in _OUTCOMES)
+            return 2 * tp, 2 * tp + fp + fn
+
+        shares = {"step_f1": f1("step_", "")}
         for at in self._suffixes().values():
-            for name, missed in (("sensitivity", "fn"), ("ppv", "fp")):
-                shares[f"{name}{at}"] = partial(_found, missed=f"{missed}{at}", at=at)
-            for kind in _KINDS:
-                shares[f"{kind}f1{at}"] = partial(_f1, kind=kind, at=at)
+            tp = counts[f"tp{at}"]
+            shares[f"sensitivity{at}"] = tp, tp + counts[f"fn{at}"]
+            shares[f"ppv{at}"] = tp, tp + counts[f"fp{at}"]
+            shares |= {f"{kind}f1{at}": f1(kind, at) for kind in _KINDS}
         return shares
 
     def _suffixes(self) -> dict[float, str]:
         return {tolerance: f"_at_{tolerance:g}ms" for tolerance in self.tolerances_ms}
 
-    def _count_steps(self, probability: NDArray[np.float32], codes: NDArray[np.uint8]) -> Counts:
-        annotated, true = codes != NOT_ANNOTATED, codes == self.wave
-        predicted = (probability >= self.threshold) & annotated
-        outcomes = predicted & true, predicted & ~true, true & ~predicted
-        return {
-            f"step_{name}": samples.sum(axis=1, dtype=np.int64)
-            for name, samples in zip(_OUTCOMES, outcomes, strict=True)
-        }
 
-
-def _found(counts: Mapping[str, FloatArray], missed: str, at: str) -> tuple[FloatArray, FloatArray]:
-    tp = counts[f"tp{at}"]
-    return tp, tp + counts[missed]
-
-
-def _f1(counts: Mapping[str, FloatArray], kind: str, at: str) -> tuple[FloatArray, FloatArray]:
-    tp, fp, fn = (counts[f"{kind}{outcome}{at}"] for outcome in _OUTCOMES)
-    return 2 * tp, 2 * tp + fp + fn
-
-
-def _count_waves(reference: WaveSpans, detected: WaveSpans, tolerance: float, n: int) -> Counts:
-    windows, spans = reference.windows[~reference.cut], reference.spans[~reference.cut]
+def _count_waves(
+    reference: Waves, detected: Waves, invented: Rows, tolerance: float, n: int
+) -> Counts:
+    """Returns counts of ``n`` windows; ``invented`` are the detections that may be called so."""
+    (windows, spans), (other_windows, other_spans) = reference, detected
     counts = {}
     for kind, points in _KINDS.items():
         one, other = match(
-            windows, spans[:, points], detected.windows, detected.spans[:, points], tolerance
+            windows, spans[:, points], other_windows, other_spans[:, points], tolerance
         )
-        invented = ~detected.cut
-        invented[other] = False
+        unmatched = invented.copy()
+        unmatched[other] = False
         counts[f"{kind}tp"] = np.bincount(windows[one], minlength=n)
-        counts[f"{kind}fp"] = np.bincount(detected.windows[invented], minlength=n)
+        counts[f"{kind}fp"] = np.bincount(other_windows[unmatched], minlength=n)
         counts[f"{kind}fn"] = np.bincount(windows, minlength=n) - counts[f"{kind}tp"]
         if kind == "":
-            error = detected.spans[other] - spans[one]
+            error = other_spans[other] - spans[one]
             sums = np.zeros((n, 4), dtype=np.int64)
             np.add.at(sums, windows[one], np.stack([error, error**2], axis=2).reshape(-1, 4))
             counts |= dict(zip(_ERRORS, sums.T, strict=True))
@@ -300,13 +234,7 @@ def _count_waves(reference: WaveSpans, detected: WaveSpans, tolerance: float, n:
 
 
 class WaveDetection(Metric):
-    """Waves found, missed and invented, over all batches and processes.
-
-    ``compute`` returns the measures of :meth:`WaveCounting.measures` by name.
-
-    Args:
-        counting: How waves are made of probabilities and compared with the reference.
-    """
+    """Waves found, missed and invented, over all batches and processes."""
 
     full_state_update = False
     totals: Tensor
@@ -319,15 +247,7 @@ class WaveDetection(Metric):
         self.add_state("totals", zeros, dist_reduce_fx="sum")
 
     def counts(self, probability: Tensor, codes: Tensor) -> IntArray:
-        """Returns the counts of each window, ``(batch, len(counting.keys))``.
-
-        Args:
-            probability: Probability of the wave at each sample, ``(batch, time)``, in [0, 1].
-            codes: Reference wave of each sample, uint8 ``(batch, time)``, or ``NOT_ANNOTATED``.
-
-        Raises:
-            DataError: If the shapes differ or a value is no probability.
-        """
+        """Returns :meth:`WaveCounting.count` of each window, ``(batch, len(counting.keys))``."""
         counts = self.counting.count(
             probability.detach().float().cpu().numpy(), codes.detach().cpu().numpy()
         )
@@ -339,7 +259,7 @@ class WaveDetection(Metric):
         self.totals += sums.to(self.totals.device)
 
     def compute(self) -> dict[str, Tensor]:
-        """Returns measures of all windows; NaN where undefined."""
+        """Returns :meth:`WaveCounting.measures` of all windows."""
         totals = self.totals.cpu().numpy().astype(float)
         measures = self.counting.measures(dict(zip(self.counting.keys, totals, strict=True)))
         return {
@@ -349,12 +269,7 @@ class WaveDetection(Metric):
 
 
 def wave_report(
-    counts: IntArray,
-    groups: ArrayLike,
-    counting: WaveCounting,
-    *,
-    n_resamples: int = 1000,
-    seed: int = 0,
+    counts: IntArray, groups: ArrayLike, counting: WaveCounting, *, n_resamples: int = 1000
 ) -> dict[str, Interval]:
     """Returns the measures of :class:`WaveDetection` with intervals over persons.
 
@@ -363,7 +278,6 @@ def wave_report(
         groups: Person (or record) of each window, ``(windows,)``.
         counting: How the waves were counted.
         n_resamples: Number of resamples.
-        seed: Random seed of the resampling.
 
     Raises:
         DataError: If there is no window, or not a group for each.
@@ -372,8 +286,13 @@ def wave_report(
         raise DataError(f"expected {len(counts)} groups, one a window; found {np.shape(groups)}")
     table = counts.astype(float)
 
-    def measures(weights: FloatArray) -> dict[str, FloatArray]:
-        return counting.measures(dict(zip(counting.keys, (weights @ table).T, strict=True)))
+    def named(columns: FloatArray) -> dict[str, FloatArray]:
+        return dict(zip(counting.keys, columns, strict=True))
 
-    over = counting.over(dict(zip(counting.keys, table.T, strict=True)))
-    return intervals(measures, groups, over=over, n_resamples=n_resamples, seed=seed)
+    over = {name: [below > 0] for name, (_, below) in counting.shares(named(table.T)).items()}
+    return intervals(
+        lambda weights: counting.measures(named((weights @ table).T)),
+        groups,
+        over=over,
+        n_resamples=n_resamples,
+    )

@@ -21,12 +21,7 @@ def rr_metrics(prefix: str = "") -> MetricCollection:
 
 
 def regression_report(
-    predicted: ArrayLike,
-    target: ArrayLike,
-    groups: ArrayLike,
-    *,
-    n_resamples: int = 1000,
-    seed: int = 0,
+    predicted: ArrayLike, target: ArrayLike, groups: ArrayLike, *, n_resamples: int = 1000
 ) -> dict[str, Interval]:
     """Returns MAE (``mae_ms``), R² (``r2``) and Pearson's r (``pearson_r``) with intervals.
 
@@ -35,7 +30,6 @@ def regression_report(
         target: True measure in ms, ``(n,)``; windows without one (NaN) are left out.
         groups: Person (or record) of each window, ``(n,)``.
         n_resamples: Number of resamples.
-        seed: Random seed of the resampling.
 
     Raises:
         DataError: If lengths differ, or no window has a true measure.
@@ -62,7 +56,7 @@ def regression_report(
             "pearson_r": divide(xy - n * x_mean * y_mean, np.sqrt(x_spread * y_spread)),
         }
 
-    return intervals(errors, names[known], n_resamples=n_resamples, seed=seed)
+    return intervals(errors, names[known], n_resamples=n_resamples)
 
 
 def _spread(squares: FloatArray, of_mean: FloatArray) -> FloatArray:
