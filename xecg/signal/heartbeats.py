@@ -19,13 +19,9 @@ _INTEGRATION_S = 0.15  # the detector's moving window; it refuses a signal that 
 
 @dataclass(frozen=True)
 class RRMeasures:
-    """Heart rate variability in the time domain, NaN for fewer than ``MIN_BEATS`` beats.
+    """RR intervals: number of beats, mean, RMSSD and SDNN (with n - 1 in its denominator), in ms.
 
-    Args:
-        n_beats: Number of beats.
-        mean_rr_ms: Mean of the RR intervals (ms).
-        rmssd_ms: Root mean square of successive differences of the RR intervals (ms).
-        sdnn_ms: Standard deviation of the RR intervals, with n - 1 in the denominator (ms).
+    NaN for fewer than ``MIN_BEATS``.
     """
 
     n_beats: int

@@ -41,9 +41,6 @@ def bridge_missing(
     Filters need every sample, and a line adds the least of its own. At the ends the nearest
     sample is held; a signal of nothing but NaN becomes zeros.
 
-    Args:
-        signal: (time,), NaN where samples are missing.
-
     Returns:
         The signal without NaN, (time,), the same array if none was missing; and the mask of the
         missing samples, (time,), which must not be used as ECG.
@@ -67,12 +64,9 @@ def limit_band(
     Args:
         signal: (time,), without missing samples.
         sampling_rate: Sampling rate of ``signal`` (Hz).
-        low_hz: Lower edge (Hz), None for none.
-        high_hz: Upper edge (Hz), None for none; at or above half the sampling rate there is
-            nothing to take away, and only the lower edge is applied.
-
-    Returns:
-        (time,).
+        low_hz: Lower edge, None for none.
+        high_hz: Upper edge, None for none; at or above half the sampling rate there is nothing to
+            take away, and only the lower edge is applied.
     """
     high = high_hz if high_hz is not None and high_hz < sampling_rate / 2 else None
     if low_hz is None and high is None:
@@ -172,11 +166,6 @@ class Preprocessing:
             )
         return cls(**settings)
 
-    def resampled_length(self, n_samples: int, sampling_rate: float) -> int:
-        """Samples that ``n_samples`` at ``sampling_rate`` Hz become: the next whole number."""
-        ratio = resampling_ratio(sampling_rate, self.sampling_rate)
-        return -(-n_samples * ratio.numerator // ratio.denominator)
-
     def filter_and_resample(
         self, signal: NDArray[np.floating], sampling_rate: float
     ) -> NDArray[np.float32]:
@@ -188,20 +177,11 @@ class Preprocessing:
 
         Args:
             signal: (time,), without missing samples: a filter would spread them.
-            sampling_rate: Sampling rate of ``signal``, 100 to 1000 Hz; need not be whole.
+            sampling_rate: Sampling rate of ``signal`` (Hz); need not be whole.
 
         Returns:
-            float32 (time',), as long as ``resampled_length`` says.
-
-        Raises:
-            RecordError: The sampling rate is out of its range.
+            float32 (time',), as long in seconds, rounded up to a whole number of samples.
         """
-        lowest, highest = INPUT_RATES_HZ
-        if not lowest <= sampling_rate <= highest:
-            raise RecordError(
-                f"Expected a sampling rate of {lowest:g} to {highest:g} Hz, "
-                f"found {sampling_rate} Hz."
-            )
         resampled = limit_band(
             np.asarray(signal, dtype=np.float64), sampling_rate, self.low_hz, self.high_hz
         )
@@ -269,16 +249,13 @@ class Windows:
 def window_starts(
     n_samples: int, window: int, stride: int, *, align_last: bool = False
 ) -> NDArray[np.int64]:
-    """Returns the first samples of all windows that lie within a record.
+    """Returns the first samples of all windows that lie within a record, ascending.
 
     Args:
         n_samples: Length of the record in samples.
         window: Length of a window in samples.
         stride: Samples from one start to the next.
         align_last: Add one window that ends with the record where the last one does not.
-
-    Returns:
-        int64 (windows,), ascending; empty if the record is shorter than a window.
     """
     starts = np.arange(0, n_samples - window + 1, stride, dtype=np.int64)
     if align_last and len(starts) and starts[-1] + window < n_samples:
@@ -302,22 +279,25 @@ def cut_windows(
 
     Args:
         signal: (time,) in physical units, NaN where samples are missing.
-        sampling_rate: Sampling rate of ``signal`` (Hz).
+        sampling_rate: Sampling rate of ``signal``, 100 to 1000 Hz.
         preprocessing: Band, sampling rate, window length, scaling.
         stride_s: Seconds from one window to the next; None: as long as a window.
         align_last: Add one window that ends with the record.
         record: Name of the record, for messages.
 
     Raises:
-        RecordError: The record is shorter than a window, or cannot be filtered.
+        RecordError: The record is shorter than a window, or its sampling rate is out of range.
     """
+    lowest, highest = INPUT_RATES_HZ
+    if not lowest <= sampling_rate <= highest:
+        raise RecordError(
+            f"Record {record!r}: expected a sampling rate of {lowest:g} to {highest:g} Hz, "
+            f"found {sampling_rate} Hz."
+        )
     window, rate = preprocessing.window_samples, preprocessing.sampling_rate
     stride = window if stride_s is None else _whole_samples(stride_s, rate, "stride_s")
     bridged, missing = bridge_missing(signal)
-    try:
-        filtered = preprocessing.filter_and_resample(bridged, sampling_rate)
-    except RecordError as error:
-        raise RecordError(f"Record {record!r}: {error}") from error
+    filtered = preprocessing.filter_and_resample(bridged, sampling_rate)
     starts = window_starts(len(filtered), window, stride, align_last=align_last)
     if not len(starts):
         raise RecordError(
@@ -328,25 +308,22 @@ def cut_windows(
     # first raw sample that each window touches, and the one after the last
     first = np.floor(starts * (sampling_rate / rate)).astype(np.int64)
     stop = np.ceil((starts + window) * (sampling_rate / rate)).astype(np.int64)
-    faults = [
-        _fault(bridged[a:b], missing[a:b], cut)
-        for a, b, cut in zip(first, stop, signals, strict=True)
-    ]
-    kept = np.array([fault is None for fault in faults])
-    absent = {int(at): fault for at, fault in zip(starts, faults, strict=True) if fault}
+    absent = {}
+    for start, a, b, cut in zip(starts.tolist(), first, stop, signals, strict=True):
+        if missing[a:b].any():
+            absent[start] = MISSING_SAMPLES
+        elif _is_flat(bridged[a:b], cut):
+            absent[start] = FLAT_LINE
+    kept = ~np.isin(starts, list(absent))
     return Windows(preprocessing.scale(signals[kept]), starts[kept], absent)
 
 
-def _fault(
-    raw: NDArray[np.floating], missing: NDArray[np.bool_], filtered: NDArray[np.float32]
-) -> str | None:
-    """Why a window cannot be used; None if it can."""
-    if missing.any():
-        return MISSING_SAMPLES
-    # A constant signal may have a filtered neighbour ringing into it, and a filtered ramp leaves
-    # rounding errors, which scaling would blow up to noise: look at both sides of the filter.
+def _is_flat(raw: NDArray[np.floating], filtered: NDArray[np.float32]) -> bool:
+    """Whether a window is the same on one side of the filter.
+
+    A constant signal may have a filtered neighbour ringing into it, and a filtered ramp leaves
+    rounding errors, which scaling would blow up to noise.
+    """
     lowest, highest = float(raw.min()), float(raw.max())
     largest = max(abs(lowest), abs(highest))
-    if lowest == highest or float(np.ptp(filtered)) <= _FLAT_SHARE * largest:
-        return FLAT_LINE
-    return None
+    return lowest == highest or float(np.ptp(filtered)) <= _FLAT_SHARE * largest

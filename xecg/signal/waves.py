@@ -48,9 +48,6 @@ def wave_codes(
         region: First sample that the annotator looked at, and the one after the last; all
             others are NOT_ANNOTATED. None: from the first onset to the last offset.
 
-    Returns:
-        uint8 (time,).
-
     Raises:
         RecordError: Annotations beyond the lead.
     """
@@ -101,13 +98,10 @@ def resample_codes(
     """Returns codes at another sampling rate, each of the nearest sample.
 
     Args:
-        codes: uint8 (time,) at ``rate_from`` Hz, one at least.
-        rate_from: Sampling rate of ``codes`` (Hz).
+        codes: uint8 (time,), one at least.
+        rate_from: Their sampling rate (Hz).
         rate_to: Sampling rate of the result (Hz).
         n_samples: Length of the result; beyond the end the last code is held.
-
-    Returns:
-        uint8 (n_samples,).
     """
     nearest = np.rint(np.arange(n_samples) * (rate_from / rate_to)).astype(np.int64)
     resampled: NDArray[np.uint8] = codes[np.minimum(nearest, len(codes) - 1)]
@@ -126,10 +120,7 @@ def codes_around_r_peaks(
     Args:
         r_peaks: (peaks,), sample positions; those outside the lead count as well.
         n_samples: Length of the lead.
-        sampling_rate: Samples per second (Hz).
-
-    Returns:
-        uint8 (time,).
+        sampling_rate: Sampling rate of the lead (Hz).
     """
     codes = np.full(n_samples, OTHER, dtype=np.uint8)
     peaks = np.asarray(r_peaks, dtype=np.int64)[:, np.newaxis]

@@ -102,7 +102,7 @@ def read_recording(path: Path | str) -> Recording:
     a number: "ECG", "ECG 2".
 
     Args:
-        path: The record, with or without the suffix of its header (``.hea``) or signal file.
+        path: The record, with or without suffix.
 
     Raises:
         RecordError: A file is missing, shorter than its header says, or not WFDB.
@@ -157,11 +157,7 @@ def _unique_names(names: Iterable[str | None]) -> tuple[str, ...]:
 
 
 def read_annotations(path: Path | str, extension: str) -> Annotations:
-    """Reads the annotation file of a record.
-
-    Args:
-        path: The record, as for ``read_recording``.
-        extension: Extension of the annotation file, such as "atr".
+    """Reads the annotation file of a record that has this extension, such as "atr".
 
     Raises:
         RecordError: The file is missing or is not a WFDB annotation file.
@@ -230,7 +226,7 @@ def write_annotations(
 
     Args:
         path: The record, without suffix.
-        extension: Extension of the annotation file; letters only.
+        extension: Letters only.
         annotations: One at least.
         sampling_rate: Rate to which the samples refer (Hz).
     """

@@ -264,25 +264,20 @@ def fibrillatory_waves(rng: np.random.Generator, times_s: Floats) -> NDArray[np.
 def _with_truth(
     recording: Recording, rhythm: Rhythm, beats: heart.Beats, extents_s: Floats, person: str
 ) -> SyntheticECG:
-    """Converts what is known in seconds to samples."""
+    """Converts what is known in seconds to samples, which the ends of the record cut."""
     n_samples, rate = recording.n_samples, recording.sampling_rate
+    beat, wave = np.nonzero(~np.isnan(extents_s[:, :, PEAK]))
+    extents = np.rint(extents_s[beat, wave] * rate).astype(np.int64)
+    onset = np.maximum(extents[:, ONSET], 0)
+    offset = np.minimum(extents[:, OFFSET], n_samples) - 1  # the last sample of the wave
+    peak = np.clip(extents[:, PEAK], onset, np.maximum(onset, offset))
+    waves = np.column_stack([np.array([P, QRS, T])[wave], onset, peak, offset])
+    waves = waves[offset >= onset]
+    waves = waves[np.argsort(waves[:, 1], kind="stable")]
+    codes = np.full(n_samples, OTHER, dtype=np.uint8)
+    for code, first, _, last in waves:  # which do not overlap
+        codes[first : last + 1] = code
     r_peaks = np.rint(beats.times_s * rate).astype(np.int64)
     inside = (r_peaks >= 0) & (r_peaks < n_samples)
-    waves = _waves_in_samples(extents_s, n_samples, rate)
-    codes = np.full(n_samples, OTHER, dtype=np.uint8)
-    for code, onset, _, offset in waves:  # which do not overlap
-        codes[onset : offset + 1] = code
     symbols = tuple(beats.symbols[inside].tolist())
     return SyntheticECG(recording, r_peaks[inside], codes, waves, rhythm, symbols, person)
-
-
-def _waves_in_samples(extents_s: Floats, n_samples: int, sampling_rate: float) -> NDArray[np.int64]:
-    """Rounds extents to samples, cuts them to the record and sorts them; (m, 4)."""
-    beat, wave = np.nonzero(~np.isnan(extents_s[:, :, PEAK]))
-    samples = np.rint(extents_s[beat, wave] * sampling_rate).astype(np.int64)
-    onset = np.maximum(samples[:, ONSET], 0)
-    offset = np.minimum(samples[:, OFFSET], n_samples) - 1  # the last sample of the wave
-    peak = np.clip(samples[:, PEAK], onset, np.maximum(onset, offset))
-    rows = np.column_stack([np.array([P, QRS, T])[wave], onset, peak, offset])
-    rows = rows[offset >= onset]
-    return np.asarray(rows[np.argsort(rows[:, 1], kind="stable")], dtype=np.int64)

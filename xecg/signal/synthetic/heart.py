@@ -51,19 +51,11 @@ class Gaussians:
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """What stays the same from one recording of a person to the next.
+    """Rates and waves that stay the same from one recording of a person to the next.
 
-    Args:
-        heart_rate_bpm: Usual sinus rate, beats a minute.
-        rmssd_ms: Usual RMSSD in sinus rhythm, ms.
-        pr_s: PR interval at 60 beats a minute, s.
-        qtc_s: QT interval after Bazett, s.
-        p: P wave, relative to its middle.
-        qrs: QRS complex, relative to the R wave's centre.
-        t: T wave, relative to its peak, at 60 beats a minute.
-        ectopic_p: P wave of the atrial focus.
-        ectopic_qrs: QRS complex of the ventricular focus, relative to its main deflection.
-        ectopic_t: The discordant T wave that follows it.
+    Rate and RMSSD are the usual ones in sinus rhythm, PR and T those at 60 beats a minute, QT is
+    after Bazett. Time 0 of a wave is the middle of P, the centre of R, the main deflection of an
+    ectopic QRS, the peak of T.
     """
 
     heart_rate_bpm: float
