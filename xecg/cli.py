@@ -40,7 +40,7 @@ RUN_VERBS = {
 }
 VERBS = {
     "data list": Verb("xecg.cli:list_databases", "the databases that can be prepared"),
-    "data fetch": Verb("xecg.data.verbs:fetch", "download a database from PhysioNet"),
+    "data fetch": Verb("xecg.data.download:fetch", "download a database from PhysioNet"),
     "data prepare": Verb("xecg.data.verbs:prepare", "cut a database into windows for training"),
     "data show": Verb("xecg.data.verbs:show", "count and draw what a store holds"),
     "classify": Verb("xecg.inference.classify:classify", "P(AF) of each window of ECGs, a table"),

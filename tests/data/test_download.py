@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xecg.cli import main
 from xecg.data import download as download_module
 from xecg.data.databases import DATABASES, get_database
 from xecg.data.download import fetch
@@ -51,7 +52,7 @@ class Server:
         body = body[: self.cut_once.pop(path, len(body))]
         for i in range(0, len(body), 1 << 16):
             request.wfile.write(body[i : i + (1 << 16)])
-            time.sleep(self.seconds_per_chunk)
+            threading.Event().wait(self.seconds_per_chunk)
         return None
 
 
@@ -111,9 +112,18 @@ def fetched(out: Path) -> dict[str, bytes]:
 
 
 def test_the_selected_files_arrive_and_nothing_else(mitdb, tmp_path):
-    assert fetch("mitdb", tmp_path / "mitdb", base_url=mitdb.url) == (tmp_path / "mitdb")
+    fetch("mitdb", tmp_path / "mitdb", base_url=mitdb.url)
     wanted = {path: body for path, body in mitdb.files.items() if re.match(r"RECORDS|\d", path)}
     assert fetched(tmp_path / "mitdb") == wanted
+
+
+def test_by_default_it_lies_in_data_and_the_next_command_is_named(
+    mitdb, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "fetch", "mitdb", "--base_url", mitdb.url]) == 0
+    assert (tmp_path / "data/mitdb/100.dat").is_file()
+    assert "next: xecg data prepare mitdb --root data/mitdb" in capsys.readouterr().out
 
 
 def test_complete_files_are_not_fetched_again(mitdb, tmp_path):
@@ -141,14 +151,14 @@ def test_a_killed_process_leaves_no_half_file_and_the_next_one_ends_it(server, t
     server.files |= {"100.hea": b"", "100.atr": b"", "RECORDS": b"100\n"}
     server.publish()
     server.seconds_per_chunk = 0.05
-    arguments = f"'mitdb', {str(tmp_path)!r}, base_url={server.url!r}"
-    call = f"from xecg.data.download import fetch; fetch({arguments})"
-    process = subprocess.Popen([sys.executable, "-c", call], stderr=subprocess.DEVNULL)
+    words = ("data", "fetch", "mitdb", "--out", str(tmp_path), "--base_url", server.url)
+    call = [sys.executable, "-m", "xecg.cli", *words]
+    process = subprocess.Popen(call, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while "100.dat" not in server.log or len(fetched(tmp_path)) < 3:
         assert time.monotonic() < deadline
         assert process.poll() is None
-        time.sleep(0.02)
+        threading.Event().wait(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "100.dat").exists()
@@ -291,4 +301,5 @@ def test_a_database_of_another_package_is_fetched(mitdb, tmp_path, monkeypatch):
         f"class Mine(MITDB):\n    url = {mitdb.url!r}\n    download = Download(('RECORDS',))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert set(fetched(fetch("mine.Mine", tmp_path / "out"))) == {"RECORDS"}
+    fetch("mine.Mine", tmp_path / "out")
+    assert set(fetched(tmp_path / "out")) == {"RECORDS"}

@@ -106,15 +106,6 @@ def test_prepare_names_what_is_missing(capsys):
     assert "data/ludb" in refused(capsys, "prepare", "ludb")
 
 
-def test_fetch_hands_on_name_and_folder(monkeypatch, capsys):
-    calls = []
-    monkeypatch.setattr("xecg.data.download.fetch", lambda *given: calls.append(given) or given[1])
-    data("fetch", "ludb")
-    data("fetch", "mitdb", "--out", "elsewhere")
-    assert calls == [("ludb", Path("data/ludb")), ("mitdb", Path("elsewhere"))]
-    assert "xecg data prepare ludb --root data/ludb" in capsys.readouterr().out
-
-
 def test_show_prints_and_draws(made, capsys):
     data("show", made / "store", "--split-seed", 4)
     printed = capsys.readouterr().out

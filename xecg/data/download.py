@@ -4,22 +4,20 @@ import shutil
 import tempfile
 import threading
 import warnings
-import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import quote
 
+import pooch
+import requests
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from xecg.data.databases import DATABASES, Download
 from xecg.errors import DataError
-
-if TYPE_CHECKING:
-    from pooch import HTTPDownloader, Pooch
 
 CONNECTIONS = 4  # PhysioNet asks for few at a time
 RETRIES = 4  # pooch waits 1, 2, 3, ... seconds before each
@@ -27,78 +25,49 @@ TIMEOUT_S = 60.0
 CHECKSUM_LISTS = ("SHA256SUMS.txt", "SHA256SUMS")
 
 
-def fetch(name: str, out: Path | str, *, base_url: str | None = None) -> Path:
-    """Downloads a database; files that are complete are only checked. Returns its folder.
+def fetch(name: str, out: Path | None = None, base_url: str | None = None) -> None:
+    """Downloads a database from PhysioNet, and checks every file by its published checksum.
+
+    Files that are complete are not downloaded again.
 
     Args:
-        name: Name of the database, or class path of your own.
-        out: Folder for it, fit as the root of the database; made if it does not exist.
+        name: Name of the database (``xecg data list``), or class path of your own.
+        out: Folder for it; ``data/NAME`` by default.
         base_url: Address of a folder with the list of checksums, in place of the database's own.
 
     Raises:
         DataError: If the database cannot be downloaded from there, a file cannot be had or does
             not match its checksum, or another process downloads into the same folder.
     """
-    database, out = DATABASES[name], Path(out)
+    database, out = DATABASES[name], out or Path("data") / name
     wanted = database.download
     if isinstance(wanted, str):
         raise DataError(f"{name} cannot be downloaded: {wanted}")
     url = (base_url or database.url.replace("/content/", "/files/")).rstrip("/")
     if not url.startswith(("http://", "https://")):
         raise DataError(f"{name}: expected an address with http:// or https://, found {url!r}")
+    pooch.get_logger().setLevel("WARNING")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with FileLock(out / ".fetch.lock", timeout=0):
-            _fetch(name, wanted, url, out)
+            hashes = _checksums(name, wanted, url)
+            if wanted.archive and (out / wanted.unpacked).is_dir():
+                del hashes[wanted.archive]
+            _download(name, wanted, hashes, url, out)
+            if wanted.archive in hashes:
+                _unpack(out / wanted.archive)
     except Timeout as error:
         raise DataError(
             f"{out}: another process downloads into this folder; wait for it or choose another"
         ) from error
     except OSError as error:
         raise DataError(f"{out}: cannot be written: {error}") from error
-    return out
+    print(f"{out}: complete; next: xecg data prepare {name} --root {out}")
 
 
-def _fetch(name: str, wanted: Download, url: str, out: Path) -> None:
-    hashes = _chosen(name, wanted, _published(url), url)
-    if wanted.archive and (out / wanted.unpacked).is_dir():
-        del hashes[wanted.archive]
-    if absent := _download_all(name, wanted, hashes, url, out):
-        more = ", ..." if len(absent) > 3 else ""
-        warnings.warn(
-            f"{name}: the server has no {', '.join(sorted(absent)[:3])}{more}, as is known of this "
-            "database",
-            stacklevel=3,
-        )
-    if wanted.archive in hashes:
-        _unpack(out / wanted.archive, out)
-
-
-def _published(url: str) -> dict[str, str]:
-    """The published SHA-256 of every file of a database, by path."""
-    from requests import RequestException
-
-    problem: Exception | None = None
-    for name in CHECKSUM_LISTS:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                lines = Path(_pooch(url, folder, {name: None}).fetch(name)).read_text().splitlines()
-            except RequestException as error:
-                problem = problem or error
-                continue
-        pairs = (line.split(maxsplit=1) for line in lines if line.strip())
-        return {path.strip().removeprefix("*"): f"sha256:{digest}" for digest, path in pairs}
-    raise DataError(
-        f"{url}: expected {' or '.join(CHECKSUM_LISTS)} there, to know the files and to check "
-        f"them; found neither ({problem}); check the address and the connection"
-    ) from problem
-
-
-def _chosen(
-    name: str, wanted: Download, published: Mapping[str, str], url: str
-) -> dict[str, str | None]:
+def _checksums(name: str, wanted: Download, url: str) -> dict[str, str | None]:
     """The checksums of the files to download; null where the published one is out of date."""
-    hashes: dict[str, str | None] = {}
+    published, hashes = _published(url), {}
     for pattern in wanted.files:
         paths = [path for path in published if fnmatchcase(path, pattern)]
         if not paths:
@@ -106,33 +75,57 @@ def _chosen(
                 f"{url}: expected files like {pattern} in the list of checksums, found "
                 f"{len(published)} others; is this the folder of {name}?"
             )
-        hashes |= {path: published[path] for path in paths}
-    for path in hashes:
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise DataError(f"{url}: expected paths below this folder, found {path!r}")
-        if any(fnmatchcase(path, pattern) for pattern in wanted.unchecked):
-            hashes[path] = None
+        for path in paths:
+            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+                raise DataError(f"{url}: expected paths below this folder, found {path!r}")
+            changed = any(fnmatchcase(path, pattern) for pattern in wanted.unchecked)
+            hashes[path] = None if changed else published[path]
     return hashes
 
 
-def _download_all(
-    name: str, wanted: Download, hashes: Mapping[str, str | None], url: str, out: Path
-) -> list[str]:
-    """Downloads the files, a few at a time; returns those that are withdrawn."""
-    from requests import RequestException
+def _published(url: str) -> dict[str, str]:
+    """The published SHA-256 of every file of a database, by path."""
+    problem: Exception | None = None
+    for name in CHECKSUM_LISTS:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                file = Path(_pooch(url, folder, {name: None}).fetch(name))
+            except requests.RequestException as error:
+                problem = problem or error
+                continue
+            pairs = [line.split(maxsplit=1) for line in file.read_text().splitlines()]
+        return {path.removeprefix("*"): f"sha256:{digest}" for digest, path in filter(None, pairs)}
+    raise DataError(
+        f"{url}: expected {' or '.join(CHECKSUM_LISTS)} there, to know the files and to check "
+        f"them; found neither ({problem}); check the address and the connection"
+    ) from problem
 
-    absent, different, files = [], [], _pooch(url, out, hashes)
+
+def _download(
+    name: str, wanted: Download, hashes: Mapping[str, str | None], url: str, out: Path
+) -> None:
+    """Downloads the files, a few at a time."""
+    absent, different, files, stop = [], [], _pooch(url, out, hashes), threading.Event()
     bar = tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=None)
-    stop = threading.Event()
+
+    def get(address: str, file: str, _: Any) -> None:
+        with requests.get(address, stream=True, timeout=TIMEOUT_S) as answer:
+            answer.raise_for_status()
+            with Path(file).open("wb") as opened:
+                for chunk in answer.iter_content(1 << 16):
+                    if stop.is_set():
+                        raise DataError("stopped")
+                    bar.update(opened.write(chunk))
+
     with bar, ThreadPoolExecutor(CONNECTIONS) as pool:
         try:
-            futures = {pool.submit(files.fetch, p, None, _downloader(bar, stop)): p for p in hashes}
+            futures = {pool.submit(files.fetch, path, None, get): path for path in hashes}
             for done, future in enumerate(as_completed(futures), start=1):
-                path = futures[future]
                 bar.set_postfix_str(f"{done}/{len(futures)} files")
+                path = futures[future]
                 try:
                     future.result()
-                except RequestException as error:
+                except requests.RequestException as error:
                     gone = getattr(error.response, "status_code", None) in (404, 410)
                     if not (gone and any(fnmatchcase(path, p) for p in wanted.withdrawn)):
                         raise DataError(
@@ -151,52 +144,26 @@ def _download_all(
             f"were not kept; the others are complete. First: {different[0]}. Call again later; if "
             "it stays, the server does not hold what was published"
         )
-    return absent
+    if absent:
+        named = ", ".join(sorted(absent)[:3]) + ", ..." * (len(absent) > 3)
+        known = f"{name}: the server has no {named}, as is known of this database"
+        warnings.warn(known, stacklevel=3)
 
 
-def _pooch(url: str, folder: Path | str, hashes: Mapping[str, str | None]) -> "Pooch":
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")
+def _pooch(url: str, folder: Path | str, hashes: Mapping[str, str | None]) -> Any:
     urls = {path: f"{url}/{quote(path)}" for path in hashes}
-    return pooch.create(
-        folder, f"{url}/", registry=dict(hashes), urls=urls, retry_if_failed=RETRIES
-    )
+    return pooch.create(folder, url, registry=dict(hashes), urls=urls, retry_if_failed=RETRIES)
 
 
-def _downloader(bar: tqdm, stop: threading.Event) -> "HTTPDownloader":
-    """Downloads a file, adds its bytes to a bar that is all files', and stops when asked to."""
-    from pooch import HTTPDownloader
-
-    class Bytes:
-        total, ended = 0, False
-
-        def update(self, n_bytes: int) -> None:
-            if stop.is_set():
-                raise DataError("stopped")
-            if not self.ended:
-                bar.update(n_bytes)
-
-        def reset(self) -> None:  # pooch then tells the whole size once more
-            self.ended = True
-
-        def close(self) -> None:
-            pass
-
-    return HTTPDownloader(progressbar=Bytes(), chunk_size=1 << 16, timeout=TIMEOUT_S)
-
-
-def _unpack(archive: Path, out: Path) -> None:
+def _unpack(archive: Path) -> None:
     """Unpacks a zip file beside itself, all or nothing, and removes it."""
-    scratch = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=out))
-    try:
-        with zipfile.ZipFile(archive) as file:
-            for member in tqdm(file.infolist(), f"unpack {archive.name}", disable=None):
-                file.extract(member, scratch)
-        for path in scratch.iterdir():
-            path.rename(out / path.name)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{archive}: is no zip file ({error}); remove it and call again") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=archive.parent) as scratch:
+        try:
+            shutil.unpack_archive(archive, scratch, "zip")
+        except shutil.ReadError as error:
+            raise DataError(
+                f"{archive}: is no zip file ({error}); remove it and call again"
+            ) from error
+        for path in Path(scratch).iterdir():
+            path.rename(archive.parent / path.name)
     archive.unlink()

@@ -11,21 +11,6 @@ DATA, STORES = Path("data"), Path("stores")
 SYNTHETIC, FOLDER = "synthetic", "folder"
 
 
-def fetch(name: str, out: Path | None = None) -> None:
-    """Downloads a database from PhysioNet, and checks every file by its published checksum.
-
-    Files that are complete are not downloaded again.
-
-    Args:
-        name: Name of the database (``xecg data list``).
-        out: Folder for it; ``data/NAME`` by default.
-    """
-    from xecg.data.download import fetch as download
-
-    root = download(name, out or DATA / name)
-    print(f"{root}: complete; next: xecg data prepare {name} --root {root}")
-
-
 def prepare(
     name: str,
     root: Path | None = None,
