@@ -1,14 +1,13 @@
-"""``xecg data fetch | prepare | show``: from a database's name to a store to look at."""
+"""``xecg data prepare | show``: from a database's name to a store to look at."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from xecg.data.databases import get_database
 from xecg.errors import ConfigError, StoreError
 from xecg.signal.preprocessing import Preprocessing
 
-DATA, STORES = Path("data"), Path("stores")
-SYNTHETIC, FOLDER = "synthetic", "folder"
+STORES = Path("stores")
 
 
 def prepare(
@@ -61,25 +60,29 @@ def prepare(
         af_share: Synthetic: share of the records in AF.
         seed: Synthetic: random seed of the persons.
     """
+    from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
     from xecg.data.prepare import prepare as prepare_database
 
-    of_folder = {"table": table, "af": af, "not_af": not_af, "left_out": left_out}
-    of_synthetic = {
-        "persons": persons,
-        "records_per_person": records_per_person,
-        "duration_s": duration_s,
-        "af_share": af_share,
-        "seed": seed,
-    }
-    makes_records = name == SYNTHETIC and root is None
-    given = _given(of_folder, name == FOLDER, f"the database {FOLDER!r}")
-    made = _given(of_synthetic, makes_records, "synthetic records that are made now, without root")
-    chosen = _leads(leads)
+    makes = name == "synthetic" and root is None
+    labels = {"table": table, "af": af, "not_af": not_af, "left_out": left_out}
+    options = _given("the database 'folder'", name == "folder", **labels)
+    settings = _given(
+        "synthetic records that are made now, without root",
+        makes,
+        persons=persons,
+        records_per_person=records_per_person,
+        duration_s=duration_s,
+        af_share=af_share,
+        seed=seed,
+    )
+    chosen = leads[0] if leads in (["preferred"], ["all"]) else leads
     out = out or STORES / name.rpartition(".")[2]
-    if makes_records:
-        root = _synthetic_records(out, made, chosen)
+    if makes:
+        if leads and chosen is leads:
+            settings["leads"] = tuple(leads)
+        root = synthetic_records(Path(f"{out}-records"), SyntheticSettings(**settings))
     store = prepare_database(
-        get_database(name, root or DATA / name, **given),
+        get_database(name, root or Path("data") / name, **options),
         out,
         preprocessing=preprocessing,
         leads=chosen,
@@ -90,6 +93,15 @@ def prepare(
         cluster=cluster,
     )
     print(f"{out}: {len(store)} windows of {store.info.n_records} records")
+
+
+def _given(what: str, apply: bool, **options: Any) -> dict[str, Any]:
+    """Those of the options that were given; refuses them where they would have no effect."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if given and not apply:
+        flags = ", ".join(f"--{name}" for name in given)
+        raise ConfigError(f"{flags}: only for {what}; leave it out")
+    return given
 
 
 def show(
@@ -120,33 +132,9 @@ def show(
 
     if picture is not None and picture.exists() and not overwrite:
         raise StoreError(f"{picture}: is there already; pass --overwrite, or name another picture")
-    prepared = STORES / store
-    opened = Store.open(prepared if prepared.is_dir() and not Path(store).is_dir() else Path(store))
+    named = Path(store).is_dir() or not (STORES / store).is_dir()
+    opened = Store.open(Path(store) if named else STORES / store)
     print(describe(opened, Split(train, validation, test, split_seed)))
     picture = picture or opened.path / "examples.png"
     draw_examples(opened, picture, seed=picture_seed)
     print(f"\nExample windows: {picture}")
-
-
-def _given(options: dict[str, Any], apply: bool, what: str) -> dict[str, Any]:
-    """Those of the options that were given; refuses them where they would have no effect."""
-    given = {name: value for name, value in options.items() if value is not None}
-    if given and not apply:
-        flags = ", ".join(f"--{name}" for name in given)
-        raise ConfigError(f"{flags}: only for {what}; leave it out")
-    return given
-
-
-def _leads(names: list[str] | None) -> Literal["preferred", "all"] | tuple[str, ...] | None:
-    if names == ["preferred"]:
-        return "preferred"
-    if names == ["all"]:
-        return "all"
-    return tuple(names) if names else None
-
-
-def _synthetic_records(out: Path, settings: dict[str, Any], leads: Any) -> Path:
-    from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
-
-    chosen: dict[str, Any] = {"leads": leads} if isinstance(leads, tuple) else {}
-    return synthetic_records(Path(f"{out}-records"), SyntheticSettings(**settings, **chosen))

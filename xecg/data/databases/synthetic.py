@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 from platformdirs import user_cache_dir
+from tqdm import tqdm
 
 from xecg.data.databases.base import Database, LabelledRecording
 from xecg.data.databases.labels import beats, read_labels, rhythm_spans, row_of
 from xecg.errors import DataError, UnwritableError
 from xecg.signal.waves import QRS, P, T, wave_codes
 from xecg.signal.wfdb import (
+    Annotations,
     read_annotations,
     read_recording,
+    write_annotations,
+    write_recording,
 )
 
 if TYPE_CHECKING:
     from xecg.data.store import Store
-    from xecg.signal.synthetic.ecg import Rhythm
+    from xecg.signal.synthetic.ecg import Rhythm, SyntheticECG
 
 TABLE, SETTINGS = "records.csv", "settings.json"
 EMBEDDED = "synthetic"
-DEFAULTS: dict[str, Any] = {
-    "persons": 150,
-    "records_per_person": 4,
-    "duration_s": 30.0,
-    "af_share": 0.4,
-    "leads": ["II"],
-    "seed": 0,
-}
 
 _ECTOPY_SHARE = 0.2  # of the records
 _LABELS: dict[Rhythm, str] = {"N": "N", "AF": "A", "O": "O"}  # as in the CinC Challenge 2017
@@ -97,30 +95,71 @@ class Synthetic(Database):
         )
 
 
-def synthetic_records(folder: Path, **settings: Any) -> Path:
-    """Writes a database of synthetic ECGs, or reuses the one that is there; returns its folder.
+@dataclass(frozen=True)
+class SyntheticSettings:
+    """Settings of a database of synthetic ECGs at 250 Hz, a fifth of them with ectopic beats.
 
     Args:
-        folder: Where it belongs; appears when it is whole.
-        **settings: Other values of ``DEFAULTS``; see ``write_synthetic_database``.
+        persons: Number of persons, at most 10,000.
+        records_per_person: Number of records of each person, at most 1,000.
+        duration_s: Length of each record in seconds.
+        af_share: Share of the records in AF.
+        leads: Names of the leads, among ``xecg.signal.synthetic.LEADS``.
+        seed: Random seed. Databases of one seed have the same persons and records; those of
+            different seeds share none.
 
     Raises:
-        DataError: If the folder is there and was not made with these settings.
-        ConfigError: If a setting is out of its range.
+        ConfigError: A setting is out of its range.
+    """
+
+    persons: int = 150
+    records_per_person: int = 4
+    duration_s: float = 30.0
+    af_share: float = 0.4
+    leads: tuple[str, ...] = ("II",)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        from xecg.signal.synthetic.ecg import check_ranges
+
+        check_ranges(
+            persons=(self.persons, 1, _MAX_PERSONS),
+            records_per_person=(self.records_per_person, 1, _MAX_RECORDS),
+            seed=(self.seed, 0, np.inf),
+            af_share=(self.af_share, 0, 1 - _ECTOPY_SHARE),
+        )
+
+
+def synthetic_records(
+    folder: Path, settings: SyntheticSettings = SyntheticSettings(), *, progress: bool = True
+) -> Path:
+    """Writes a database of synthetic ECGs, or reuses the one that is there; returns its folder.
+
+    The rhythms are dealt over all records at random in exact shares, so that most persons have
+    records of several rhythms and the shape of a person's waves does not give the rhythm away.
+
+    Args:
+        folder: Folder to write; appears when it is whole.
+        settings: Number and length of the records, and their rhythms.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        DataError: The folder is there and was not made with these settings.
+        ConfigError: A setting is out of its range.
+        UnwritableError: The folder cannot be written.
     """
     from xecg.data.prepare import only_one
-    from xecg.signal.synthetic import write_synthetic_database
 
-    wanted = json.dumps(DEFAULTS | settings, indent=2) + "\n"
+    wanted = json.dumps(asdict(settings), indent=2) + "\n"
     if _is_there(folder, wanted):
         return folder
     with only_one(folder):
         if not _is_there(folder, wanted):
             try:
                 with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-                    made = write_synthetic_database(Path(scratch, "ecgs"), **DEFAULTS | settings)
-                    (made / SETTINGS).write_text(wanted, encoding="utf-8")
-                    made.rename(folder)
+                    _write(whole := Path(scratch) / "whole", settings, progress=progress)
+                    (whole / SETTINGS).write_text(wanted, encoding="utf-8")
+                    whole.rename(folder)
             except OSError as error:
                 raise UnwritableError(f"{folder}: cannot be written ({error})") from error
     return folder
@@ -138,6 +177,57 @@ def _is_there(folder: Path, wanted: str) -> bool:
             f"{folder}, or delete it"
         )
     return True
+
+
+def _write(folder: Path, settings: SyntheticSettings, *, progress: bool) -> None:
+    from xecg.signal.synthetic import synthesize
+
+    folder.mkdir(parents=True)
+    rows = ["record,label,person\n"]
+    for i, rhythm in enumerate(tqdm(_rhythms(settings), "synthesizing", disable=not progress)):
+        person, repeat = divmod(i, settings.records_per_person)
+        person_seed = settings.seed * _MAX_PERSONS + person
+        ecg = synthesize(
+            rhythm,
+            duration_s=settings.duration_s,
+            seed=person_seed * _MAX_RECORDS + repeat,
+            person_seed=person_seed,
+            leads=settings.leads,
+            name=f"p{person:04d}_{repeat + 1}",
+        )
+        write_ecg(ecg, folder)
+        rows.append(f"{ecg.recording.name},{_LABELS[rhythm]},{ecg.person}\n")
+    (folder / TABLE).write_text("".join(rows))
+
+
+def _rhythms(settings: SyntheticSettings) -> list[Rhythm]:
+    """The rhythms of all records, shuffled."""
+    n = settings.persons * settings.records_per_person
+    n_af = round(n * settings.af_share)
+    n_ectopy = min(round(n * _ECTOPY_SHARE), n - n_af)
+    rhythms: list[Rhythm] = ["AF"] * n_af
+    rhythms += ["O"] * n_ectopy
+    rhythms += ["N"] * (n - n_af - n_ectopy)
+    return [rhythms[i] for i in np.random.default_rng(settings.seed).permutation(n)]
+
+
+def write_ecg(ecg: SyntheticECG, folder: Path) -> None:
+    """Writes the recording of a synthetic ECG, its beats and its waves."""
+    path, rate = folder / ecg.recording.name, ecg.recording.sampling_rate
+    beats_and_rhythm = Annotations(
+        samples=np.concatenate([[0], ecg.r_peaks]),
+        symbols=("+", *ecg.beat_symbols),
+        notes=(_RHYTHM_NOTES[ecg.rhythm], *[""] * ecg.r_peaks.size),
+    )
+    symbols = [mark for code in ecg.waves[:, 0] for mark in ("(", _WAVE_SYMBOLS[int(code)], ")")]
+    waves = Annotations(
+        samples=ecg.waves[:, 1:].ravel(),
+        symbols=tuple(symbols),
+        notes=("",) * len(symbols),
+    )
+    write_recording(ecg.recording, folder)
+    write_annotations(path, "atr", beats_and_rhythm, rate)
+    write_annotations(path, "waves", waves, rate)
 
 
 @cache
