@@ -48,7 +48,12 @@ def test_a_branch_trains_beside_the_others(fit: Fit, name: str) -> None:
     command = of_the_guide("my_package.branches.wide").replace("my_package.branches.wide", name)
     logged = fit(command, "--freezing.frozen_layers={wide: 2}", "--freezing.allow_random=true")
     assert logged["frozen_layers/wide"].max() == 2
-    assert set(pd.read_csv("run/test_metrics.csv").part) == {"morphology", "rhythm", "wide", "fused"}
+    assert set(pd.read_csv("run/test_metrics.csv").part) == {
+        "morphology",
+        "rhythm",
+        "wide",
+        "fused",
+    }
     network, _ = load_xecgarch("run/weights.safetensors")
     assert network.branches["wide"].receptive_field == 15 + 3 * 8 * 2 * 4
 
@@ -59,7 +64,10 @@ def test_a_task_is_trained_and_tested_and_its_branch_is_fine_tuned(fit: Fit) -> 
     report = pd.read_csv("run/test_metrics.csv", index_col="metric")
     assert set(report.part) == {"rhythm"}
     assert report.low["accuracy"] <= report.value["accuracy"] <= report.high["accuracy"]
-    frozen = "--model.pretrained.rhythm=run/weights.safetensors", "--freezing.frozen_layers.rhythm=8"
+    frozen = (
+        "--model.pretrained.rhythm=run/weights.safetensors",
+        "--freezing.frozen_layers.rhythm=8",
+    )
     fit("xecg fit --config configs/finetune_scratch.yaml", *frozen, folder="tuned")
     before, after = (
         load_xecgarch(f"{folder}/weights.safetensors")[0].branches["rhythm"].state_dict()
