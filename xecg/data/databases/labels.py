@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,21 +165,17 @@ def rhythm_spans(
         sampling_rate: Sampling rate of the record in Hz.
     """
     changes = [(0, UNLABELLED)]
-    changes += [
-        (sample, note[1:].rstrip("\0 "))
-        for sample, symbol, note in zip(
-            annotations.samples.tolist(), annotations.symbols, annotations.notes, strict=True
-        )
-        if symbol == "+" and note.startswith("(")
-    ]
-    stops = [min(sample, n_samples) for sample, _ in [*changes[1:], (n_samples, "")]]
-    return tuple(
-        RhythmSpan(
-            start / sampling_rate, stop / sampling_rate, label, _RHYTHM_AF.get(label, NOT_AF)
-        )
-        for (start, label), stop in zip(changes, stops, strict=True)
-        if start < stop
-    )
+    for sample, symbol, note in zip(
+        annotations.samples.tolist(), annotations.symbols, annotations.notes, strict=True
+    ):
+        if symbol == "+" and note.startswith("("):
+            changes.append((sample, note[1:].rstrip("\0 ")))
+    spans = []
+    for (start, label), (stop, _) in pairwise([*changes, (n_samples, "")]):
+        start_s, stop_s = start / sampling_rate, min(stop, n_samples) / sampling_rate
+        if start_s < stop_s:
+            spans.append(RhythmSpan(start_s, stop_s, label, _RHYTHM_AF.get(label, NOT_AF)))
+    return tuple(spans)
 
 
 def beats(annotations: Annotations) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -7,15 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from xecg.data.databases import mitdb
+from xecg.data.databases import labels, mitdb
 from xecg.data.databases.base import AF, LEFT_OUT, Database, Download, LabelledRecording
-from xecg.data.databases.labels import (
-    UNLABELLED,
-    beats,
-    p_waves_are_marked,
-    rhythm_spans,
-    whole_record,
-)
 from xecg.signal.waves import BEAT_SYMBOLS, NOT_ANNOTATED, wave_codes
 from xecg.signal.wfdb import Annotations, read_annotations, read_recording
 
@@ -75,15 +68,15 @@ class QTDB(Database):
         path = self.folder / record
         recording = read_recording(path)
         n_samples = recording.n_samples
-        rhythms = whole_record(UNLABELLED, LEFT_OUT, recording.duration_s)
+        rhythms = labels.whole_record(labels.UNLABELLED, LEFT_OUT, recording.duration_s)
         r_peaks, symbols = None, None
         if path.with_suffix(".atr").is_file():
             reference = read_annotations(path, "atr")
-            rhythms = rhythm_spans(reference, n_samples, recording.sampling_rate)
-            r_peaks, symbols = beats(reference)
+            rhythms = labels.rhythm_spans(reference, n_samples, recording.sampling_rate)
+            r_peaks, symbols = labels.beats(reference)
         codes = {}
         waves = read_annotations(path, "q1c")
-        if p_waves_are_marked(waves) or any(rhythm.af == AF for rhythm in rhythms):
+        if labels.p_waves_are_marked(waves) or any(rhythm.af == AF for rhythm in rhythms):
             of_both = wave_codes(waves, n_samples, region=None)
             for start, stop in unmarked_stretches(waves):
                 of_both[start:stop] = NOT_ANNOTATED
