@@ -21,27 +21,19 @@ MEANINGS = {1: "AF", 0: "not AF", -1: "left out"}
 
 _LISTED, _SKIPPED, _LEADS = 8, 3, 12  # numbers of rhythms, records and leads that are named
 _INK, _QUIET, _R_PEAK = "#1f2430", "#6b7280", "#b3264f"
+_NAMES = dict(enumerate(WAVE_NAMES)) | {NOT_ANNOTATED: "not annotated"}
 _COLOURS = {P: "#2f7fd0", QRS: "#e58a1f", T: "#3f9a5f", NOT_ANNOTATED: "#9aa0aa"}
-_NAMES = {P: WAVE_NAMES[P], QRS: WAVE_NAMES[QRS], T: WAVE_NAMES[T], NOT_ANNOTATED: "not annotated"}
 
 
 def describe(store: Store, split: Split) -> str:
-    """Returns the page of text that ``xecg data show`` prints.
-
-    Args:
-        store: The store.
-        split: Split to count by.
-    """
+    """Returns the page of text that ``xecg data show`` prints, with counts by a split."""
     info, index, settings = store.info, _table(store), store.info.preprocessing
-    low, high = (
-        "no limit" if edge is None else f"{edge:g} Hz"
-        for edge in (settings.low_hz, settings.high_hz)
-    )
+    edges = (settings.low_hz, settings.high_hz)
+    low, high = ("no limit" if edge is None else f"{edge:g} Hz" for edge in edges)
     annotated = int(index["reference_beats"].sum())
     share = index["annotated_share"][index["wave_row"] >= 0].mean()
     left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(info.left_out.items()))
     skipped = [f"    {record}: {reason}" for record, reason in info.skipped.items()]
-    more = ["    ... (store.json names them all)"] if len(skipped) > _SKIPPED else []
     version = info.recipe.database_version
     shares = ", ".join(f"{part} {share:g}" for part, share in zip(PARTS, split.shares, strict=True))
     unit = "person" if (index["person"] != "").any() else "record"
@@ -51,8 +43,8 @@ def describe(store: Store, split: Split) -> str:
         f"  licence: {info.licence}",
         *([f"  cite: {info.citation}"] if info.citation else []),
         f"  windows: {len(store)} of {settings.window_s:g} s, one every "
-        f"{info.recipe.stride_s:g} s, "
-        f"at {settings.sampling_rate:g} Hz; band {low} to {high}; scaling {settings.scaling}",
+        f"{info.recipe.stride_s:g} s, at {settings.sampling_rate:g} Hz; band {low} to {high}; "
+        f"scaling {settings.scaling}",
         f"  leads: {_leads(index['lead'])}",
         f"  heartbeats: annotated in {annotated} windows, detected in {len(store) - annotated}; "
         f"fewer than {MIN_BEATS} in {(index['n_beats'] < MIN_BEATS).sum()}; nothing but sinus "
@@ -62,7 +54,7 @@ def describe(store: Store, split: Split) -> str:
         f"  windows left out: {left_out or 'none'}",
         f"  records skipped: {len(skipped)}",
         *skipped[:_SKIPPED],
-        *more,
+        *(["    ... (store.json names them all)"] if len(skipped) > _SKIPPED else []),
         f"\nSplit by {unit}, seed {split.seed}: {shares}\n",
         count_classes(store, split).to_string(),
     ]
@@ -70,47 +62,36 @@ def describe(store: Store, split: Split) -> str:
 
 
 def count_classes(store: Store, split: Split) -> pd.DataFrame:
-    """Returns numbers of windows, records and known persons, by class and by part of the split.
+    """Returns numbers of windows, records and, where known, persons, by class and part of a split.
 
     Rows are all windows, then each meaning of the labels, followed by its most frequent rhythms.
-    Persons are counted where they are known.
     """
     index = _table(store)
-    index = index.assign(
-        person=index["person"].replace("", None), meaning=index["af"].map(MEANINGS)
-    )
-    lines = [index.assign(line="all")]
-    for meaning in MEANINGS.values():
-        of_meaning = index[index["meaning"] == meaning]
-        rhythms = of_meaning["rhythm"].value_counts().index
-        named = {rhythm: f"  {rhythm}" for rhythm in rhythms[:_LISTED]}
-        others = f"  {len(rhythms) - _LISTED} others"
-        lines.append(of_meaning.assign(line=meaning))
-        lines += [
-            of_meaning[chosen].assign(line=line)
-            for line in [*named.values(), others]
-            if (chosen := of_meaning["rhythm"].map(named).fillna(others) == line).any()
-        ]
-    counts = {"windows": ("record", "size"), "records": ("record", "nunique")}
-    if index["person"].notna().any():
-        counts["persons"] = ("person", "nunique")
+    lines = [("all", index["af"].isin(MEANINGS))]
+    for af, meaning in MEANINGS.items():
+        of_meaning = index["af"] == af
+        rhythms = index["rhythm"][of_meaning].value_counts().index
+        named = {f"  {rhythm}": [rhythm] for rhythm in rhythms[:_LISTED]}
+        named[f"  {len(rhythms) - _LISTED} others"] = list(rhythms[_LISTED:])
+        lines.append((meaning, of_meaning))
+        lines += [(line, of_meaning & index["rhythm"].isin(some)) for line, some in named.items()]
+    lines = [(line, chosen) for line, chosen in lines if chosen.any()]
+    known = index["person"].replace("", None)
+    columns: dict[tuple[str, str], list[int]] = {}
     parts = {"whole store": np.arange(len(store))} | split_stores([("", store.index)], [split])[0]
-    table = pd.concat(lines, keys=range(len(lines)), names=["number"])
-    counted = {
-        part: table[table.index.isin(rows, level=1)].groupby(["number", "line"]).agg(**counts)
-        for part, rows in parts.items()
-    }
-    found = pd.concat(counted, axis=1).sort_index().fillna(0).astype(int)
-    return found.droplevel("number").rename_axis("class")
+    for part, rows in parts.items():
+        within = [rows[chosen.to_numpy()[rows]] for _, chosen in lines]
+        columns[part, "windows"] = [len(some) for some in within]
+        columns[part, "records"] = [index["record"][some].nunique() for some in within]
+        if known.notna().any():
+            columns[part, "persons"] = [known[some].nunique() for some in within]
+    return pd.DataFrame(columns, pd.Index([line for line, _ in lines], name="class"))
 
 
 def choose_examples(store: Store, n: int = N_EXAMPLES, seed: int = 0) -> list[int]:
-    """Returns rows to draw: rhythms take turns; annotated windows and new records come first.
+    """Returns at most ``n`` rows to draw, by random seed.
 
-    Args:
-        store: The store.
-        n: Number of rows, if there are as many.
-        seed: Random seed of the choice.
+    Rhythms take turns; annotated windows and new records come first.
     """
     index = _table(store)
     rank = {rhythm: i for i, rhythm in enumerate(index["rhythm"].value_counts().index)}
@@ -123,11 +104,11 @@ def choose_examples(store: Store, n: int = N_EXAMPLES, seed: int = 0) -> list[in
     return chosen.sort_values(["rank", "turn"]).index.tolist()
 
 
-def draw_examples(store: Store, path: Path, *, seed: int = 0) -> Path:
+def draw_examples(store: Store, path: Path, *, seed: int = 0) -> None:
     """Draws a page of windows as PNG: signal, R peaks, annotated waves.
 
     Args:
-        store: The store.
+        store: Where the windows are.
         path: File to write; an existing one is replaced.
         seed: Random seed of the choice of windows.
 
@@ -136,41 +117,14 @@ def draw_examples(store: Store, path: Path, *, seed: int = 0) -> Path:
     """
     from matplotlib.figure import Figure
 
-    rows, index, rate = (
-        choose_examples(store, seed=seed),
-        _table(store),
-        store.info.preprocessing.sampling_rate,
-    )
+    rows, index = choose_examples(store, seed=seed), _table(store)
     figure = Figure(figsize=(11, 1.3 * len(rows) + 1), dpi=110, layout="constrained")
     figure.suptitle(f"{store.info.title}: examples", x=0.01, ha="left", parse_math=False)
     handles: dict[str, Any] = {}
     panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     for axes, row in zip(panels, rows, strict=True):
-        signal, wave_row = np.asarray(store.signals[row]), index["wave_row"][row]
-        time_s = np.arange(len(signal)) / rate
-        low, high = float(signal.min()), float(signal.max())
-        peaks_s = store.r_peaks(row) / rate
-        axes.plot(time_s, signal, color=_INK, linewidth=0.8)
-        above = np.full(len(peaks_s), high + 0.1 * (high - low))
-        (handles["R peak"],) = axes.plot(peaks_s, above, "v", color=_R_PEAK, ms=4)
-        nothing = NOT_ANNOTATED if store.info.n_annotated else OTHER
-        codes = store.waves[wave_row] if wave_row >= 0 else np.full(len(signal), nothing)
-        for code in (code for code in _COLOURS if (codes == code).any()):
-            handles[_NAMES[code]] = axes.fill_between(
-                time_s,
-                *(0, 1),
-                where=codes == code,
-                transform=axes.get_xaxis_transform(),
-                color=_COLOURS[code],
-                alpha=0.3,
-                linewidth=0,
-            )
-        axes.set_title(_caption(index, row), loc="left", fontsize=8, pad=3, parse_math=False)
-        axes.set(xlim=(0, len(signal) / rate), yticks=[])
-        axes.grid(axis="x", color="#f0c9c2", linewidth=0.6)
-        axes.set_ylim(low - 0.08 * (high - low), high + 0.22 * (high - low))
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0, labelsize=8, labelcolor=_QUIET)
+        handles |= _draw_window(axes, store, row, int(index["wave_row"][row]))
+        axes.set_title(_caption(index.iloc[row]), loc="left", fontsize=8, pad=3, parse_math=False)
     panels[-1].set_xlabel("time in the window / s", color=_QUIET, fontsize=8)
     figure.legend(
         handles.values(),
@@ -186,16 +140,40 @@ def draw_examples(store: Store, path: Path, *, seed: int = 0) -> Path:
         write_whole(path, picture.getvalue())
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error}); name another --picture") from error
-    return path
 
 
-def _caption(index: pd.DataFrame, row: int) -> str:
-    window = index.iloc[row]
+def _draw_window(axes: Any, store: Store, row: int, wave_row: int) -> dict[str, Any]:
+    """Draws one window; returns what the legend names."""
+    signal, rate = np.asarray(store.signals[row]), store.info.preprocessing.sampling_rate
+    time_s = np.arange(len(signal)) / rate
+    low, high = float(signal.min()), float(signal.max())
+    peaks_s = store.r_peaks(row) / rate
+    axes.plot(time_s, signal, color=_INK, linewidth=0.8)
+    above = np.full(len(peaks_s), high + 0.1 * (high - low))
+    handles = {"R peak": axes.plot(peaks_s, above, "v", color=_R_PEAK, ms=4)[0]}
+    nothing = NOT_ANNOTATED if store.info.n_annotated else OTHER
+    codes = store.waves[wave_row] if wave_row >= 0 else np.full(len(signal), nothing)
+    for code in (code for code in _COLOURS if (codes == code).any()):
+        style = {"color": _COLOURS[code], "alpha": 0.3, "linewidth": 0}
+        across = axes.get_xaxis_transform()
+        handles[_NAMES[code]] = axes.fill_between(
+            time_s, 0, 1, where=codes == code, transform=across, **style
+        )
+    axes.set(xlim=(0, len(signal) / rate), yticks=[])
+    axes.set_ylim(low - 0.08 * (high - low), high + 0.22 * (high - low))
+    axes.grid(axis="x", color="#f0c9c2", linewidth=0.6)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=8, labelcolor=_QUIET)
+    return handles
+
+
+def _caption(window: pd.Series) -> str:
     rmssd = "unknown" if np.isnan(window["rmssd_ms"]) else f"{window['rmssd_ms']:.0f} ms"
+    beats = "annotated" if window["reference_beats"] else "detected"
     facts = [
         f"{window['record']}, lead {window['lead']}, from {window['start_s']:g} s",
         f"{window['rhythm']} ({MEANINGS[window['af']]})",
-        f"{window['n_beats']} beats {'annotated' if window['reference_beats'] else 'detected'}",
+        f"{window['n_beats']} beats {beats}",
         f"RMSSD {rmssd}",
     ]
     return "   |   ".join(facts)
