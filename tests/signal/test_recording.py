@@ -90,3 +90,9 @@ def test_parts_that_do_not_fit_are_refused(changes, message):
 def test_missing_samples_are_kept():
     samples = np.array([[1.0, np.nan]])
     assert np.isnan(make(("I",), samples=samples).samples[0, 1])
+
+
+def test_a_comment_is_found_by_its_key_whatever_its_case():
+    recording = make(comments=("Age: 69", "69 M", " dx : 164889003,1 ", "Dx: 2"))
+    assert recording.comment("Dx") == "164889003,1"
+    assert recording.comment("69 M") is None

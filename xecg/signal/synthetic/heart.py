@@ -160,21 +160,18 @@ def slow_variation(
     rng: np.random.Generator, times_s: Floats, low_hz: float, high_hz: float
 ) -> Floats:
     """Draws a smooth course of unit variance at ``times_s``, (time,): a sum of five sinusoids."""
-    frequencies = rng.uniform(low_hz, high_hz, (5, 1))
-    phases = rng.uniform(0, 2 * np.pi, (5, 1))
-    sinusoids = np.sin(2 * np.pi * frequencies * times_s + phases)
-    return np.asarray(sinusoids.sum(axis=0) * np.sqrt(2 / 5))
+    rates, phases = rng.uniform(low_hz, high_hz, 5), rng.uniform(0, 2 * np.pi, 5)
+    waves = (
+        np.sin(2 * np.pi * f * times_s + phase) for f, phase in zip(rates, phases, strict=True)
+    )
+    return np.asarray(sum(waves) * np.sqrt(2 / 5))
 
 
 @dataclass(frozen=True)
 class Breathing:
     """Breathing, which drives the RR intervals, the height of the R waves and the baseline alike.
 
-    Args:
-        rate_hz: Breaths per second.
-        phase: Phase at time 0, rad.
-        unrest_hz: Frequency at which the breath's phase wanders.
-        unrest: Amplitude of the wandering, rad.
+    Its phase starts at ``phase`` and wanders by ``unrest`` (rad) with the frequency ``unrest_hz``.
     """
 
     rate_hz: float
