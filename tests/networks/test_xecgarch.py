@@ -1,4 +1,4 @@
-"""The two-branch network: independence, fusion, its chain of modules."""
+"""The two-branch network: independence, fusion."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from torch import nn
 
 from xecg.errors import NetworkError
 from xecg.networks.branch import BRANCHES, BlockSpec
@@ -42,23 +41,6 @@ def test_a_branch_can_be_left_out(network: XECGArch) -> None:
     state = {k: v for k, v in network.state_dict().items() if "rhythm" in k}
     alone.load_state_dict(state)
     assert torch.equal(alone(X)["rhythm"], network(X)["rhythm"])
-
-
-@pytest.mark.parametrize("name", ["morphology", "rhythm"])
-def test_chain_computes_the_branch(network: XECGArch, name: str) -> None:
-    assert torch.equal(network.chain(name)(X), network(X)[name])
-
-
-def test_chain_holds_the_networks_own_modules(network: XECGArch) -> None:
-    own = set(network.modules())
-    chain = network.chain("rhythm")
-    assert all(module in own for module in chain)
-    assert not any(isinstance(module, nn.Sequential) for module in chain)
-
-
-def test_unknown_chain_is_refused(network: XECGArch) -> None:
-    with pytest.raises(NetworkError, match="morphology, rhythm; found 'tempo'"):
-        network.chain("tempo")
 
 
 def test_a_branch_more_changes_no_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,16 +27,13 @@ class Conv1d(nn.Conv1d):
         sparse = self.kernel_size == (1,) and self.stride != (1,)
         if x.device.type != "cpu" or x.ndim != 3 or isinstance(self.padding, str) or sparse:
             return self._conv_forward(x, weight, bias)  # type: ignore[no-any-return]
-        image = F.conv2d(
-            _channels_last(x).unsqueeze(2),
-            weight.unsqueeze(2),
-            bias,
-            (1, *self.stride),
-            (0, *self.padding),
-            (1, *self.dilation),
-            self.groups,
-        )
-        return image.squeeze(2)
+        n, channels, time = x.shape
+        if channels == 1:  # needs only other strides
+            x = x.reshape(n, time, 1).transpose(1, 2)
+        else:
+            x = x.transpose(1, 2).contiguous().transpose(1, 2)
+        geometry = (1, *self.stride), (0, *self.padding), (1, *self.dilation), self.groups
+        return F.conv2d(x.unsqueeze(2), weight.unsqueeze(2), bias, *geometry).squeeze(2)
 
 
 class BatchNorm1d(nn.BatchNorm1d):
@@ -49,27 +46,6 @@ class BatchNorm1d(nn.BatchNorm1d):
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
         if input.ndim != 4:
             raise ValueError(f"expected (batch, channels, time); found {input.ndim - 1} dimensions")
-
-
-def scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    """Returns normalisation in eval mode as ``x * scale + shift``, ``(channels,)`` each.
-
-    ``norm`` must keep running statistics.
-    """
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = (norm.running_var + norm.eps).rsqrt()
-    if norm.affine:
-        scale = scale * norm.weight
-    shift = -norm.running_mean * scale
-    return scale, shift + norm.bias if norm.affine else shift
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """Returns the same values, channels last; one channel needs only other strides."""
-    if x.shape[1] == 1:
-        return x.reshape(x.shape[0], x.shape[2], 1).transpose(1, 2)
-    return x.transpose(1, 2).contiguous().transpose(1, 2)
 
 
 @dataclass(frozen=True)
@@ -93,10 +69,7 @@ class BlockSpec:
 
     def __post_init__(self) -> None:
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise NetworkError(
-                f"kernel_size must be odd and positive, so that a step's centre is a sample; "
-                f"found {self.kernel_size}"
-            )
+            raise NetworkError(f"kernel_size must be odd and positive; found {self.kernel_size}")
         if self.stride < 1 or self.dilation < 1 or self.width <= 0:
             raise NetworkError(f"stride, dilation and width must be positive; found {self}")
 
@@ -105,25 +78,21 @@ class ConvBlock(nn.Sequential):
     """Convolution, batch normalisation, ReLU, dropout; no residual, which would break DTD.
 
     Maps ``(batch, in_channels, time)`` to ``(batch, out_channels, ceil(time / stride))``. The
-    convolution has no bias: the batch normalisation behind it has one. In eval mode, where no
-    gradient is asked for, normalisation is folded into the convolution's weights and ReLU
-    overwrites its input: the same values up to rounding, in two passes instead of four. Frozen
-    blocks run so while the others are trained.
+    convolution has no bias: the batch normalisation behind it has one. In eval mode without
+    gradient, as frozen blocks run, normalisation is folded into the convolution's weights: the
+    same values up to rounding, in two passes instead of four.
     """
+
+    conv: Conv1d
+    norm: BatchNorm1d
 
     def __init__(
         self, in_channels: int, out_channels: int, spec: BlockSpec, dropout: float = 0.0
     ) -> None:
         kernel, dilation = spec.kernel_size, spec.dilation
-        conv = Conv1d(
-            in_channels,
-            out_channels,
-            kernel,
-            stride=spec.stride,
-            padding=dilation * (kernel - 1) // 2,
-            dilation=dilation,
-            bias=False,
-        )
+        padding = dilation * (kernel - 1) // 2
+        shape = in_channels, out_channels, kernel, spec.stride, padding, dilation
+        conv = Conv1d(*shape, bias=False)
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         norm, drop = BatchNorm1d(out_channels), nn.Dropout(dropout)
         super().__init__(OrderedDict(conv=conv, norm=norm, relu=nn.ReLU(), dropout=drop))
@@ -131,11 +100,14 @@ class ConvBlock(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Returns features ``(batch, out_channels, ceil(time / stride))``."""
         conv, norm = self.conv, self.norm
-        if not isinstance(conv, Conv1d) or not isinstance(norm, BatchNorm1d):  # others' layers
+        ours = isinstance(conv, Conv1d) and conv.bias is None and isinstance(norm, BatchNorm1d)
+        if not ours or self._layers_matter(x):
             return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
-        if conv.bias is not None or self._layers_matter(x):
-            return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
-        scale, shift = scale_and_shift(norm)
+        mean, variance = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert variance is not None
+        scale = (variance + norm.eps).rsqrt() * norm.weight
+        shift = norm.bias - mean * scale
         return conv.convolved(x, conv.weight * scale[:, None, None], shift).relu_()
 
     def _layers_matter(self, x: Tensor) -> bool:
@@ -233,12 +205,7 @@ class Branch(nn.Module):
 
 
 def build_branch(name: str, channels: int = 32, dropout: float = 0.0) -> Branch:
-    """Returns a new branch.
-
-    Args:
-        name: Name in :data:`BRANCHES`, or class path of a tuple of specs.
-        channels: Width of the branch.
-        dropout: Share of features that each block drops in training.
+    """Returns a new branch of a name in :data:`BRANCHES`, or a class path of a tuple of specs.
 
     Raises:
         UnknownNameError: If no branch has that name.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from xecg.errors import ConfigError
 from xecg.networks.branch import Branch
@@ -45,22 +45,16 @@ def positive_relevance(branch: Branch, activations: Sequence[Tensor], relevance:
         activations: Activations by :meth:`Branch.activations`; the input is never negative.
         relevance: Relevance of the features, ``(batch, channels, steps)``.
     """
-    layers = zip(branch.blocks, activations[:-1], activations[1:], strict=True)
-    for block, x, y in reversed(list(layers)):
-        assert isinstance(block.conv, nn.Conv1d)
-        relevance = _through(block.conv, x, relevance * (y > 0))
+    layers = zip(branch.blocks, branch.specs, activations[:-1], activations[1:], strict=True)
+    for block, spec, x, y in reversed(list(layers)):
+        weight, reach = block.conv.weight.clamp_min(0), spec.dilation * (spec.kernel_size - 1)
+        geometry = spec.stride, reach // 2
+        contributed = F.conv1d(x, weight, None, *geometry, spec.dilation)
+        per_unit = relevance * (y > 0) / (contributed + _NOTHING)
+        missed = (x.shape[-1] - 1) % spec.stride  # samples behind the last step
+        shared = F.conv_transpose1d(per_unit, weight, None, *geometry, missed, 1, spec.dilation)
+        relevance = x * shared
     return relevance
-
-
-def _through(conv: nn.Conv1d, x: Tensor, relevance: Tensor) -> Tensor:
-    """Shares out relevance among a convolution's inputs by what each contributes."""
-    weight = conv.weight.clamp_min(0)
-    geometry = conv.stride, conv.padding, conv.dilation
-    step, padding, dilation = (int(numbers[0]) for numbers in geometry)
-    per_unit = relevance / (F.conv1d(x, weight, None, step, padding, dilation) + _NOTHING)
-    covered = (relevance.shape[-1] - 1) * step - 2 * padding + dilation * (weight.shape[-1] - 1) + 1
-    missed = x.shape[-1] - covered  # samples behind the last step that reads whole
-    return x * F.conv_transpose1d(per_unit, weight, None, step, padding, missed, 1, dilation)
 
 
 @dataclass(frozen=True)

@@ -26,20 +26,13 @@ _FIELDS = ("architecture", "preprocessing", "provenance")
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """Architecture, preprocessing and origin of weights.
+    """Architecture, preprocessing and origin of weights."""
 
-    Args:
-        architecture: Block specs and channels of each branch.
-        preprocessing: Settings that make the windows that the weights take.
-        provenance: Task, data and their split, seed, epoch, version.
-        learnt: Keys of the persons and signals that were trained and selected on, int64; None
-            where they are unknown.
-    """
-
-    architecture: Mapping[str, Any]
-    preprocessing: Mapping[str, Any]
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    architecture: Mapping[str, Any]  # block specs and channels of each branch
+    preprocessing: Mapping[str, Any]  # settings that make the windows that the weights take
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # task, data, seed, epoch, version
     learnt: Tensor | None = field(default=None, compare=False)
+    """Keys of the persons and signals that were trained and selected on, int64; None: unknown."""
 
 
 def describe_branches(branches: Mapping[str, nn.Module] | nn.ModuleDict) -> dict[str, Any]:
@@ -68,12 +61,7 @@ def save_weights(network: nn.Module, path: Path, info: WeightsInfo) -> None:
 
 
 def load_branch(branch: Branch, name: str, source: str | Path) -> WeightsInfo:
-    """Loads the branch called ``name`` out of a weights file into ``branch``.
-
-    Args:
-        branch: The branch that takes the weights.
-        name: Name of the branch in the file: ``morphology``, ``rhythm``.
-        source: A weights file, or the name of released weights.
+    """Loads the branch called ``name`` of a weights file, or of released weights, into ``branch``.
 
     Raises:
         WeightsError: If the file is none, holds no such branch, or does not fit exactly.
@@ -155,12 +143,8 @@ def _unpacked(text: str | None) -> Tensor | None:
     return torch.frombuffer(differences, dtype=torch.int64).cumsum(0)
 
 
-def _load_strictly(
-    module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path
-) -> None:
-    chosen = {
-        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
-    }
+def _load_strictly(module: nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
+    chosen = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
     expected = module.state_dict()
     problems = {
         "missing": sorted(expected.keys() - chosen.keys()),
@@ -171,11 +155,10 @@ def _load_strictly(
             if chosen[key].shape != expected[key].shape
         ],
     }
-    if not chosen or any(problems.values()):
+    if any(problems.values()):
         found = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys)
         raise WeightsError(
             f"{path}: the tensors under {prefix!r} do not fit the network. {found}. "
             f"Set the same channels as in the file, or choose another file"
         )
-    with torch.no_grad():
-        module.load_state_dict(chosen, strict=True)
+    module.load_state_dict(chosen, strict=True)

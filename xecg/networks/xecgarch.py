@@ -119,17 +119,6 @@ class XECGArch(nn.Module):
         """Returns logits ``(batch, 2)`` per branch, of windows ``(batch, 1, time)`` in [0, 1]."""
         return {name: self.heads[name](branch(x)) for name, branch in self.branches.items()}
 
-    def chain(self, name: str) -> nn.Sequential:
-        """Returns this network's own modules from the input to one branch's logits, in order.
-
-        Raises:
-            NetworkError: If the network has no branch of that name.
-        """
-        if name not in self.branches:
-            raise NetworkError(f"branch must be one of {', '.join(self.branches)}; found {name!r}")
-        layers = [layer for block in self.branches[name].children() for layer in block.children()]
-        return nn.Sequential(*layers, *self.heads[name].children())
-
 
 def fuse(logits: Mapping[str, Tensor]) -> Tensor:
     """Returns the mean over branches of the class probabilities, ``(batch, 2)``, float32."""
