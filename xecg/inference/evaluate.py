@@ -7,23 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 
 from xecg.data.splits import seen
 from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError, WeightsError
-from xecg.explain.faithfulness import (
-    ALL,
-    COEFFICIENTS,
-    FILLINGS,
-    MEASURES,
-    METHODS,
-    ORDERS,
-    RANDOM,
-    STEEPNESS,
-    Settings,
-    evaluate_maps,
-)
+from xecg.explain import faithfulness
+from xecg.explain.faithfulness import ALL, FILLINGS, MEASURES, ORDERS, Settings, evaluate_maps
 from xecg.explain.pictures import INK, QUIET_INK, save_figure
 from xecg.explain.relevance import CLASSES
 from xecg.files import write_whole
@@ -35,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLES = {"innvestigate": "DTD, innvestigate", "zbox": "DTD, zbox"}
-TITLES |= {STEEPNESS: "steepness of the signal", RANDOM: "random order"}
+TITLES |= dict(zip(faithfulness.CONTROLS, ("steepness of the signal", "random order"), strict=True))
 
 _COLOURS = ("#7d0048", "#d0539a", "#1f6f8b", "#6aaed6", "#c98a1b")
 _DPI = 150.0
@@ -89,13 +80,8 @@ def evaluate(
         WeightsError: Weights cannot be used, do not go together, or do not say what they learnt
             from while ``split`` is ``unseen``.
     """
-    settings = Settings(
-        tuple(dict.fromkeys(METHODS if methods is None else methods)),
-        segment_ms,
-        steps,
-        draws,
-        seed,
-    )
+    names = tuple(dict.fromkeys(faithfulness.METHODS if methods is None else methods))
+    settings = Settings(names, segment_ms, steps, draws, seed)
     if windows < 1:
         raise ConfigError(f"windows: expected at least 1, found {windows}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -147,25 +133,26 @@ def _rows(
 ) -> tuple[NDArray[np.int64], str]:
     """Rows of the store that may be drawn, and what kind of windows they are."""
     silent = [str(path) for path, info in infos.items() if info.learnt is None]
-    if split == "unseen" and silent:
+    learnt = np.zeros(len(store), bool)
+    for info in infos.values():
+        if info.learnt is not None:
+            learnt |= seen(store.info.identity, store.index, info.learnt)
+    if split == "all":
+        origin = f"drawn from all {len(store)} windows, {learnt.sum()} of them learnt from"
+        if silent:
+            origin = "drawn from the whole store; whether the weights learnt from them is not known"
+        return np.arange(len(store)), origin
+    if silent:
         raise WeightsError(
             f"{', '.join(silent)}: expected weights that say what they learnt from, found older "
             "ones; pass --split all to draw from the whole store, seen or not"
         )
-    known = [info.learnt for info in infos.values() if info.learnt is not None]
-    learnt = [seen(store.info.identity, store.index, keys) for keys in known]
-    unseen = ~np.logical_or.reduce(learnt) if learnt else np.ones(len(store), bool)
-    if split == "unseen":
-        if not unseen.any():
-            raise StoreError(
-                f"{store.path}: expected windows of persons that the weights did not learn from, "
-                "found none; pass --split all to use windows that they did learn from"
-            )
-        return np.flatnonzero(unseen), "of whom the weights learnt nothing"
-    origin = f"drawn from all {len(store)} windows, {np.count_nonzero(~unseen)} of them learnt from"
-    if silent:
-        origin = "drawn from the whole store; whether the weights learnt from them is not known"
-    return np.arange(len(store)), origin
+    if learnt.all():
+        raise StoreError(
+            f"{store.path}: expected windows of persons that the weights did not learn from, "
+            "found none; pass --split all to use windows that they did learn from"
+        )
+    return np.flatnonzero(~learnt), "of whom the weights learnt nothing"
 
 
 def _write(tables: Mapping[str, pd.DataFrame], report: str, out: Path, picture: str) -> None:
@@ -187,55 +174,38 @@ def _write(tables: Mapping[str, pd.DataFrame], report: str, out: Path, picture: 
 def report_of(tables: Mapping[str, pd.DataFrame]) -> str:
     """Returns all tables in Markdown, each below a line that says what it is."""
     areas, gains, cascade = tables["areas"], tables["gains"], tables["randomisation"]
-    cascade = cascade[cascade.coefficient == "spearman"]
-    stages = cascade.stage.unique()
-    n_empty = areas[(areas.predicted == ALL) & (areas.measure == MEASURES[0])].empty_maps.sum() // 2
-    kinds = [*product(MEASURES, FILLINGS)]
-    by_class = [*product(FILLINGS, (name for name in CLASSES if name in set(areas.predicted)))]
-    parts = {
-        "Area between the perturbation curves, least minus most relevant first (above 0: the map "
-        "puts first what matters; a random order has 0). "
-        f"{n_empty} maps are empty, their order random.": _wide(
-            areas[areas.predicted == ALL], ["measure", "filling"], kinds
-        ),
-        "The areas in probability by predicted class:": _wide(
-            areas[areas.measure == MEASURES[0]], ["filling", "predicted"], by_class
-        ),
-        f"Area minus that of the {TITLES[STEEPNESS]}, in the same windows (above 0: better than a "
-        "map that knows no network):": _wide(
-            gains[gains.predicted == ALL], ["measure", "filling"], kinds
-        ),
-        "Correlation (Spearman) with the trained network's map when the weights are random from "
-        "the output down to a stage (near 1: the map does not depend on the weights):": _wide(
-            cascade,
-            ["stage"],
-            [(name,) for name in (stages[0], stages[len(stages) * 2 // 5], stages[-1])],
-        ),
+    of_all, in_probability = areas[areas.predicted == ALL], areas[areas.measure == MEASURES[0]]
+    classes = [name for name in CLASSES if name in set(areas.predicted)]
+    stages, kinds = cascade.stage.unique(), [*product(MEASURES, FILLINGS)]
+    shown = [(stages[at],) for at in (0, len(stages) * 2 // 5, -1)]
+    by_kind, of_both = ["measure", "filling"], [*product(FILLINGS, classes)]
+    parts: dict[str, Any] = {
+        "n_empty": of_all[of_all.measure == MEASURES[0]].empty_maps.sum() // 2,
+        "areas": _wide(of_all, by_kind, kinds),
+        "by_class": _wide(in_probability, ["filling", "predicted"], of_both),
+        "gains": _wide(gains[gains.predicted == ALL], by_kind, kinds),
+        "randomisation": _wide(cascade[cascade.coefficient == "spearman"], ["stage"], shown),
     }
-    if "agreement" in tables:
-        n = tables["agreement"].networks.iloc[0]
-        what = f"Mean correlation between the maps of {n} networks, where they agree on the class:"
-        parts[what] = _wide(tables["agreement"], ["coefficient"], [(c,) for c in COEFFICIENTS])
-    return "\n".join(f"{what}\n\n{table}" for what, table in parts.items())
+    if (agreement := tables.get("agreement")) is not None:
+        parts["n_networks"] = agreement.networks.iloc[0]
+        coefficients = [(name,) for name in faithfulness.COEFFICIENTS]
+        parts["agreement"] = _wide(agreement, ["coefficient"], coefficients)
+    environment = Environment(loader=PackageLoader("xecg.inference"), trim_blocks=True)
+    return environment.get_template("faithfulness.md.j2").render(parts)
 
 
 def _wide(table: pd.DataFrame, columns: list[str], shown: Sequence[tuple[str, ...]]) -> str:
     """Markdown of means with intervals: a line a branch and map, a column each of ``shown``."""
     lines = [["branch", "map", *(", ".join(kind) for kind in shown), "windows"]]
     lines.append(["---"] * len(lines[0]))
-    for branch, method in dict.fromkeys(zip(table.branch, table.method, strict=True)):
-        of_map = table[(table.branch == branch) & (table.method == method)]
-        keys = zip(*(of_map[name] for name in columns), strict=True)
-        known = dict(zip(keys, of_map.itertuples(), strict=True))
-        cells, counts = [], {}
-        for kind in shown:
-            row: Any = known.get(kind)
-            cells.append(_cell(row))
-            counts[kind[-1]] = str(row.windows if row else 0)
-        same = len(set(counts.values())) == 1
-        lines.append(
-            [branch, title(method), *cells, " / ".join([*counts.values()][: 1 if same else None])]
-        )
+    keys = table[["branch", "method", *columns]].itertuples(index=False, name=None)
+    known: dict[tuple[str, ...], Any] = dict(zip(keys, table.itertuples(), strict=True))
+    for branch, method in dict.fromkeys(key[:2] for key in known):
+        rows = {kind: known.get((branch, method, *kind)) for kind in shown}
+        counts = {kind[-1]: str(row.windows if row else 0) for kind, row in rows.items()}
+        numbers = [*counts.values()]
+        windows = numbers[0] if len(set(numbers)) == 1 else " / ".join(numbers)
+        lines.append([branch, title(method), *map(_cell, rows.values()), windows])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -251,19 +221,17 @@ def draw_curves(curves: pd.DataFrame, areas: pd.DataFrame) -> "Figure":
     from matplotlib.figure import Figure
 
     curves, areas = (t[(t.predicted == ALL) & (t.measure == MEASURES[0])] for t in (curves, areas))
-    lines = [*product(areas.branch.unique(), FILLINGS)]
-    methods = areas.method.unique()
+    lines, methods = [*product(areas.branch.unique(), FILLINGS)], areas.method.unique()
     size = (2 + 1.75 * len(methods), 1.1 + 1.65 * len(lines))
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(lines), len(methods), sharex=True, sharey="row", squeeze=False)
-    for axes_row, (branch, filling) in zip(grid, lines, strict=True):
-        for axes, method in zip(axes_row, methods, strict=True):
-            of_map, of_area = (
-                t[(t.branch == branch) & (t.filling == filling) & (t.method == method)]
-                for t in (curves, areas)
-            )
-            _draw_curves(axes, of_map, of_area.iloc[0])
-        axes_row[0].set_ylabel(f"{branch}\n{filling}", color=INK)
+    panels = dict(zip(product(lines, methods), grid.flat, strict=True))
+    areas = areas.set_index(["branch", "filling", "method"])
+    for (line, method), axes in panels.items():
+        of_map = curves[(curves.branch == line[0]) & (curves.filling == line[1])]
+        _draw_curves(axes, of_map[of_map.method == method], areas.loc[(*line, method)])
+    for axes, line in zip(grid[:, 0], lines, strict=True):
+        axes.set_ylabel("\n".join(line), color=INK)
     for axes, method in zip(grid[0], methods, strict=True):
         axes.set_title(title(method), fontsize=9, color=INK)
     figure.supxlabel("share of the window that is replaced", fontsize=10, color=INK)
@@ -290,27 +258,19 @@ def draw_randomisation(table: pd.DataFrame) -> "Figure":
     """Draws Spearman's correlation with the trained network's map by stage, a panel a branch."""
     from matplotlib.figure import Figure
 
-    table = table[table.coefficient == "spearman"]
-    branches, methods, stages = (table[name].unique() for name in ("branch", "method", "stage"))
+    branches = table[table.coefficient == "spearman"].groupby("branch", sort=False)
+    stages = table.stage.unique()
     figure = Figure(figsize=(2.2 + 4.2 * len(branches), 3.8), layout="constrained")
     panels = figure.subplots(1, len(branches), sharey=True, squeeze=False)[0]
-    for axes, branch in zip(panels, branches, strict=True):
+    style = {"marker": "o", "markersize": 3.5, "linewidth": 1.2, "elinewidth": 0.7}
+    for axes, (branch, of_branch) in zip(panels, branches, strict=True):
         _tidy(axes)
         axes.set_title(branch, fontsize=10, color=INK)
         axes.set_xlabel("random from the output down to", color=INK)
-        for number, method in enumerate(methods):
-            line = table[(table.branch == branch) & (table.method == method)]
-            axes.errorbar(
-                np.arange(len(line)) + 0.07 * (number - 2),
-                line.value,
-                yerr=[line.value - line.low, line.high - line.value],
-                color=_COLOURS[number % len(_COLOURS)],
-                label=title(method),
-                marker="o",
-                markersize=3.5,
-                linewidth=1.2,
-                elinewidth=0.7,
-            )
+        for number, (method, line) in enumerate(of_branch.groupby("method", sort=False)):
+            look = style | {"color": _COLOURS[number % len(_COLOURS)], "label": title(str(method))}
+            interval = [line.value - line.low, line.high - line.value]
+            axes.errorbar(np.arange(len(line)) + 0.07 * (number - 2), line.value, interval, **look)
         axes.set_xticks(range(len(stages)), stages, rotation=45, ha="right")
     panels[0].set_ylabel("Spearman's correlation\nwith the trained network's map", color=INK)
     handles, labels = panels[0].get_legend_handles_labels()
