@@ -22,12 +22,7 @@ for _database in (CinC2017, LUDB, QTDB, MITDB, Challenge, Folder, Synthetic):
 
 
 def get_database(name: str, root: Path | str, **options: Any) -> Database:
-    """Returns the database of a name, in a folder.
-
-    Args:
-        name: One of ``DATABASES``, or a class path.
-        root: Folder that holds it, as downloaded.
-        **options: What the database takes besides: see ``Folder``.
+    """Returns the database of a name in a folder; ``Folder`` takes options.
 
     Raises:
         ConfigError: If there is no such database.

@@ -21,27 +21,18 @@ AF, NOT_AF, LEFT_OUT = 1, 0, -1
 
 @dataclass(frozen=True)
 class RhythmSpan:
-    """One rhythm over a stretch of a record.
+    """One rhythm over a stretch of a record."""
 
-    Args:
-        start_s: Where it begins, in seconds from the start of the record.
-        stop_s: Where it ends, in seconds; exclusive.
-        label: The database's own word for it.
-        af: 1 AF, 0 not AF, -1 to be left out of AF classification (noise, flutter, unlabelled).
-    """
-
-    start_s: float
-    stop_s: float
-    label: str
-    af: int
+    start_s: float  # from the start of the record
+    stop_s: float  # exclusive
+    label: str  # the database's own word for it
+    af: int  # 1 AF, 0 not AF, -1 to be left out of AF classification (noise, flutter, unlabelled)
 
     def __post_init__(self) -> None:
-        if self.af not in (AF, NOT_AF, LEFT_OUT):
-            raise DataError(f"rhythm {self.label!r}: af must be 1, 0 or -1, found {self.af}")
-        if not 0 <= self.start_s < self.stop_s:
+        if self.af not in (AF, NOT_AF, LEFT_OUT) or not 0 <= self.start_s < self.stop_s:
             raise DataError(
-                f"rhythm {self.label!r}: expected 0 <= start < stop, "
-                f"found {self.start_s} s to {self.stop_s} s"
+                f"rhythm {self.label!r}: expected af of 1, 0 or -1 and 0 <= start < stop, found "
+                f"af {self.af} from {self.start_s} s to {self.stop_s} s"
             )
 
 
@@ -51,14 +42,14 @@ class LabelledRecording:
 
     Args:
         recording: The signal.
-        person: Who was recorded, unique over all databases (`"mitdb-201"`); empty if unknown.
+        person: Who was recorded, unique over all databases (``"mitdb-201"``); empty if unknown.
         source: The collection it came from, where the database is a mixture of several.
-        rhythms: The rhythm spans in order of time, not overlapping; a stretch that none covers
-            is as good as one with `af=-1`.
-        r_peaks: `(beats,)` reference beats in samples at the recording's rate; None if there
-            are none. An empty array says that somebody looked and found no beat.
-        beat_symbols: The WFDB symbol of each beat of `r_peaks`; None without `r_peaks`.
-        codes: Per lead name, `(time,)` uint8 wave codes of `xecg.signal.waves`.
+        rhythms: Rhythm spans in order of time, not overlapping; a stretch that none covers is as
+            good as one with ``af=-1``.
+        r_peaks: ``(beats,)`` reference beats in samples of the recording; null if there are none.
+            An empty array says that somebody looked and found no beat.
+        beat_symbols: WFDB symbol of each of ``r_peaks``; null without ``r_peaks``.
+        codes: ``(time,)`` uint8 wave codes of ``xecg.signal.waves``, by name of the lead.
     """
 
     recording: Recording
@@ -70,38 +61,29 @@ class LabelledRecording:
     codes: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        n_beats = None if self.r_peaks is None else len(self.r_peaks)
-        n_symbols = None if self.beat_symbols is None else len(self.beat_symbols)
-        if n_beats != n_symbols:
+        name, shape = self.recording.name, (self.recording.n_samples,)
+        beats, symbols = (x if x is None else len(x) for x in (self.r_peaks, self.beat_symbols))
+        if beats != symbols:
             raise RecordError(
-                f"{self.recording.name}: one symbol per beat expected, "
-                f"found {n_beats} beats and {n_symbols} symbols"
+                f"{name}: one symbol per beat expected, found {beats} beats and {symbols} symbols"
             )
         for lead, codes in self.codes.items():
-            if codes.shape != (self.recording.n_samples,):
+            if codes.shape != shape:
                 raise RecordError(
-                    f"{self.recording.name}: wave codes of lead {lead!r} must have shape "
-                    f"({self.recording.n_samples},), found {codes.shape}"
+                    f"{name}: wave codes of lead {lead!r} must have shape {shape}, found "
+                    f"{codes.shape}"
                 )
 
 
 @dataclass(frozen=True)
 class Download:
-    """Files of a published database that are downloaded.
-
-    Args:
-        files: Patterns of their paths in the published list of checksums.
-        archive: A zip file among them that is unpacked; empty if there is none.
-        unpacked: Folder that comes out of it.
-        unchecked: Patterns of files that the publishers changed after they listed the checksums.
-        withdrawn: Patterns of files that are listed and may be missing.
-    """
+    """Files of a published database, as patterns of their paths in the list of checksums."""
 
     files: tuple[str, ...]
-    archive: str = ""
-    unpacked: str = ""
-    unchecked: tuple[str, ...] = ()
-    withdrawn: tuple[str, ...] = ()
+    archive: str = ""  # path of a zip file among them that is unpacked
+    unpacked: str = ""  # the folder that comes out of it
+    unchecked: tuple[str, ...] = ()  # files that were changed after their checksums were listed
+    withdrawn: tuple[str, ...] = ()  # files that are listed and may be missing
 
 
 class Database(ABC):
@@ -153,10 +135,7 @@ class Database(ABC):
 
     @abstractmethod
     def read(self, record: str) -> LabelledRecording:
-        """Returns one record with its labels.
-
-        Args:
-            record: A name out of ``records()``.
+        """Reads one record with its labels.
 
         Raises:
             RecordError: If the record cannot be read.
@@ -197,16 +176,11 @@ class Database(ABC):
 
     def _find_folder(self) -> Path:
         """The nearest folder, at most three below ``root``, that holds a file like the markers."""
-        level = [self.root]
-        for _ in range(4):
-            for folder in level:
-                if not self.markers or any(
-                    path.is_file() for mark in self.markers for path in folder.glob(mark)
-                ):
+        for depth in ("", "*/", "*/*/", "*/*/*/"):
+            for folder in sorted(self.root.glob(depth)) if depth else [self.root]:
+                files = (path for mark in self.markers for path in folder.glob(mark))
+                if not self.markers or any(path.is_file() for path in files):
                     return folder
-            level = sorted(
-                child for folder in level for child in folder.iterdir() if child.is_dir()
-            )
         raise self._wrong_root(f"files like {' or '.join(self.markers)}")
 
     def _wrong_root(self, expected: str) -> DataError:
@@ -214,6 +188,6 @@ class Database(ABC):
         found = sorted(path.name + "/" * path.is_dir() for path in self.root.iterdir())
         shown = ", ".join(found[:6]) + (f", ... ({len(found)} in all)" if len(found) > 6 else "")
         return DataError(
-            f"{self.name}: expected {expected} in {self.root} or below, "
-            f"found {shown or 'an empty folder'}; give the folder of the database as downloaded"
+            f"{self.name}: expected {expected} in {self.root} or below, found "
+            f"{shown or 'an empty folder'}; give the folder of the database as downloaded"
         )

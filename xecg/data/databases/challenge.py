@@ -8,10 +8,9 @@ from typing import ClassVar
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
 from xecg.data.databases.labels import whole_record
 from xecg.errors import RecordError
-from xecg.signal.recording import Recording
 from xecg.signal.wfdb import read_recording
 
-# SNOMED CT codes of the rhythms that are told apart here.
+# SNOMED CT codes of the rhythms that are distinguished here
 ATRIAL_FIBRILLATION = "164889003"
 ATRIAL_FLUTTER = "164890007"
 SINUS = {
@@ -23,15 +22,10 @@ SINUS = {
 
 
 class Challenge(Database):
-    """Any tree of WFDB records whose headers carry `# Dx:` with SNOMED CT codes.
+    """Any tree of WFDB records whose headers carry ``# Dx:`` with SNOMED CT codes.
 
-    PTB-XL, CPSC2018, Georgia, Chapman-Shaoxing and the others of the Challenges' training
-    sets, as published there, and the open test ECGs of xFuseMap.
-
-    Rhythm: atrial fibrillation is AF; flutter is left out of AF classification, also beside
-    fibrillation, because the header does not say which of the two a window shows; every other
-    set of diagnoses is not AF, the empty one too: 13 Chapman-Shaoxing headers among xFuseMap's
-    list no diagnosis, and its labels count them as not AF. Persons are not known.
+    PTB-XL, CPSC2018, Georgia, Chapman-Shaoxing and the others of the Challenges' training sets, as
+    published there, and the open test ECGs of xFuseMap. Persons are not known.
     """
 
     name = "challenge"
@@ -58,14 +52,20 @@ class Challenge(Database):
         return f"{self.name}:{self.root.resolve().as_posix()}"
 
     def records(self) -> list[str]:
-        """The records' paths below the root without extension, sorted."""
+        """Returns the records' paths below the root without ending, sorted."""
         headers = self.root.rglob("*.hea")
         return sorted(path.relative_to(self.root).with_suffix("").as_posix() for path in headers)
 
     def read(self, record: str) -> LabelledRecording:
-        """One record, its rhythm and the collection it came from (`# Source:`)."""
+        """Reads one record, its rhythm and the collection it came from (``# Source:``)."""
         recording = read_recording(self.root / record)
-        label, af = rhythm_of(diagnoses(recording))
+        listed = recording.comment("Dx")
+        if listed is None:
+            raise RecordError(
+                f"{recording.name}: expected a comment '# Dx: ...' in the header, found "
+                f"{len(recording.comments)} other comments; the challenge layout needs diagnoses"
+            )
+        label, af = rhythm_of({code.strip() for code in listed.split(",")})
         return LabelledRecording(
             recording,
             source=recording.comment("Source") or "",
@@ -74,10 +74,11 @@ class Challenge(Database):
 
 
 def rhythm_of(codes: Set[str]) -> tuple[str, int]:
-    """The rhythm that a set of diagnoses stands for, and what it says about AF.
+    """Returns the rhythm that SNOMED CT codes stand for, and whether it is AF (1, 0, -1 left out).
 
-    Args:
-        codes: SNOMED CT codes.
+    Flutter is left out, also beside fibrillation, because the header does not say which of the two
+    a window shows. Every other set of codes is not AF, the empty one too: 13 Chapman-Shaoxing
+    headers among xFuseMap's list no diagnosis, and its labels count them as not AF.
     """
     if ATRIAL_FLUTTER in codes:
         both = ATRIAL_FIBRILLATION in codes
@@ -85,18 +86,3 @@ def rhythm_of(codes: Set[str]) -> tuple[str, int]:
     if ATRIAL_FIBRILLATION in codes:
         return "atrial fibrillation", AF
     return next((name for code, name in SINUS.items() if code in codes), "other"), NOT_AF
-
-
-def diagnoses(recording: Recording) -> frozenset[str]:
-    """The SNOMED CT codes of a recording's header.
-
-    Raises:
-        RecordError: If the header has no `Dx:` at all.
-    """
-    listed = recording.comment("Dx")
-    if listed is None:
-        raise RecordError(
-            f"{recording.name}: expected a comment '# Dx: ...' in the header, found "
-            f"{len(recording.comments)} other comments; the challenge layout needs diagnoses"
-        )
-    return frozenset(code.strip() for code in listed.split(",") if code.strip().isdigit())

@@ -46,31 +46,27 @@ class CinC2017(Database):
 
     def __init__(self, root: Path | str) -> None:
         super().__init__(root)
-        self.reference = self._find_reference()
+        places = (self.folder, self.folder.parent, self.root)
+        tables = [folder / name for name in REFERENCES for folder in places]
+        self.reference = next((table for table in tables if table.is_file()), tables[0])
+        if not self.reference.is_file():
+            raise self._wrong_root(" or ".join(REFERENCES))
 
     def tables(self) -> list[Path]:
-        """The table of labels."""
+        """Returns the table of labels."""
         return [self.reference]
 
     def records(self) -> list[str]:
-        """The labelled records, sorted."""
+        """Returns the labelled records, sorted."""
         rows = read_labels(self.reference, COLUMNS)
         check_labels(self.reference, rows, LABELS, "fetch the file again")
         return sorted(rows)
 
     def read(self, record: str) -> LabelledRecording:
-        """One record and its rhythm."""
+        """Reads one record and its rhythm."""
         row = row_of(record, read_labels(self.reference, COLUMNS), self.reference, LABELS)
         flat, served = self.folder / record, self.folder / record[:3] / record
         recording = read_recording(served if served.with_suffix(".hea").is_file() else flat)
         return LabelledRecording(
             recording, rhythms=whole_record(row.label, LABELS[row.label], recording.duration_s)
         )
-
-    def _find_reference(self) -> Path:
-        """The newest labels in the folder of the records, above it or in `root`."""
-        for name in REFERENCES:
-            for folder in (self.folder, self.folder.parent, self.root):
-                if (folder / name).is_file():
-                    return folder / name
-        raise self._wrong_root(" or ".join(REFERENCES))

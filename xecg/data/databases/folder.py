@@ -1,11 +1,11 @@
 """Any tree of WFDB records with a table of labels: the way to bring one's own ECGs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording
-from xecg.data.databases.labels import Row, check_labels, read_labels, row_of, whole_record
+from xecg.data.databases.labels import check_labels, read_labels, row_of, whole_record
 from xecg.errors import DataError
 from xecg.signal.wfdb import read_recording
 
@@ -50,7 +50,12 @@ class Folder(Database):
         self.table = self.root / table
         if not self.table.is_file():
             raise self._wrong_root(f"the table {table}")
-        self.meaning = _meaning(af=af, not_af=not_af, left_out=left_out)
+        self.meaning: dict[str, int] = {}
+        lists = {"af": (AF, af), "not_af": (NOT_AF, not_af), "left_out": (LEFT_OUT, left_out)}
+        for name, (value, labels) in lists.items():
+            for label in labels:
+                if self.meaning.setdefault(label, value) != value:
+                    raise DataError(f"label {label!r} is listed in {name} and in another list")
 
     @property
     def identity(self) -> str:
@@ -58,36 +63,22 @@ class Folder(Database):
         return f"{self.name}:{self.root.resolve().as_posix()}"
 
     def tables(self) -> list[Path]:
-        """The table of labels."""
+        """Returns the table of labels."""
         return [self.table]
 
     def records(self) -> list[str]:
-        """The records that the table lists, sorted: paths below the folder."""
-        rows = self._rows()
+        """Returns the records that the table lists, sorted: paths below the folder."""
+        rows = read_labels(self.table, root=self.root)
         do = "name their meaning by --af, --not_af or --left_out"
         check_labels(self.table, rows, self.meaning, do)
         return sorted(rows)
 
     def read(self, record: str) -> LabelledRecording:
-        """One record, its rhythm and its person."""
-        row = row_of(record, self._rows(), self.table, self.meaning)
+        """Reads one record, its rhythm and its person."""
+        row = row_of(record, read_labels(self.table, root=self.root), self.table, self.meaning)
         recording = read_recording(self.root / record)
         return LabelledRecording(
             recording,
             person=f"{self.identity}/{row.person}" if row.person else "",
             rhythms=whole_record(row.label, self.meaning[row.label], recording.duration_s),
         )
-
-    def _rows(self) -> Mapping[str, Row]:
-        return read_labels(self.table, root=self.root)
-
-
-def _meaning(**labels: Sequence[str]) -> dict[str, int]:
-    """What each label says about AF."""
-    values = {"af": AF, "not_af": NOT_AF, "left_out": LEFT_OUT}
-    meaning: dict[str, int] = {}
-    for name, listed in labels.items():
-        for label in listed:
-            if meaning.setdefault(label, values[name]) != values[name]:
-                raise DataError(f"label {label!r} is listed in {name} and in another list: choose")
-    return meaning

@@ -10,16 +10,15 @@ from xecg.signal.wfdb import read_annotations, read_recording
 
 
 def person_of(record: str) -> str:
-    """The person of a MIT-BIH record. Records 201 and 202 are from one tape of one man."""
+    """Returns the person of a record; 201 and 202 are from one tape of one man."""
     return f"mitdb-{'201' if record == '202' else record}"
 
 
 class MITDB(Database):
-    """Half-hour records with beat and rhythm annotations (`.atr`).
+    """Half-hour records with beat and rhythm annotations (``.atr``).
 
-    Rhythm labels: AFIB is AF; AFL (atrial flutter) is left out of AF classification, and so is
-    the fraction of a second before a record's first rhythm annotation; every other rhythm is
-    not AF. A window over a change of rhythm is for the one who cuts windows to judge.
+    AFIB is AF; AFL (atrial flutter) is left out of AF classification, and so is the fraction of a
+    second before a record's first rhythm annotation; every other rhythm is not AF.
     """
 
     name = "mitdb"
@@ -38,19 +37,18 @@ class MITDB(Database):
     download = Download(("RECORDS", "[12]??.hea", "[12]??.dat", "[12]??.atr"))
 
     def records(self) -> list[str]:
-        """The records' numbers, sorted."""
+        """Returns the records' numbers, sorted."""
         return sorted(path.stem for path in self.folder.glob("[12][0-9][0-9].hea"))
 
     def read(self, record: str) -> LabelledRecording:
-        """One record, its rhythms and its beats."""
+        """Reads one record, its rhythms and its beats."""
         path = self.folder / record
-        recording = read_recording(path)
-        annotations = read_annotations(path, "atr")
-        r_peaks, symbols = beats(annotations)
+        recording, reference = read_recording(path), read_annotations(path, "atr")
+        r_peaks, symbols = beats(reference)
         return LabelledRecording(
             recording,
             person=person_of(record),
-            rhythms=rhythm_spans(annotations, recording.n_samples, recording.sampling_rate),
+            rhythms=rhythm_spans(reference, recording.n_samples, recording.sampling_rate),
             r_peaks=r_peaks,
             beat_symbols=symbols,
         )
