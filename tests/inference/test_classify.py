@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from xecg.cli import main
-from xecg.inference import classify as module
 from xecg.networks.xecgarch import fuse
 from xecg.signal.preprocessing import Preprocessing
 from xecg.signal.wfdb import read_recording
@@ -260,7 +259,7 @@ def test_a_command_that_was_killed_continues(classify, tmp_path, weights, write_
 def test_parts_of_other_settings_are_not_used(classify, write_record, monkeypatch):
     write_record("r", leads=("V1", "II"))
     with monkeypatch.context() as patched:
-        patched.setattr(module, "whole_file", interrupted)
+        patched.setattr("xecg.inference.records.Made.write", interrupted)
         assert classify()[0] == 130
     (folder,) = classify.out.parent.iterdir()
     _, (_, lead_v1) = classify("--lead", "V1")

@@ -7,8 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from xecg.errors import ConfigError
-from xecg.files import whole_file
-from xecg.inference.model import BATCH, Model, digest_of, load, load_once, predicted
+from xecg.inference.model import BATCH, load, load_once, predicted
 from xecg.inference.records import LeadWindows, Problem, made_in_parts, read_items, write_part
 
 _LARGEST_PIECE = 64  # records
@@ -60,70 +59,36 @@ def classify(
     for path in (out, errors):
         if path.exists() and not overwrite:
             raise ConfigError(f"{path} exists already; name another --out, or pass --overwrite")
-    model = load(weights)
-    known = model.weights.resolve(), digest_of(model.weights)
+    work = partial(classify_piece, load(weights).identity, lead, per_record)
     with made_in_parts(
-        partial(classify_piece, *known, lead, per_record),
-        paths,
-        out,
-        settings=("classify", known[1], lead, per_record),
-        size=_LARGEST_PIECE,
-        alone=_ALONE,
-        jobs=jobs,
-        cluster=cluster,
+        work, paths, out, size=_LARGEST_PIECE, alone=_ALONE, jobs=jobs, cluster=cluster
     ) as made:
-        with whole_file(out) as file:
-            for number, part in enumerate(made.tables):
-                table = pd.read_parquet(part)
-                table.to_csv(
-                    file,
-                    header=number == 0,
-                    index=False,
-                    float_format="%.6g",
-                    na_rep="nan",
-                    lineterminator="\n",
-                )
+        made.write(out)
         made.report(errors)
     return len(made.failures)
 
 
 def classify_piece(
-    weights: Path, digest: str, lead: str | None, per_record: bool, items: Sequence[str], path: Path
+    weights: tuple[Path, str], lead: str | None, per_record: bool, items: Sequence[str], path: Path
 ) -> None:
-    """Classifies the records of a piece and writes their rows.
-
-    Short records are classified together, since a network is slow on a few windows.
-
-    Args:
-        weights: Weights file.
-        digest: Digest of the weights file.
-        lead: Name of the lead; null takes the preferred one.
-        per_record: Whether a row is a record, and not a window.
-        items: Records, see ``read_items``.
-        path: Part to write.
-    """
-    model = load_once(weights, digest)
+    """Classifies the records of a piece; short ones together, since a few windows take as long."""
+    model = load_once(weights)
     problems: list[Problem] = []
     waiting: list[LeadWindows] = []
     tables = []
     for windows in read_items(items, model.preprocessing, lead, problems):
         waiting.append(windows)
         if sum(map(len, waiting)) >= BATCH:
-            tables.append(_rows(model, waiting, per_record))
+            tables.append(model.table(waiting))
             waiting = []
-    if waiting or not tables:
-        tables.append(_rows(model, waiting, per_record))
-    write_part(pd.concat(tables, ignore_index=True), problems, path)
+    table = pd.concat([*tables, model.table(waiting)], ignore_index=True)
+    write_part(_by_record(table) if per_record else table, problems, path)
 
 
-def _rows(model: Model, leads: Sequence[LeadWindows], per_record: bool) -> pd.DataFrame:
-    table = model.table(leads)
-    if not per_record:
-        return table.assign(start_s=[f"{start:.10g}" for start in table["start_s"]])
-    columns = {name: (name, "mean") for name in map(str, table) if name.startswith("p_af")}
-    table["af_share"] = (table["predicted"] == "AF").astype(float)
-    table = table.astype(dict.fromkeys(columns, "float64"))
-    means = table.groupby("record", sort=False, as_index=False).agg(
-        windows=("af_share", "size"), af_share=("af_share", "mean"), **columns
-    )
-    return means.assign(predicted=predicted(means["p_af"]))
+def _by_record(table: pd.DataFrame) -> pd.DataFrame:
+    names = [name for name in table if str(name).startswith("p_af")]
+    table["af_share"] = table["predicted"] == "AF"
+    by_record = table.astype(dict.fromkeys(names, "float64")).groupby("record", sort=False)
+    means = by_record[["af_share", *names]].mean()
+    means.insert(0, "windows", by_record.size())
+    return means.assign(predicted=predicted(means["p_af"])).reset_index()

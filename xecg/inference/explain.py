@@ -1,8 +1,7 @@
 """Explanations of many records: arrays, pictures, a table, and a page that collects them."""
 
-import shutil
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -18,35 +17,19 @@ from xecg.explain.attributions import BranchExplainer
 from xecg.explain.pictures import save_figure
 from xecg.explain.relevance import WAVES, enrichment_column, wave_title
 from xecg.files import whole_file
-from xecg.inference.model import Maps, digest_of, load, load_once, spread
-from xecg.inference.records import Made, Problem, made_in_parts, read_items, write_part
+from xecg.inference.model import Maps, load, load_once, spread
+from xecg.inference.records import Problem, made_in_parts, read_items, write_part
 
 NO_PEAK = -1
 """Fills the rows of R peaks of windows that have fewer than another one."""
 
 SUMMARY, PAGE, ERRORS = "summary.csv", "index.html", "errors.csv"
-PICTURES = "pictures"  # of a part's table, in its attributes
+_FILES = "files"  # folder beside the parts
+_PICTURES = "pictures"  # in the attributes of a part's table
 _LARGEST_PIECE = 16  # records
 _ALONE = 8  # records that are explained before other processes have started
 _PER_SHEET = 2  # windows
 _SHOWN = 20  # records whose pictures the page holds; it links to those of the others
-
-
-@dataclass(frozen=True)
-class Output:
-    """What is written of each record.
-
-    Args:
-        attribution: Name of the attribution method.
-        lead: Name of the lead; null takes the preferred one.
-        picture: Kind of the pictures.
-        draw: Most windows to draw; 0 draws none.
-    """
-
-    attribution: str
-    lead: str | None
-    picture: str
-    draw: int
 
 
 def explain(
@@ -104,20 +87,12 @@ def explain(
         raise ConfigError(f"--out {out} is not empty; name another folder, or pass --overwrite")
     model = load(weights)
     BranchExplainer(model.network, attribution)  # refuses a method that is not there
-    output = Output(attribution, lead, picture, draw)
-    known = model.weights.resolve(), digest_of(model.weights)
+    work = partial(explain_piece, model.identity, attribution, lead, picture, draw)
     with made_in_parts(
-        partial(explain_piece, *known, output),
-        paths,
-        out,
-        settings=("explain", known[1], str(output)),
-        size=_LARGEST_PIECE,
-        alone=_ALONE,
-        jobs=jobs,
-        cluster=cluster,
+        work, paths, out, size=_LARGEST_PIECE, alone=_ALONE, jobs=jobs, cluster=cluster
     ) as made:
-        files = made.folder / "files"
-        entries = _write_summary(made, files / SUMMARY)
+        files, entries = made.folder / _FILES, _entries(made.tables())
+        made.write(files / SUMMARY)
         note = (
             f"Weights {model.weights.name}, attribution {attribution}, xecg "
             f"{version('xecg-lightning')}. Not a medical device."
@@ -131,31 +106,35 @@ def explain(
 
 
 def explain_piece(
-    weights: Path, digest: str, output: Output, items: Sequence[str], path: Path
+    weights: tuple[Path, str],
+    attribution: str,
+    lead: str | None,
+    picture: str,
+    draw: int,
+    items: Sequence[str],
+    path: Path,
 ) -> None:
-    """Explains the records of a piece; writes their arrays and pictures, then their rows.
-
-    Args:
-        weights: Weights file.
-        digest: Digest of the weights file.
-        output: What is written of each record.
-        items: Records, see ``read_items``.
-        path: Part to write; the files of records go to the folder ``files`` beside it.
-    """
-    model = load_once(weights, digest)
-    explainer = BranchExplainer(model.network, output.attribution)
+    """Explains the records of a piece; writes their files beside the part, then the part."""
+    model = load_once(weights)
+    explainer = BranchExplainer(model.network, attribution)
     problems: list[Problem] = []
-    tables, pictures = [model.table([])], {}
-    for windows in read_items(items, model.preprocessing, output.lead, problems):
-        maps = model.maps([windows], explainer)
-        file = path.parent / "files" / f"{windows.record}.npz"
+    pictures: dict[str, list[str]] = {}
+    tables = []
+    for windows in read_items(items, model.preprocessing, lead, problems):
+        maps, record = model.maps([windows], explainer), windows.record
+        file = path.parent / _FILES / f"{record}.npz"
         file.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(file, "wb") as opened:
             np.savez_compressed(opened, **_arrays(maps))
-        pictures[windows.record] = list(_draw(maps, file, output))
+        rows, pictures[record] = spread(len(maps), draw), []
+        for number, start in enumerate(range(0, len(rows), _PER_SHEET), start=1):
+            name = f"{record}.{picture}" if number == 1 else f"{record}.sheet{number}.{picture}"
+            figure = maps.plot(rows[start : start + _PER_SHEET])
+            save_figure(figure, path.parent / _FILES / name, overwrite=True)
+            pictures[record].append(name)
         tables.append(maps.table)
-    table = pd.concat(tables[1:] or tables, ignore_index=True)
-    table.attrs[PICTURES] = pictures
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    table.attrs[_PICTURES] = pictures
     write_part(table, problems, path)
 
 
@@ -164,27 +143,15 @@ def _arrays(maps: Maps) -> dict[str, Any]:
     r_peaks = np.full((len(maps), max(map(len, maps.r_peaks))), NO_PEAK, dtype=np.int64)
     for row, peaks in zip(r_peaks, maps.r_peaks, strict=True):
         row[: len(peaks)] = peaks
-    table = maps.table
-    probabilities = ["p_af", *(f"p_af_{branch}" for branch in maps.relevance)]
+    columns = ("start_s", "p_af", *(f"p_af_{branch}" for branch in maps.relevance))
     return {
         "signal": maps.signal,
         "sampling_rate": np.array(maps.sampling_rate),
-        "start_s": table["start_s"].to_numpy(),
-        **{name: table[name].to_numpy() for name in probabilities},
-        "predicted": (table["predicted"] == "AF").to_numpy().astype(np.int64),
+        **{name: maps.table[name].to_numpy() for name in columns},
+        "predicted": (maps.table["predicted"] == "AF").to_numpy(np.int64),
         "r_peaks": r_peaks,
         **{f"relevance_{branch}": relevance for branch, relevance in maps.relevance.items()},
     }
-
-
-def _draw(maps: Maps, file: Path, output: Output) -> Iterator[str]:
-    """Draws sheets of windows; yields their paths within the folder of the results."""
-    rows, record = spread(len(maps), output.draw), maps.leads[0].record
-    for number, start in enumerate(range(0, len(rows), _PER_SHEET), start=1):
-        ending = output.picture if number == 1 else f"sheet{number}.{output.picture}"
-        figure = maps.plot(rows[start : start + _PER_SHEET])
-        save_figure(figure, file.with_name(f"{file.stem}.{ending}"), overwrite=True)
-        yield f"{record}.{ending}"
 
 
 @dataclass(frozen=True)
@@ -195,39 +162,25 @@ class Entry:
         record: Name of the record.
         windows: Number of its windows.
         af: Number of windows that are predicted AF.
-        pictures: Pictures, relative to the page.
-        rows: What the page's table says of each window; empty if the page only links to the record.
+        pictures: Their paths, relative to the page.
+        rows: Rows of the summary; none if the page only links to the record.
     """
 
     record: str
     windows: int
     af: int
-    pictures: list[str]
+    pictures: Sequence[str]
     rows: Sequence[Mapping[Any, Any]]
 
 
-def _write_summary(made: Made, path: Path) -> list[Entry]:
-    """Writes the rows of all parts as one table; returns what the page says of each record."""
+def _entries(tables: Iterable[pd.DataFrame]) -> list[Entry]:
     entries: list[Entry] = []
-    with whole_file(path) as file:
-        for part in made.tables:
-            table = pd.read_parquet(part)
-            pictures: Mapping[str, list[str]] = table.attrs[PICTURES]
-            if not pictures:
-                continue
-            for record, rows in table.groupby("record", sort=False):
-                af = int((rows["predicted"] == "AF").sum())
-                shown = rows.to_dict("records") if len(entries) < _SHOWN else []
-                entries.append(Entry(str(record), len(rows), af, pictures[str(record)], shown))
-            table = table.assign(start_s=[f"{start:.10g}" for start in table["start_s"]])
-            table.to_csv(
-                file,
-                header=file.tell() == 0,
-                index=False,
-                float_format="%.6g",
-                na_rep="nan",
-                lineterminator="\n",
-            )
+    for table in tables:
+        for record, rows in table.groupby("record", sort=False):
+            af = int((rows["predicted"] == "AF").sum())
+            shown = rows.to_dict("records") if len(entries) < _SHOWN else []
+            pictures = table.attrs[_PICTURES][record]
+            entries.append(Entry(str(record), len(rows), af, pictures, shown))
     return entries
 
 
@@ -239,27 +192,23 @@ def write_page(
     note: str,
     failures: Mapping[str, str],
 ) -> Path:
-    """Writes ``index.html``: pictures inline for the first records, links for the others.
+    """Writes ``index.html``, with the pictures of the records that have rows, and returns its path.
 
     Args:
         folder: Folder of the page and of the pictures.
         entries: The records.
         branches: Names of the branches.
         note: What else the reader should know: weights, attribution.
-        failures: Records that could not be explained, and why.
-
-    Returns:
-        Path of the page.
+        failures: Why records could not be explained, by record.
     """
-    environment = Environment(
-        loader=PackageLoader("xecg.inference"), autoescape=True, trim_blocks=True
-    )
+    loader = PackageLoader("xecg.inference")
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True)
     page = environment.get_template("page.html.j2").stream(
         entries=entries,
         note=note,
         failures=failures,
-        probabilities={"p_af": "together"} | {f"p_af_{branch}": branch for branch in branches},
         branches=branches,
+        probabilities={"p_af": "together"} | {f"p_af_{branch}": branch for branch in branches},
         enrichments={wave: enrichment_column(wave) for wave in WAVES},
         in_af=wave_title("P", "AF"),
         inline=partial(_inline, folder),
@@ -270,9 +219,8 @@ def write_page(
 
 
 def _inline(folder: Path, picture: str) -> dict[str, str]:
-    """Attributes of an image that holds a picture; a PNG keeps its printed size."""
-    content, kind = (folder / picture).read_bytes(), "svg+xml"
-    style = ""
+    """Source and style of an image that holds a picture; a PNG keeps its printed size."""
+    content, kind, style = (folder / picture).read_bytes(), "svg+xml", ""
     if picture.endswith(".png"):
         kind, style = "png", f"width:{int.from_bytes(content[16:20]) / 10:.1f}mm"  # 10 pixels/mm
     return {"src": f"data:image/{kind};base64,{b64encode(content).decode()}", "style": style}
@@ -280,12 +228,10 @@ def _inline(folder: Path, picture: str) -> dict[str, str]:
 
 def _install(files: Path, out: Path) -> None:
     """Moves all files to the folder that was asked for."""
-    if out.exists() and not any(out.iterdir()):
-        out.rmdir()
     if not out.exists():
         files.rename(out)
         return
     for file in [path for path in files.rglob("*") if path.is_file()]:
         place = out / file.relative_to(files)
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(file, place)
+        file.replace(place)

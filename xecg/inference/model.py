@@ -1,12 +1,12 @@
 """A trained network with its preprocessing: classifies and explains ECGs that lie in memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 BATCH = 32  # windows: larger batches leave the processor's cache
-_PLOTTED = 4
+_PLOTTED = 4  # windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +36,13 @@ class Maps:
     """Windows of ECGs, and where each branch looks in them.
 
     Args:
-        table: A row a window: ``record`` or ``signal``, ``start_s``, ``predicted``, ``p_af``,
-            ``p_af_<branch>``, and ``<branch>_<statistic>`` of :func:`xecg.wave_relevance`.
+        table: A row a window: ``record`` or ``signal``, ``start_s``, ``p_af``, ``p_af_<branch>``,
+            ``predicted``, and ``<branch>_<statistic>`` of :func:`xecg.wave_relevance`.
         signal: What the network saw, scaled, float32 ``(windows, time)``.
         relevance: By branch, of the class that it predicts, float32 ``(windows, time)``.
         r_peaks: R peaks of each window, in samples of the window.
         sampling_rate: Sampling rate of the windows in Hz.
-        leads: Where the windows are from, in their order.
+        leads: What the windows were cut from, in their order.
     """
 
     table: pd.DataFrame
@@ -66,9 +66,9 @@ class Maps:
         return draw_page([self._drawable(row, *places[row]) for row in chosen])
 
     def _drawable(self, row: int, lead: LeadWindows, row_of_lead: int) -> ExplainedWindow:
-        """A window as it is drawn: not scaled, in the unit of its lead."""
-        names = {FUSED: "p_af"} | {branch: f"p_af_{branch}" for branch in self.relevance}
-        p_af = {name: float(self.table[column].iloc[row]) for name, column in names.items()}
+        """A window that is not scaled, in the unit of its lead."""
+        columns = {FUSED: "p_af"} | {branch: f"p_af_{branch}" for branch in self.relevance}
+        p_af = {name: float(self.table[column].iloc[row]) for name, column in columns.items()}
         return ExplainedWindow(
             record=lead.record,
             lead=lead.lead,
@@ -79,7 +79,7 @@ class Maps:
             r_peaks=self.r_peaks[row],
             relevance={branch: maps[row] for branch, maps in self.relevance.items()},
             p_af=p_af,
-            predicted={name: str(predicted(np.array(p))) for name, p in p_af.items()},
+            predicted=dict(zip(p_af, map(str, predicted([*p_af.values()])), strict=True)),
         )
 
 
@@ -102,6 +102,11 @@ class Model:
         """Names of the branches."""
         return tuple(self.network.branches)
 
+    @property
+    def identity(self) -> tuple[Path, str]:
+        """File of the weights and its digest, for :func:`load_once`."""
+        return self.weights.resolve(), sha256(self.weights.read_bytes()).hexdigest()
+
     def classify(self, ecg: ArrayLike, sampling_rate: float | None = None) -> pd.DataFrame:
         """Returns the probability of AF of each window of ECGs.
 
@@ -121,7 +126,7 @@ class Model:
                 to [0, 1] already.
             ConfigError: The sampling rate is missing or not positive.
         """
-        leads = self._cut(ecg, sampling_rate)
+        leads = self._cut(ecg, sampling_rate, "")
         rows = [(number, *note) for number, lead in enumerate(leads) for note in lead.notes]
         notes = pd.DataFrame(rows, columns=["signal", "start_s", "note"])
         table = notes.merge(_numbered(self.table(leads), leads), how="left")
@@ -136,9 +141,7 @@ class Model:
         attribution: str = "innvestigate",
         unit: str = "mV",
     ) -> Maps:
-        """Explains the decision of each branch in each window of ECGs.
-
-        Windows that cannot be classified are left out.
+        """Explains the decision of each branch in each window that can be classified.
 
         Args:
             ecg: ``(time,)`` or ``(n, time)``, as in :meth:`classify`.
@@ -147,94 +150,80 @@ class Model:
             unit: Unit of ``ecg``, for the pictures; one that is not mV, uV or V is drawn scaled.
 
         Raises:
-            RecordError: As in :meth:`classify`; or no window can be used.
+            RecordError: As in :meth:`classify`; or no window can be classified.
             ConfigError: There is no such attribution, or no sampling rate.
         """
-        explainer = BranchExplainer(self.network, attribution)
         leads = self._cut(ecg, sampling_rate, unit)
         if not any(map(len, leads)):
             raise RecordError("; ".join(f"{lead.record}: {lead.left_out}" for lead in leads))
-        maps = self.maps(leads, explainer)
-        return Maps(**vars(maps) | {"table": _numbered(maps.table, leads)})
+        maps = self.maps(leads, BranchExplainer(self.network, attribution))
+        return replace(maps, table=_numbered(maps.table, leads))
 
-    def _cut(
-        self, ecg: ArrayLike, sampling_rate: float | None, unit: str = "mV"
-    ) -> list[LeadWindows]:
-        """Windows of each row of an array, as those of a record are cut."""
+    def _cut(self, ecg: ArrayLike, sampling_rate: float | None, unit: str) -> list[LeadWindows]:
+        """Windows of each row of an array, cut as those of a record are."""
         if sampling_rate is None or not 0 < sampling_rate < np.inf:
             raise ConfigError(
                 f"sampling_rate: expected samples per second (Hz), found {sampling_rate}"
             )
-        signals = np.atleast_2d(np.asarray(ecg))
-        shape, window_s = np.shape(ecg), self.preprocessing.window_s
-        if signals.ndim != 2 or signals.dtype.kind not in "fiu" or not signals.size:
+        signals, window_s = np.asarray(ecg), self.preprocessing.window_s
+        what = f"{signals.dtype} of shape {signals.shape} at {sampling_rate:g} Hz"
+        if signals.ndim not in (1, 2) or signals.dtype.kind not in "fiu" or not signals.size:
+            raise RecordError(f"ecg: expected real numbers (time,) or (n, time), found {what}")
+        if signals.shape[-1] < window_s * sampling_rate - 1e-6:
             raise RecordError(
-                "ecg: expected real numbers of shape (time,) or (n, time), found "
-                f"{signals.dtype} of shape {shape}"
-            )
-        if signals.shape[1] < window_s * sampling_rate - 1e-6:
-            raise RecordError(
-                f"ecg: expected at least {window_s:g} s along the last axis, found shape {shape}, "
-                f"which is {signals.shape[1] / sampling_rate:.6g} s at {sampling_rate:g} Hz"
+                f"ecg: expected at least {window_s:g} s along the last axis, found {what}, "
+                f"{signals.shape[-1] / sampling_rate:.6g} s"
             )
         if np.isinf(signals).any():
             raise RecordError("ecg: found infinite samples; mark missing samples by NaN")
-        lowest, highest = np.fmin.reduce(signals, axis=1), np.fmax.reduce(signals, axis=1)
-        if ((lowest == 0) & (highest == 1)).any():
+        rows = np.atleast_2d(signals.astype(np.float32))
+        if ((np.fmin.reduce(rows, 1) == 0) & (np.fmax.reduce(rows, 1) == 1)).any():
             raise RecordError(
                 "ecg: expected an ECG as it was measured, found one that is scaled to [0, 1]; give "
                 "it before scaling, or windows of this model's preprocessing to Model.p_af"
             )
+        about = {"lead": "not named", "unit": unit}
         return [
-            cut_lead(
-                signal.astype(np.float32),
-                sampling_rate,
-                self.preprocessing,
-                record=f"signal {number}",
-                lead="not named",
-                unit=unit,
-            )
-            for number, signal in enumerate(signals)
+            cut_lead(row, sampling_rate, self.preprocessing, record=f"signal {number}", **about)
+            for number, row in enumerate(rows)
         ]
 
     def table(self, leads: Sequence[LeadWindows]) -> pd.DataFrame:
-        """Returns ``record``, ``start_s``, probabilities and the predicted class of all windows."""
-        signals = [np.empty((0, self.preprocessing.window_samples), np.float32)]
-        p_af = self.p_af(np.concatenate(signals + [lead.signals for lead in leads]))
-        return pd.DataFrame(
-            {
-                "record": [lead.record for lead in leads for _ in range(len(lead))],
-                "start_s": np.concatenate([np.empty(0), *(lead.start_s for lead in leads)]),
-                "p_af": p_af.pop(FUSED),
-                **{f"p_af_{branch}": p for branch, p in p_af.items()},
-            }
-        ).assign(predicted=lambda table: predicted(table["p_af"]))
+        """Returns ``record``, ``start_s``, ``p_af``, ``p_af_<branch>``, ``predicted``."""
+        none = np.empty((0, self.preprocessing.window_samples), np.float32)
+        p_af = self.p_af(np.concatenate([none, *(lead.signals for lead in leads)]))
+        columns = {
+            "record": [lead.record for lead in leads for _ in range(len(lead))],
+            "start_s": np.concatenate([np.empty(0), *(lead.start_s for lead in leads)]),
+            "p_af": p_af[FUSED],
+            **{f"p_af_{branch}": p_af[branch] for branch in self.branches},
+        }
+        return pd.DataFrame(columns | {"predicted": predicted(p_af[FUSED])})
 
     def maps(self, leads: Sequence[LeadWindows], explainer: BranchExplainer) -> Maps:
-        """Returns the maps of all windows.
+        """Returns the maps of all windows, of which there is at least one.
 
         Args:
-            leads: At least one window.
+            leads: The windows.
             explainer: Of this model's network.
         """
         signal = np.concatenate([lead.signals for lead in leads])
-        r_peaks = [peaks for lead in leads if len(lead) for peaks in lead.r_peaks()]
+        r_peaks = [peaks for lead in leads for peaks in lead.r_peaks()]
         rate = self.preprocessing.sampling_rate
         relevance, tables = {}, [self.table(leads)]
         explained = explainer.explain(torch.from_numpy(signal).unsqueeze(1))
         for branch, (logits, maps) in explained.items():
             relevance[branch] = maps.squeeze(1).numpy()
-            measured = wave_relevance(
-                relevance[branch], r_peaks, rate, logits=logits.amax(dim=1).numpy()
-            )
+            explained_logits = logits.amax(dim=1).numpy()
+            measured = wave_relevance(relevance[branch], r_peaks, rate, logits=explained_logits)
             tables.append(measured.add_prefix(f"{branch}_"))
         return Maps(pd.concat(tables, axis=1), signal, relevance, r_peaks, rate, leads)
 
-    def p_af(self, windows: NDArray[np.float32]) -> dict[str, Floats]:
+    def p_af(self, windows: Floats) -> dict[str, Floats]:
         """Returns the probability of AF of windows that are preprocessed already.
 
         Args:
-            windows: ``(n, window_samples)``, each scaled to [0, 1] as the preprocessing says.
+            windows: ``(n, window_samples)``, each scaled as the preprocessing says.
 
         Returns:
             float32 ``(n,)`` under ``"fused"`` and by branch.
@@ -243,15 +232,13 @@ class Model:
             RecordError: The windows have another shape or scale, or samples are not finite.
         """
         _check_windows(windows, self.preprocessing)
-        parts = [_p_af(logits) for logits in self._logits(windows)]
-        names = (FUSED, *self.branches)
-        empty = np.empty(0, np.float32)
-        return {name: np.concatenate([empty, *(part[name] for part in parts)]) for name in names}
-
-    def _logits(self, windows: NDArray[np.float32]) -> Iterator[dict[str, torch.Tensor]]:
+        parts = {name: [np.empty(0, np.float32)] for name in (FUSED, *self.branches)}
         with torch.inference_mode():
             for start in range(0, len(windows), BATCH):
-                yield self.network(torch.from_numpy(windows[start : start + BATCH]).unsqueeze(1))
+                batch = torch.from_numpy(windows[start : start + BATCH])
+                for name, p in _probabilities(self.network(batch.unsqueeze(1))).items():
+                    parts[name].append(p[:, 1].numpy())
+        return {name: np.concatenate(part) for name, part in parts.items()}
 
 
 def load(source: str | Path = "xecgarch") -> Model:
@@ -272,26 +259,15 @@ def load(source: str | Path = "xecgarch") -> Model:
         raise WeightsError(f"{path}: {error} Its windows cannot be made.") from error
 
 
-def digest_of(weights: Path) -> str:
-    """Digest of a weights file."""
-    return sha256(weights.read_bytes()).hexdigest()
-
-
 @lru_cache(maxsize=2)
-def load_once(weights: Path, digest: str) -> Model:
-    """Loads a network for all pieces that this process works on.
-
-    Args:
-        weights: File of the weights.
-        digest: Digest of that file, so that another one of its name is loaded anew.
-    """
-    del digest
+def load_once(identity: tuple[Path, str]) -> Model:
+    """Loads a network for all pieces that this process works on; see :attr:`Model.identity`."""
     if parent_process() is not None:  # one of several: threads would wait for each other
         torch.set_num_threads(1)
-    return load(weights)
+    return load(identity[0])
 
 
-def predicted(p_af: Any) -> NDArray[np.str_]:
+def predicted(p_af: ArrayLike) -> NDArray[np.str_]:
     """Returns the more probable class, in words, of each probability of AF."""
     return np.array(CLASSES)[(np.asarray(p_af) > 0.5).astype(np.int64)]
 
@@ -304,32 +280,29 @@ def spread(n: int, most: int) -> list[int]:
 
 def _numbered(table: pd.DataFrame, leads: Sequence[LeadWindows]) -> pd.DataFrame:
     """The table with the number of each signal in place of a record."""
-    numbers = np.repeat(range(len(leads)), [len(lead) for lead in leads])
-    table = table.drop(columns="record")
-    table.insert(0, "signal", numbers)
-    return table
+    numbers = [number for number, lead in enumerate(leads) for _ in range(len(lead))]
+    numbered = table.drop(columns="record")
+    numbered.insert(0, "signal", np.array(numbers, np.int64))
+    return numbered
 
 
-def _check_windows(windows: NDArray[np.float32], preprocessing: Preprocessing) -> None:
+def _check_windows(windows: Floats, preprocessing: Preprocessing) -> None:
     expected = preprocessing.window_samples
     if windows.dtype != np.float32 or windows.ndim != 2 or windows.shape[1] != expected:
-        raise RecordError(
-            f"windows: expected float32 of shape (n, {expected}), found {windows.dtype} of shape "
-            f"{windows.shape}"
-        )
+        found = f"{windows.dtype} of shape {windows.shape}"
+        raise RecordError(f"windows: expected float32 of shape (n, {expected}), found {found}")
     if not np.isfinite(windows).all():
         raise RecordError("windows: expected finite numbers, found NaN or infinity")
-    if preprocessing.scaling == "minmax" and len(windows):
-        lowest, highest = windows.min(axis=1), windows.max(axis=1)
-        wrong = (np.abs(lowest) > 1e-6) | (np.abs(highest - 1) > 1e-6)
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise RecordError(
-                f"windows: expected each scaled to [0, 1], found {lowest[row]:g} to "
-                f"{highest[row]:g} in row {row}; give ECGs as they were measured to Model.classify"
-            )
+    lowest, highest = windows.min(axis=1), windows.max(axis=1)
+    unscaled = np.flatnonzero((np.abs(lowest) > 1e-6) | (np.abs(highest - 1) > 1e-6))
+    if preprocessing.scaling == "minmax" and unscaled.size:
+        row = unscaled[0]
+        raise RecordError(
+            f"windows: expected each scaled to [0, 1], found {lowest[row]:g} to {highest[row]:g} "
+            f"in row {row}; give ECGs as they were measured to Model.classify"
+        )
 
 
-def _p_af(logits: Mapping[str, torch.Tensor]) -> dict[str, Floats]:
-    fused: dict[str, Floats] = {FUSED: fuse(logits)[:, 1].numpy()}
-    return fused | {name: branch.softmax(dim=1)[:, 1].numpy() for name, branch in logits.items()}
+def _probabilities(logits: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Class probabilities ``(n, 2)``, fused and by branch."""
+    return {FUSED: fuse(logits)} | {name: z.softmax(dim=1) for name, z in logits.items()}

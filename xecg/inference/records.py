@@ -4,9 +4,10 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -17,13 +18,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xecg.errors import ConfigError, RecordError, WorkerDiedError, XECGError
-from xecg.executors import Work, executor, run_parts
-from xecg.files import write_whole
+from xecg.executors import executor, run_parts
+from xecg.files import whole_file, write_whole
 from xecg.signal.heartbeats import detect_r_peaks
 from xecg.signal.preprocessing import Preprocessing, cut_windows
 from xecg.signal.wfdb import find_records, read_recording
 
-PROBLEMS = "problems"  # of a part's table, in its attributes
+_PIECES = 32  # at least, of many records
+_PROBLEMS = "problems"  # in the attributes of a part's table
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ class LeadWindows:
 
     @property
     def start_s(self) -> NDArray[np.float64]:
-        """Start of each window in the record, in seconds, ``(windows,)``."""
+        """Start of each window in seconds, ``(windows,)``."""
         return self.starts / self.preprocessing.sampling_rate
 
     @property
@@ -91,20 +93,18 @@ class LeadWindows:
         """Number of windows that cannot be used by reason, and when they are; empty if all can."""
         if not self.absent:
             return ""
-        n, rate = len(self) + len(self.absent), self.preprocessing.sampling_rate
-        counts = Counter(self.absent.values()).items()
-        reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
-        spans = _spans(sorted(self.absent), self.preprocessing.window_samples)
-        times = ", ".join(f"{start / rate:g} to {stop / rate:g} s" for start, stop in spans)
+        n, window = len(self) + len(self.absent), self.preprocessing.window_samples
+        reasons = ", ".join(
+            f"{count} {why}" for why, count in Counter(self.absent.values()).items()
+        )
+        starts, rate = sorted(self.absent), self.preprocessing.sampling_rate
+        gaps = [number for number, (a, b) in enumerate(pairwise(starts), 1) if b > a + window]
+        spans = ", ".join(  # of windows that touch each other
+            f"{starts[first] / rate:g} to {(starts[stop - 1] + window) / rate:g} s"
+            for first, stop in pairwise([0, *gaps, len(starts)])
+        )
         noun = "window" if n == 1 else "windows"
-        return f"{len(self.absent)} of {n} {noun} cannot be used ({reasons}): {times}"
-
-
-def _spans(starts: Sequence[int], window: int) -> list[tuple[int, int]]:
-    """First sample and the one after the last of each run of windows that touch."""
-    breaks = [i for i, (a, b) in enumerate(pairwise(starts), start=1) if b > a + window]
-    edges = [0, *breaks, len(starts)]
-    return [(starts[a], starts[b - 1] + window) for a, b in pairwise(edges)]
+        return f"{len(starts)} of {n} {noun} cannot be used ({reasons}): {spans}"
 
 
 def cut_lead(
@@ -116,15 +116,7 @@ def cut_lead(
     lead: str,
     unit: str,
 ) -> LeadWindows:
-    """Cuts a lead into windows.
-
-    Args:
-        raw: ``(time,)``, NaN where samples are missing.
-        sampling_rate: Sampling rate of ``raw`` in Hz.
-        preprocessing: What the network's windows have to pass.
-        record: Name of the record.
-        lead: Name of the lead.
-        unit: Physical unit of ``raw``.
+    """Cuts a lead ``(time,)``, NaN where samples are missing, into windows.
 
     Raises:
         RecordError: The lead is shorter than a window, or its sampling rate is out of range.
@@ -145,10 +137,10 @@ def cut_lead(
 def read_windows(
     path: Path, preprocessing: Preprocessing, *, lead: str | None = None, record: str = ""
 ) -> LeadWindows:
-    """Reads a record and cuts one of its leads into windows.
+    """Reads a WFDB record and cuts one of its leads into windows.
 
     Args:
-        path: A WFDB record.
+        path: The record.
         preprocessing: What the network's windows have to pass.
         lead: Name of the lead; null takes the preferred one.
         record: Name of the record in the results; its own name if empty.
@@ -199,16 +191,11 @@ def list_records(paths: Iterable[Path]) -> tuple[dict[str, Path], dict[str, str]
     alike: dict[str, list[Path]] = {}
     for record in found:
         alike.setdefault(record.name, []).append(record)
-    depths = {name: _telling_depth(records) for name, records in alike.items()}
+    depths = dict.fromkeys(alike, 1)
+    for name, records in alike.items():
+        while len({_tail(record, depths[name]) for record in records}) < len(records):
+            depths[name] += 1
     return {_tail(record, depths[record.name]): record for record in found}, failures
-
-
-def _telling_depth(alike: list[Path]) -> int:
-    """Number of last parts of their paths that distinguish these records."""
-    depth = 1
-    while len({_tail(record, depth) for record in alike}) < len(alike):
-        depth += 1
-    return depth
 
 
 def _tail(record: Path, depth: int) -> str:
@@ -216,7 +203,7 @@ def _tail(record: Path, depth: int) -> str:
 
 
 class Problem(NamedTuple):
-    """What a user should know of a record: why it failed, or which of its windows are left out."""
+    """Why a record failed, or which of its windows are left out."""
 
     record: str
     reason: str
@@ -225,16 +212,16 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Made:
-    """Parts of the results of many records.
+    """Results of many records, in parts.
 
     Args:
         folder: Folder of the parts.
-        tables: Parquet file of each part, in the order of the records.
-        problems: Problems in the order of the records.
+        parts: Parquet files, in the order of the records.
+        problems: In the order of the records.
     """
 
     folder: Path
-    tables: list[Path]
+    parts: list[Path]
     problems: list[Problem]
 
     @property
@@ -242,63 +229,74 @@ class Made:
         """Why there is no result, by record."""
         return {record: reason for record, reason, failed in self.problems if failed}
 
+    def tables(self) -> Iterator[pd.DataFrame]:
+        """Yields the rows of each part that has any."""
+        yield from (table for part in self.parts if len(table := pd.read_parquet(part)))
+
+    def write(self, path: Path) -> None:
+        """Writes all rows as one CSV file."""
+        with whole_file(path) as file:
+            for table in self.tables():
+                if "start_s" in table:
+                    table["start_s"] = [f"{start:.10g}" for start in table["start_s"]]
+                text = table.to_csv(
+                    index=False, header=file.tell() == 0, float_format="%.6g", na_rep="nan"
+                )
+                file.write(text)
+
     def report(self, path: Path) -> None:
         """Prints all problems and writes them as a table; without any, removes an earlier one."""
         for problem in self.problems:
             print(f"xecg: {problem.record}: {problem.reason}", file=sys.stderr)
+        path.unlink(missing_ok=True)
         if self.problems:
             table = pd.DataFrame(self.problems)[["record", "reason"]]
-            write_whole(path, table.to_csv(index=False, lineterminator="\n"))
-        else:
-            path.unlink(missing_ok=True)
+            write_whole(path, table.to_csv(index=False))
 
 
 @contextmanager
 def made_in_parts(
-    work: Work,
+    work: "partial[None]",
     paths: Iterable[Path],
     out: Path,
     *,
-    settings: Sequence[object],
     size: int,
     alone: int,
     jobs: int | None,
     cluster: str | None,
 ) -> Iterator[Made]:
-    """Yields the parts of all records, beside ``out``; they are removed at the end.
+    """Yields the results of all records in parts, which lie beside ``out`` and are then removed.
 
     They are kept if the command is killed, and used when it is given again. If no record gives a
     result, nothing is left behind.
 
     Args:
-        work: ``work(items, path)`` writes a table with ``write_part``; ``items`` are for
-            ``read_items``.
+        work: Function of the items of a piece and of the part to write, for :func:`read_items` and
+            :func:`write_part`; its arguments are all that a part depends on.
         paths: WFDB records or folders of them.
         out: The result.
-        settings: All that the parts depend on, beside the records.
-        size: Most records of a part.
+        size: Most records of a piece.
         alone: Number of records below which this process works alone if ``jobs`` is null.
         jobs: Number of processes; null takes one per core.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
 
     Raises:
-        RecordError: If no record gives a result.
-        ConfigError: If the parts cannot be written.
-        ExecutorError: If the work cannot be done.
+        RecordError: No record gives a result.
+        ConfigError: The parts cannot be written.
+        ExecutorError: The cluster cannot be reached, or is lost.
     """
     records, failures = list_records(paths)
     problems = [Problem(name, reason, True) for name, reason in failures.items()]
     items = [f"{name}\0{path}" for name, path in records.items()]
-    if not items:
-        raise _nothing(problems)
+    size = max(1, min(size, len(items) // _PIECES))  # whatever the number of processes
+    pieces = [items[start : start + size] for start in range(0, len(items), size)]
     if jobs is None and len(items) < alone:
         jobs = 1  # starting processes takes longer
-    size = max(1, min(size, len(items) // 32))  # whatever the number of processes
-    pieces = [items[i : i + size] for i in range(0, len(items), size)]
+    settings = json.dumps([work.func.__name__, work.args, items], default=str)
     out = out.absolute()
-    folder = Path(f"{out}.parts-{_digest(*settings, items)}")
+    folder = Path(f"{out}.parts-{sha256(settings.encode()).hexdigest()[:16]}")
     new = [parent for parent in out.parents if not parent.exists()]
-    tables = []
+    parts = []
     with executor(jobs, cluster) as pool:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -306,34 +304,24 @@ def made_in_parts(
             raise ConfigError(f"--out {out}: cannot be written ({error})") from error
         for part in run_parts(work, pieces, folder, pool, title=out.name):
             if isinstance(part.error, WorkerDiedError):
-                reason = "the process that worked on it died"
-                problems.append(Problem(part.items[0].partition("\0")[0], reason, True))
+                name = part.items[0].partition("\0")[0]
+                problems.append(Problem(name, "the process that worked on it died", True))
             elif part.error is not None:
                 raise part.error
             else:
-                tables.append(part.path)
-                found = pd.read_parquet(part.path, columns=[]).attrs[PROBLEMS]
+                parts.append(part.path)
+                found = pd.read_parquet(part.path, columns=[]).attrs[_PROBLEMS]
                 problems += [Problem(*problem) for problem in found]
-    made = Made(folder, tables, problems)
+    made = Made(folder, parts, problems)
     if len(made.failures) == len(records) + len(failures):
         shutil.rmtree(folder)
         for parent in new:
             parent.rmdir()
-        raise _nothing(problems)
+        record, reason, _ = (*problems, Problem("paths", "expected at least one", True))[0]
+        more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+        raise RecordError(f"there is no result: {record}: {reason}{more}")
     yield made
     shutil.rmtree(folder)
-
-
-def _nothing(problems: Sequence[Problem]) -> RecordError:
-    if not problems:
-        return RecordError("expected at least one record, found none")
-    record, reason, _ = problems[0]
-    others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return RecordError(f"there is no result: {record}: {reason}{others}")
-
-
-def _digest(*things: object) -> str:
-    return sha256(json.dumps(things, default=str).encode()).hexdigest()[:16]
 
 
 def read_items(
@@ -354,5 +342,5 @@ def read_items(
 
 def write_part(table: pd.DataFrame, problems: list[Problem], path: Path) -> None:
     """Writes a table of results as a part, with its problems."""
-    table.attrs[PROBLEMS] = problems
+    table.attrs[_PROBLEMS] = problems
     write_whole(path, table.to_parquet(index=False))
