@@ -18,7 +18,6 @@ from xecg.explain.pictures import (
     draw_calibration,
     draw_page,
     draw_paper,
-    draw_window,
     new_canvas,
     relevance_colours,
     save_figure,
@@ -46,6 +45,10 @@ def make_window(**changes):
     return dataclasses.replace(window, **changes)
 
 
+def drawn(**changes):
+    return draw_page([make_window(**changes)])
+
+
 def texts(figure):
     return [text.get_text() for text in figure.axes[0].texts]
 
@@ -68,14 +71,14 @@ def test_ten_seconds_are_as_wide_as_a4_and_two_windows_fit_on_it():
 
 
 def test_the_trace_is_25_mm_per_second_and_10_mm_per_mv():
-    morphology, rhythm = traces(draw_window(make_window()))
+    morphology, rhythm = traces(drawn())
     for trace in (morphology, rhythm):
         points = np.concatenate(trace.get_segments())
         assert np.ptp(points[:, 1]) == pytest.approx(12, abs=0.01)
 
 
 def test_the_baseline_lies_on_a_bold_line():
-    figure = draw_window(make_window(signal=make_window().signal + np.float32(0.37)))
+    figure = drawn(signal=make_window().signal + np.float32(0.37))
     bold = [c for c in figure.axes[0].collections if len(c.get_segments()) == 55 + 6]
     levels = {
         round(float(s[0, 1]), 3) for c in bold for s in c.get_segments() if s[0, 1] == s[1, 1]
@@ -87,7 +90,7 @@ def test_the_baseline_lies_on_a_bold_line():
 
 
 def test_each_strip_is_coloured_by_its_own_branch():
-    figure = draw_window(make_window())
+    figure = drawn()
     high = relevance_colours()(1.0)
     left = 13.5 + 15
     for trace, shift in zip(traces(figure), (-40, 0), strict=True):
@@ -103,7 +106,7 @@ def test_each_strip_is_coloured_by_its_own_branch():
 
 
 def test_titles_name_record_lead_time_prediction_and_probabilities():
-    found = texts(draw_window(make_window()))
+    found = texts(drawn())
     assert "r<1>" in found
     assert "lead II   ·   20 to 30 s   ·   predicted non-AF   ·   p(AF) 0.03" in found
     assert "Morphology branch" in found
@@ -114,13 +117,13 @@ def test_titles_name_record_lead_time_prediction_and_probabilities():
 
 def test_a_branch_without_relevance_has_no_evidence_for_what_it_predicts():
     relevance = make_window().relevance | {"rhythm": np.zeros(TIME)}
-    found = texts(draw_window(make_window(relevance=relevance)))
+    found = texts(drawn(relevance=relevance))
     assert "evidence for non-AF   ·   p(AF) 0.02" in found
     assert "no positive evidence for AF   ·   p(AF) 0.04" in found
 
 
 def test_a_signal_in_mv_has_its_calibration_and_another_is_called_scaled():
-    in_mv, scaled = (texts(draw_window(make_window(unit=unit))) for unit in ("mV", "NU"))
+    in_mv, scaled = (texts(drawn(unit=unit)) for unit in ("mV", "NU"))
     assert in_mv.count("1 mV") == 2
     assert any("10 mm/mV" in text for text in in_mv)
     assert "1 mV" not in scaled
@@ -129,7 +132,7 @@ def test_a_signal_in_mv_has_its_calibration_and_another_is_called_scaled():
 
 
 def test_r_peaks_are_marked_on_each_strip():
-    figure = draw_window(make_window())
+    figure = drawn()
     marks = [line for line in figure.axes[0].lines if line.get_marker() == "v"]
     assert len(marks) == 2
     for line in marks:
@@ -140,7 +143,7 @@ def test_a_branch_alone_without_relevance_peaks_or_prediction_can_be_drawn():
     window = make_window(
         relevance={"rhythm": np.zeros(TIME)}, r_peaks=np.array([]), p_af={}, predicted={}
     )
-    figure = draw_window(window)
+    figure = draw_page([window])
     (trace,) = traces(figure)
     assert np.allclose(trace.get_colors(), relevance_colours()(0.0))
     assert "lead II   ·   20 to 30 s" in texts(figure)
@@ -154,7 +157,7 @@ def test_windows_follow_from_top_to_bottom():
 
 def test_drawing_leaves_pyplot_alone():
     before = "matplotlib.pyplot" in sys.modules
-    draw_window(make_window())
+    drawn()
     assert ("matplotlib.pyplot" in sys.modules) == before
 
 
@@ -183,16 +186,14 @@ def test_no_window_makes_no_page():
     ("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
 )
 def test_figures_are_written_whole_and_the_same_each_time(tmp_path, ending, start):
-    first, again = (
-        save_figure(draw_window(make_window()), tmp_path / f"{name}.{ending}") for name in "ab"
-    )
+    first, again = (save_figure(drawn(), tmp_path / f"{name}.{ending}") for name in "ab")
     assert first.read_bytes().startswith(start)
     assert first.read_bytes() == again.read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {first.name, again.name}
 
 
 def test_a_png_prints_in_true_size(tmp_path):
-    content = save_figure(draw_window(make_window()), tmp_path / "a.png").read_bytes()
+    content = save_figure(drawn(), tmp_path / "a.png").read_bytes()
     pixels = int.from_bytes(content[16:20])
     place = content.index(b"pHYs") + 4
     assert pixels == 2970
@@ -200,7 +201,7 @@ def test_a_png_prints_in_true_size(tmp_path):
 
 
 def test_a_figure_replaces_a_file_only_when_asked(tmp_path):
-    figure, path = draw_window(make_window()), tmp_path / "a.png"
+    figure, path = drawn(), tmp_path / "a.png"
     path.write_bytes(b"mine")
     with pytest.raises(DataError, match=r"a\.png exists"):
         save_figure(figure, path)
@@ -211,11 +212,11 @@ def test_a_figure_replaces_a_file_only_when_asked(tmp_path):
 
 def test_another_ending_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"\.png, \.svg, \.pdf, found .*a\.bmp"):
-        save_figure(draw_window(make_window()), tmp_path / "a.bmp")
+        save_figure(drawn(), tmp_path / "a.bmp")
 
 
 def test_dollars_in_names_are_no_formula(tmp_path):
-    figure = draw_window(make_window(record="a$_$b", lead="$x^$", predicted={"fused": "$A$"}))
+    figure = drawn(record="a$_$b", lead="$x^$", predicted={"fused": "$A$"})
     assert "a$_$b" in texts(figure)
     save_figure(figure, tmp_path / "a.png", dpi=30)
 

@@ -11,7 +11,6 @@ _MODULES = {
     "STATISTICS": "relevance",
     "domain_specificity": "relevance",
     "draw_page": "pictures",
-    "draw_window": "pictures",
     "save_figure": "pictures",
     "wave_relevance": "relevance",
 }

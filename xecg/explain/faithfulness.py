@@ -147,7 +147,6 @@ def _explain(
 
 
 def _method(name: str, network: nn.Module, seed: int) -> Attribution:
-    """An attribution method by name, or a control."""
     if name == STEEPNESS:
         return lambda x, _: torch.gradient(x, dim=-1)[0]
     if name == RANDOM:
@@ -157,13 +156,9 @@ def _method(name: str, network: nn.Module, seed: int) -> Attribution:
 
 
 def segment_relevance(method: Attribution, x: Tensor, classes: Tensor, length: int) -> FloatArray:
-    """Returns the mean absolute attribution of each segment, ``(n, segments)``.
+    """Returns the mean absolute attribution of segments of ``length`` samples, ``(n, segments)``.
 
-    Args:
-        method: Attribution method of a network.
-        x: Windows ``(n, 1, time)``.
-        classes: Explained class of each window, ``(n,)``.
-        length: Length of a segment in samples; the last one may be shorter.
+    The last segment may be shorter.
     """
     batches = zip(torch.split(x, _ATTRIBUTED), torch.split(classes, _ATTRIBUTED), strict=True)
     with torch.inference_mode(False), torch.enable_grad():
@@ -210,7 +205,7 @@ def perturb(
     for (branch, name, filling), (shares, outputs, area) in found.items():
         gain = area - found[branch, STEEPNESS, filling][-1]
         empty = explained[branch].relevance[name].max(axis=1) == 0
-        for predicted, rows in _by_class(explained[branch].classes):
+        for predicted, rows in _by_class(explained[branch].classes.numpy()).items():
             key = {"branch": branch, "method": name, "filling": filling, "predicted": predicted}
             chosen = groups[rows], settings.seed
             for (order, measure), output in outputs.items():
@@ -230,12 +225,8 @@ def curves(
 ) -> tuple[FloatArray, dict[tuple[str, str], FloatArray]]:
     """Outputs for the explained class while more and more segments are replaced.
 
-    Args:
-        decisions: Decisions whose output is watched.
-        ranks: Rank of each segment, ``(n, segments)``; 0 is the most relevant.
-        filling: Name in ``FILLINGS``.
-        length: Length of a segment in samples.
-        steps: Number of equal steps from the whole window to one that is all replaced.
+    In ``steps`` equal steps a window of segments with ``ranks (n, segments)``, 0 the most relevant,
+    is replaced as a whole.
 
     Returns:
         Shares of the segments that are replaced, ``(steps + 1,)``, and outputs
@@ -385,12 +376,10 @@ def _logits(network: nn.Module, x: Tensor) -> Tensor:
     return logits.clone()  # an ordinary tensor, that may enter a graph
 
 
-def _by_class(classes: Tensor) -> Iterator[tuple[str, NDArray[np.intp]]]:
-    """All windows, then those of each explained class that has any: name and row numbers."""
-    yield ALL, np.arange(len(classes))
-    for code, name in enumerate(CLASSES):
-        if (rows := np.flatnonzero(classes.numpy() == code)).size:
-            yield name, rows
+def _by_class(classes: NDArray[np.int64]) -> dict[str, NDArray[np.intp]]:
+    """Row numbers of all windows, and of those of each explained class that has any."""
+    rows = {name: np.flatnonzero(classes == code) for code, name in enumerate(CLASSES)}
+    return {ALL: np.arange(len(classes))} | {name: of for name, of in rows.items() if of.size}
 
 
 def _means(

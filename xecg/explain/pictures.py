@@ -214,11 +214,6 @@ class ExplainedWindow:
         return self.signal.size / self.sampling_rate
 
 
-def draw_window(window: ExplainedWindow) -> "Figure":
-    """Draws one window; see :func:`draw_page`."""
-    return draw_page([window])
-
-
 def draw_page(windows: Sequence[ExplainedWindow]) -> "Figure":
     """Draws windows one below the other in true size: 25 mm/s, and 10 mm/mV where there are mV.
 

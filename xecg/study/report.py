@@ -18,7 +18,7 @@ from tqdm import tqdm
 from xecg.data.datamodules import WindowDataModule
 from xecg.errors import ConfigError, DataError, XECGError
 from xecg.explain.attributions import BranchExplainer
-from xecg.explain.pictures import FUSED, ExplainedWindow, draw_window, save_figure
+from xecg.explain.pictures import FUSED, ExplainedWindow, draw_page, save_figure
 from xecg.explain.relevance import CLASSES, WAVES, wave_title
 from xecg.files import write_whole
 from xecg.networks.weights import load_xecgarch
@@ -310,7 +310,7 @@ def _examples(
     try:
         for rhythm, seed_shown, window in examples(ladder, depths, attribution, seed):
             path = folder / f"example_{rhythm}_{ladder.test_set}.svg"
-            picture = _inline(save_figure(draw_window(window), path))
+            picture = _inline(save_figure(draw_page([window]), path))
             shown.append((picture, rhythm, seed_shown, window.record))
     except (XECGError, OSError) as error:
         reason = f"Left out, since the networks could not be applied again: {error}"
