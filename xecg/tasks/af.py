@@ -7,14 +7,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from xecg.metrics.classification import af_metrics, classification_report
-from xecg.networks.branch import Branch
 from xecg.networks.penalties import mean_activity
 from xecg.networks.xecgarch import N_CLASSES, XECGArch, fuse
-from xecg.tasks.base import MONITOR, Report, Task, metrics_by_name
+from xecg.tasks.base import Report, Task
 
 FUSED = "fused"
 
@@ -55,18 +54,15 @@ class AFClassifier(Task):
         self.label_smoothing = label_smoothing
         self.activity_weight = activity_weight
         parts = [*network.branches, FUSED]
-        self.validation_metrics = metrics_by_name(
-            {name: af_metrics(prefix=f"validation/{name}/") for name in parts}
+        self.validation_metrics: Any = nn.ModuleDict(
+            {name: af_metrics(prefix=f"{name}/") for name in parts}
         )
-        self.class_losses = metrics_by_name(
-            {str(label): MeanMetric() for label in range(N_CLASSES)}
-        )
+        self.class_losses: Any = nn.ModuleList(MeanMetric() for _ in range(N_CLASSES))
 
     def loss(self, batch: Any) -> Tensor:
         """Returns the sum over branches of cross-entropy and activity; logs the former."""
         losses = []
         for name, branch in self.branches.items():
-            assert isinstance(branch, Branch)
             features = branch.activations(batch.signal)[1:]
             logits = self.network.heads[name](features[-1])
             loss = F.cross_entropy(logits, batch.target, label_smoothing=self.label_smoothing)
@@ -83,19 +79,16 @@ class AFClassifier(Task):
         for name, probability in _p_af(logits).items():
             self.validation_metrics[name].update(probability, batch.target)
         losses = [F.cross_entropy(z, batch.target, reduction="none") for z in logits.values()]
-        for label, mean in self.class_losses.items():
-            mean.update(torch.stack(losses).sum(dim=0)[batch.target == int(label)])
+        for label, mean in enumerate(self.class_losses):
+            mean.update(torch.stack(losses).sum(dim=0)[batch.target == label])
 
     def on_validation_epoch_end(self) -> None:
         """Logs the metrics; the loss is balanced, since training is."""
-        for metrics in self.validation_metrics.values():
-            self.log_dict(metrics.compute(), sync_dist=True)
-            metrics.reset()
-        losses = [mean.compute() for mean in self.class_losses.values()]
-        loss = torch.stack(losses).nanmean()  # a class that did not occur has no mean
-        for mean in self.class_losses.values():
+        losses = torch.stack([mean.compute() for mean in self.class_losses])
+        for mean in self.class_losses:
             mean.reset()
-        self.log(MONITOR, loss, prog_bar=True, sync_dist=True)
+        # A class that did not occur has no mean.
+        self.log_validation(losses.nanmean(), *self.validation_metrics.values())
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
         """Returns P(AF) per branch and fused, and the label."""

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from math import cos, pi
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,15 +19,11 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from xecg.errors import ConfigError, WeightsError
 from xecg.metrics.bootstrap import Interval
 from xecg.metrics.collected import Collected
+from xecg.networks.branch import Branch
 from xecg.networks.weights import WeightsInfo, describe_branches, load_branch
 
 Report = Mapping[str, Mapping[str, Interval]]  # part (branch, measure) -> metric -> interval
 MONITOR = "validation/loss"
-
-
-def metrics_by_name(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns metrics as a ``ModuleDict``, which follows the task to its device."""
-    return nn.ModuleDict(metrics)  # type: ignore[return-value]
 
 
 class CosineToEnd(LRScheduler):
@@ -97,17 +93,14 @@ class Task(LightningModule):
                 known = ", ".join(self.branches)
                 raise ConfigError(f"pretrained: branch must be one of {known}; found {name}")
             if source is not None:
-                branch: Any = self.branches[name]
-                self.pretrained[name] = load_branch(branch, name, source)
+                self.pretrained[name] = load_branch(self.branches[name], name, source)
         self.test_reports: dict[str, Report] = {}
         self._random_state: dict[str, Tensor] = {}
 
     @property
-    def branches(self) -> nn.ModuleDict:
+    def branches(self) -> Mapping[str, Branch]:
         """Branches by name."""
-        branches = self.network.branches
-        assert isinstance(branches, nn.ModuleDict)
-        return branches
+        return cast(Mapping[str, Branch], self.network.branches)
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
@@ -121,16 +114,14 @@ class Task(LightningModule):
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
         """Returns the metrics of one test set, by part and name.
 
-        Args:
-            collected: The rows of :meth:`collect` of all windows, by name.
-            groups: Person (or record) of each window, ``(windows,)``.
+        ``collected`` has the rows of :meth:`collect` of all windows, ``groups`` the person (or
+        record) of each.
         """
 
     def forward(self, x: Tensor) -> Any:
         """Returns the network's output for windows ``(batch, 1, time)`` in [0, 1].
 
-        Evaluation is in float32 where the Trainer's precision is mixed, so that its numbers do not
-        depend on the machine.
+        Evaluation is in float32 also where the Trainer's precision is mixed.
         """
         if self.training:
             return self.network(x)
@@ -142,6 +133,14 @@ class Task(LightningModule):
         part = f"{'train' if self.training else 'validation'}/{name}"
         self.log(part, value, on_step=False, on_epoch=True, sync_dist=True)
 
+    def log_validation(self, loss: Tensor, *metrics: Any) -> None:
+        """Logs metrics of an epoch and its loss under ``validation/``; starts the metrics anew."""
+        for metric in metrics:
+            found = {f"validation/{name}": value for name, value in metric.compute().items()}
+            self.log_dict(found, sync_dist=True)
+            metric.reset()
+        self.log(MONITOR, loss, prog_bar=True, sync_dist=True)
+
     def setup(self, stage: str) -> None:
         """Checks the pre-trained branches against the data.
 
@@ -150,10 +149,9 @@ class Task(LightningModule):
             StoreError: If the weights learnt from persons of the test sets.
         """
         del stage
-        data = self._data
-        if hasattr(data, "check_weights"):
+        if hasattr(self._data, "check_weights"):
             for name, info in self.pretrained.items():
-                data.check_weights(info, f"pretrained weights of {name}")
+                self._data.check_weights(info, f"pretrained weights of {name}")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Returns one optimiser of all parameters, and the scheduler if there is one.
@@ -165,24 +163,20 @@ class Task(LightningModule):
         if self.lr_scheduler is None:
             return optimizer
         scheduler: Any = self.lr_scheduler(optimizer)
-        name = type(scheduler).__name__
+        name, config = type(scheduler).__name__, dict[str, Any](scheduler=scheduler)
         if hasattr(scheduler, "max_epochs"):
             scheduler.max_epochs = self.trainer.max_epochs
             if scheduler.max_epochs in (None, -1):
                 raise ConfigError(f"lr_scheduler {name} needs an end; set trainer.max_epochs")
-        if not isinstance(scheduler, ReduceLROnPlateau):
-            return [optimizer], [scheduler]
-        if not self.trainer.enable_validation:
-            raise ConfigError(
-                f"lr_scheduler {name} watches {MONITOR}, and nothing is validated; set "
-                "trainer.limit_val_batches above 0, or choose another scheduler"
-            )
-        every = self.trainer.check_val_every_n_epoch or 1
-        monitor = getattr(scheduler, "monitor", MONITOR)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "monitor": monitor, "frequency": every},
-        }
+        if isinstance(scheduler, ReduceLROnPlateau):
+            if not self.trainer.enable_validation:
+                raise ConfigError(
+                    f"lr_scheduler {name} watches {MONITOR}, and nothing is validated; set "
+                    "trainer.limit_val_batches above 0, or choose another scheduler"
+                )
+            config["monitor"] = getattr(scheduler, "monitor", MONITOR)
+            config["frequency"] = self.trainer.check_val_every_n_epoch or 1
+        return {"optimizer": optimizer, "lr_scheduler": cast(Any, config)}
 
     def on_train_start(self) -> None:
         """Lets dropout of a resumed run draw what the run would have drawn without a stop."""
@@ -239,10 +233,9 @@ class Task(LightningModule):
         if torch.cuda.is_available():
             checkpoint["random_state"]["cuda"] = torch.cuda.get_rng_state()
         checkpoint["architecture"] = self._architecture()
-        data = self._data
-        if hasattr(data, "check_weights"):
-            checkpoint["preprocessing"] = data.preprocessing.to_dict()
-            checkpoint["learnt"] = data.learnt()
+        if hasattr(self._data, "check_weights"):
+            checkpoint["preprocessing"] = self._data.preprocessing.to_dict()
+            checkpoint["learnt"] = self._data.learnt()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another network, or one that the data does not fit.
@@ -257,10 +250,9 @@ class Task(LightningModule):
                 f"the checkpoint holds branches {_brief(found)}; this model has "
                 f"{_brief(expected)}. Give the model the same branches, channels and guidance"
             )
-        data = self._data
-        if hasattr(data, "check_weights") and "preprocessing" in checkpoint:
+        if hasattr(self._data, "check_weights") and "preprocessing" in checkpoint:
             said = {key: checkpoint.get(key) for key in ("preprocessing", "learnt")}
-            data.check_weights(SimpleNamespace(**said), "the checkpoint")
+            self._data.check_weights(SimpleNamespace(**said), "the checkpoint")
         self._random_state = checkpoint.get("random_state", {})
 
     @property
@@ -270,15 +262,13 @@ class Task(LightningModule):
 
     def _architecture(self) -> dict[str, Any]:
         head = getattr(self.network, "head", None)
-        heads = {} if head is None else {"head": type(head).__name__}
-        return describe_branches(self.branches) | heads
+        return describe_branches(self.branches) | ({"head": type(head).__name__} if head else {})
 
 
 def _brief(architecture: Mapping[str, Any] | None) -> str:
     if architecture is None:
         return "that it does not describe"
-    parts = [
+    return ", ".join(
         shape if isinstance(shape, str) else f"{name} of {shape['channels']} channels"
         for name, shape in architecture.items()
-    ]
-    return ", ".join(parts)
+    )

@@ -12,12 +12,11 @@ from torchmetrics import MeanMetric
 
 from xecg.errors import ConfigError
 from xecg.metrics.p_waves import WaveCounting, WaveDetection, wave_report
-from xecg.networks.branch import Branch
 from xecg.networks.penalties import RelevanceGuidance
 from xecg.networks.pretraining import PWaveNetwork
 from xecg.networks.xecgarch import PositiveStepHead
 from xecg.signal.waves import NOT_ANNOTATED
-from xecg.tasks.base import MONITOR, Report, Task
+from xecg.tasks.base import Report, Task
 
 
 class PWaveDetection(Task):
@@ -47,8 +46,6 @@ class PWaveDetection(Task):
         self.guidance = guidance
         self.validation_loss = MeanMetric()
         self.sampling_rate = sampling_rate
-        if sampling_rate is not None:
-            self.validation_metrics = WaveDetection(WaveCounting(sampling_rate))
 
     def setup(self, stage: str) -> None:
         """Takes the sampling rate of the data.
@@ -63,14 +60,12 @@ class PWaveDetection(Task):
                 f"sampling_rate {self.sampling_rate}: the data has {found or 'none'}; leave it out "
                 "for a data module, and give it for plain loaders"
             )
-        if self.sampling_rate is None:
-            self.sampling_rate = float(found)
-            self.validation_metrics = WaveDetection(WaveCounting(self.sampling_rate))
+        self.sampling_rate = float(found)
+        self.validation_metrics = WaveDetection(WaveCounting(self.sampling_rate))
 
     def loss(self, batch: Any) -> Tensor:
         """Returns cross-entropy over the annotated samples, and the guidance of relevance."""
         branch, head = self.branches["morphology"], self.network.head
-        assert isinstance(branch, Branch)
         activations = branch.activations(batch.signal)
         loss = self._loss(head(activations[-1], batch.signal.shape[-1]), batch.target)
         if self.guidance is None or self.guidance.weight == 0:
@@ -93,10 +88,7 @@ class PWaveDetection(Task):
 
     def on_validation_epoch_end(self) -> None:
         """Logs loss, F1 per sample and the errors per wave."""
-        found = self.validation_metrics.compute().items()
-        self.log_dict({f"validation/{key}": value for key, value in found}, sync_dist=True)
-        self.log(MONITOR, self.validation_loss.compute(), prog_bar=True, sync_dist=True)
-        self.validation_metrics.reset()
+        self.log_validation(self.validation_loss.compute(), self.validation_metrics)
         self.validation_loss.reset()
 
     def collect(self, batch: Any) -> dict[str, Tensor]:

@@ -7,15 +7,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from xecg.errors import ConfigError
 from xecg.metrics.regression import regression_report, rr_metrics
-from xecg.networks.branch import Branch
 from xecg.networks.penalties import mean_activity
 from xecg.networks.pretraining import RRNetwork
-from xecg.tasks.base import MONITOR, Report, Task, metrics_by_name
+from xecg.tasks.base import Report, Task
 
 
 class RRVariability(Task):
@@ -43,8 +42,8 @@ class RRVariability(Task):
     ) -> None:
         super().__init__(RRNetwork(channels, dropout), **options)
         self.activity_weight = activity_weight
-        self.validation_metrics = metrics_by_name(
-            {name: rr_metrics(prefix=f"validation/{name}/") for name in self.network.measures}
+        self.validation_metrics: Any = nn.ModuleDict(
+            {name: rr_metrics(prefix=f"{name}/") for name in self.network.measures}
         )
         self.validation_loss = MeanMetric()
 
@@ -65,9 +64,7 @@ class RRVariability(Task):
 
     def loss(self, batch: Any) -> Tensor:
         """Returns the Huber loss in standard deviations, and the features' activity."""
-        branch = self.branches["rhythm"]
-        assert isinstance(branch, Branch)
-        features = branch.activations(batch.signal)[1:]
+        features = self.branches["rhythm"].activations(batch.signal)[1:]
         loss = self._loss(self.network.head(features[-1]), batch.target)
         if self.activity_weight == 0:
             return loss
@@ -84,10 +81,7 @@ class RRVariability(Task):
 
     def on_validation_epoch_end(self) -> None:
         """Logs loss and errors."""
-        for metrics in self.validation_metrics.values():
-            self.log_dict(metrics.compute(), sync_dist=True)
-            metrics.reset()
-        self.log(MONITOR, self.validation_loss.compute(), prog_bar=True, sync_dist=True)
+        self.log_validation(self.validation_loss.compute(), *self.validation_metrics.values())
         self.validation_loss.reset()
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
