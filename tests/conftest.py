@@ -28,7 +28,10 @@ os.environ["WANDB_SILENT"] = "true"
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keeps the embedded ECGs out of the user's cache; processes that tests start inherit it."""
-    os.environ["XECG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # made once for all workers
+    os.environ["XECG_CACHE"] = str(folder / "cache")
 
 
 @pytest.fixture(scope="session")

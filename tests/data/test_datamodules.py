@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,12 +13,8 @@ import torch
 
 from xecg.data.augmentation import Augmentation
 from xecg.data.databases import get_database
-from xecg.data.datamodules import (
-    AFData,
-    PWaveData,
-    RRVariabilityData,
-    WindowDataModule,
-)
+from xecg.data.databases.synthetic import SyntheticSettings, embedded_store, synthetic_records
+from xecg.data.datamodules import AFData, PWaveData, RRVariabilityData, WindowDataModule
 from xecg.data.datasets import Source
 from xecg.data.prepare import prepare
 from xecg.data.splits import Split, keys
@@ -327,8 +324,14 @@ def test_synthetic_ecgs_leave_the_working_directory_alone(
     work.mkdir()
     monkeypatch.chdir(work)
     monkeypatch.setenv("XECG_CACHE", str(cache))
-    data = ready(AFData("synthetic"))
-    assert len(data.train_set) + len(data.validation_set) + len(data.test_sets[0]) > 1000
+    few = partial(synthetic_records, settings=SyntheticSettings(persons=20, duration_s=10.0))
+    monkeypatch.setattr("xecg.data.databases.synthetic.synthetic_records", few)
+    embedded_store.cache_clear()
+    try:
+        data = ready(AFData("synthetic"))
+        assert len(data.train_set) + len(data.validation_set) + len(data.test_sets[0]) == 80
+    finally:
+        embedded_store.cache_clear()
     assert not list(work.iterdir())
     assert list(cache.rglob("store.json"))
 

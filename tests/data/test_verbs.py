@@ -67,7 +67,18 @@ def test_prepare_takes_every_setting():
         *again,
         *("--preprocessing.low_hz", "null", "--preprocessing.high_hz", "30"),
         *("--preprocessing.sampling_rate", "200", "--preprocessing.window_s", "5"),
-        *("--preprocessing.scaling", "none", "--stride_s", "2.5", "--leads", "V1", "--limit", "3"),
+        *(
+            "--preprocessing.scaling",
+            "none",
+            "--stride_s",
+            "2.5",
+            "--leads",
+            "V1",
+            "--limit",
+            "3",
+            "--jobs",
+            "1",
+        ),
     )
     info = Store.open("stores/synthetic").info
     settings = {"low_hz": None, "high_hz": 30.0, "sampling_rate": 200.0, "window_s": 5.0}
@@ -80,13 +91,12 @@ def test_prepare_a_folder_of_own_records(made, capsys):
     shutil.copytree(made / "store-records", "mine")
     table = Path("mine/records.csv")
     table.write_text(table.read_text().replace(",A,", ",flimmern,"))
-    assert "flimmern" in refused(capsys, "prepare", "folder", "--root", "mine")
-    data("prepare", "folder", "--root", "mine", "--af", "flimmern", "--not_af", "N", "O")
+    mine = ("prepare", "folder", "--root", "mine", "--jobs", "1")
+    assert "flimmern" in refused(capsys, *mine)
+    data(*mine, "--af", "flimmern", "--not_af", "N", "O")
     store = Store.open("stores/folder")
     assert set(store.index["rhythm"][store.index["af"] == 1]) == {"flimmern"}
-    assert "options.meaning: " in refused(
-        capsys, "prepare", "folder", "--root", "mine", "--left_out", "flimmern"
-    )
+    assert "options.meaning: " in refused(capsys, *mine, "--left_out", "flimmern")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +148,7 @@ import sys
 from xecg.cli import main
 assert main(["data", "list"]) == 0
 assert main(["data", "prepare", "synthetic", "--out", {str(made / "other")!r},
-             "--persons", "2", "--records_per_person", "1", "--duration_s", "10"]) == 0
+             *{SMALL!r}]) == 0
 assert main(["data", "show", {str(made / "other")!r}]) == 0
 print(sorted({{"torch", "lightning"}} & {{*sys.modules}}))
 """

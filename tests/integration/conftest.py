@@ -10,7 +10,7 @@ from xecg.data.databases.synthetic import embedded_store
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to run from; the embedded ECGs are prepared."""
-    embedded_store()
+    assert len(embedded_store()) == 1800
     monkeypatch.chdir(tmp_path)
     for name in ("XECG_RUN_FOLDER", "WANDB_SWEEP_ID"):
         monkeypatch.delenv(name, raising=False)

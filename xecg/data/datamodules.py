@@ -105,8 +105,8 @@ class WindowDataModule(LightningDataModule, ABC):
             if (found := source.opened.info.preprocessing) != expected:
                 raise DataError(
                     f"stores used together need the same preprocessing; {first.store} has "
-                    f"{expected}, {source.store} has {found}. "
-                    f"Prepare one of them again with the other's settings"
+                    f"{expected}, {source.store} has {found}. Prepare one of them again with the "
+                    "other's settings"
                 )
         return expected
 
@@ -230,9 +230,7 @@ class WindowDataModule(LightningDataModule, ABC):
         """Returns one loader per test set, in order."""
         return [self._loader(test) for test in self.test_sets]
 
-    def predict_dataloader(self) -> list[DataLoader[Batch]]:
-        """Returns the test sets."""
-        return self.test_dataloader()
+    predict_dataloader = test_dataloader
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augments training batches, seeded by the step: a resumed run draws the same."""
@@ -244,8 +242,8 @@ class WindowDataModule(LightningDataModule, ABC):
         shift = self.augmentation.time_shift_s if self.shifts else 0.0
         augment = replace(self.augmentation, time_shift_s=shift)
         codes = batch.target if batch.target.dtype == torch.uint8 else None
-        signal, moved = augment(batch.signal, codes, self.sampling_rate, generator)
-        return batch._replace(signal=signal, target=batch.target if moved is None else moved)
+        signal, codes = augment(batch.signal, codes, self.sampling_rate, generator)
+        return Batch(signal, batch.target if codes is None else codes, batch.window)
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0

@@ -74,7 +74,7 @@ class Source:
     def choose(
         self, rows: NDArray[np.int64], leads: Sequence[str] | None = None
     ) -> NDArray[np.int64]:
-        """Returns those of ``rows`` that have the leads (asked for, else its own) and windows."""
+        """Returns those of ``rows`` with the source's windows and ``leads``, else its own."""
         index = self.opened.index
         keep = np.ones(len(rows), dtype=bool)
         if (wanted := leads or self.leads) is not None:
@@ -143,7 +143,7 @@ class WindowDataset(Dataset[Batch]):
 
     def groups(self) -> NDArray[np.int64]:
         """Returns a number per window, the same for windows of one person: ``(n,)``."""
-        return np.concatenate(persons(self.tables()))
+        return persons(self.tables())
 
     def r_peaks(self, position: int) -> NDArray[np.int32]:
         """Returns the R peaks of a window, in samples from its start."""

@@ -73,9 +73,8 @@ def split_stores(
         splits: Shares and seed for each store.
     """
     alone = [_split_alone(index, split) for (_, index), split in zip(tables, splits, strict=True)]
-    person = np.concatenate(persons(tables))
-    _, first, person = np.unique(person, return_index=True, return_inverse=True)
-    parts = np.split(np.concatenate(alone)[first][person], np.cumsum([len(a) for a in alone])[:-1])
+    given = pd.Series(np.concatenate(alone)).groupby(persons(tables)).transform("first").to_numpy()
+    parts = np.split(given, np.cumsum([len(a) for a in alone])[:-1])
     return [
         {
             part: np.flatnonzero((number == i) & (split.shares[i] > 0))
@@ -106,8 +105,8 @@ def _split_alone(index: pd.DataFrame, split: Split) -> NDArray[np.int64]:
     return part_of_group[group_of]
 
 
-def persons(tables: Sequence[Table]) -> list[NDArray[np.int64]]:
-    """Returns a number per window, table by table: the same for windows of one person.
+def persons(tables: Sequence[Table]) -> NDArray[np.int64]:
+    """Returns a number per window of all tables, ``(windows,)``: the same for one person.
 
     Windows are of one person if they share an identity, a signal, or a group of their store,
     directly or by way of other windows.
@@ -116,7 +115,7 @@ def persons(tables: Sequence[Table]) -> list[NDArray[np.int64]]:
         np.column_stack([keys(*table), _hashed(table[1]["group"], f"{number} ")])
         for number, table in enumerate(tables)
     ]
-    return np.split(_connected(np.concatenate(named)), np.cumsum([len(n) for n in named])[:-1])
+    return _connected(np.concatenate(named))
 
 
 def merge_groups(groups: NDArray[Any], digests: NDArray[np.uint64]) -> NDArray[Any]:
