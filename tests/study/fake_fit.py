@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import yaml
+from filelock import FileLock
 
 flags = dict(flag.removeprefix("--").split("=", 1) for flag in sys.argv[1:])
 resumed = flags.get("ckpt_path")
@@ -16,6 +17,8 @@ behaviour = json.loads(Path("behaviour.json").read_text()).get(run.name, "")
 with Path("begun.txt").open("a") as file:
     file.write(f"{run.name} {'resumed' if resumed else 'new'}\n")
 run.mkdir(parents=True, exist_ok=bool(resumed))
+lock = FileLock(run / ".running")
+lock.acquire(timeout=0)
 if behaviour == "fail":
     print("Traceback\nxecg: no such store")
     sys.exit(1)

@@ -1,7 +1,10 @@
 """Cells are made once, in their order, whatever happens to those who make them."""
 
 import json
+import shutil
+import subprocess
 import sys
+import time
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -115,6 +118,21 @@ def test_a_cell_that_is_stopped_continues_from_its_last_epoch(write_study):
         file.writestr("epoch", "3")
     assert run_study(write_study()) == 0
     assert begun()[-1] == "frozen0-seed0 resumed"
+
+
+def test_a_fit_that_outlives_its_study_is_waited_for(write_study):
+    config = write_study({"scratch-seed0": "terminate"}, frozen_layers=[])
+    assert run_study(config) == 1
+    config = write_study({"scratch-seed0": "slow"}, frozen_layers=[])
+    work = LADDER / "work" / "scratch-seed0"
+    shutil.rmtree(work)
+    orphan = subprocess.Popen([*FIT, f"--run_folder={work.resolve()}"])
+    while not (work / ".running").exists():
+        time.sleep(0.01)
+    assert run_study(config) == 0
+    assert orphan.wait() == 0
+    assert begun() == ["scratch-seed0 new"] * 2
+    assert done() == ["scratch-seed0"]
 
 
 def test_a_second_command_on_a_study_is_refused_and_status_is_told(write_study, capsys):

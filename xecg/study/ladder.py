@@ -19,13 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import permutation_test, rankdata
 
 from xecg.errors import DataError
-from xecg.explain.relevance import (
-    CLASSES,
-    OWN_WAVE,
-    WAVES,
-    domain_specificity,
-    enrichment_column,
-)
+from xecg.explain.relevance import CLASSES, OWN_WAVE, WAVES, domain_specificity, enrichment_column
 from xecg.metrics.bootstrap import FloatArray, divide, group_weights, percentile_interval
 from xecg.metrics.classification import ranked
 from xecg.study.plan import Reference
@@ -47,29 +41,22 @@ Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """What ``c`` networks say of the same ``n`` windows.
-
-    Args:
-        test_set: Name of the test set.
-        cells: A row per network: ``depth``, ``seed``, ``folder``.
-        windows: A row per window: ``record``, ``group``, ``lead``, ``start_s``, ``af``.
-        columns: Further columns of the tables of windows by name, ``(c, n)``.
-    """
+    """What ``c`` networks say of the same ``n`` windows of a test set."""
 
     test_set: str
-    cells: pd.DataFrame
-    windows: pd.DataFrame
-    columns: Mapping[str, FloatArray]
+    cells: pd.DataFrame  # a row per network: folder, depth, seed
+    windows: pd.DataFrame  # a row per window: record, group, lead, start_s, af
+    columns: Mapping[str, FloatArray]  # further columns of the tables of windows, (c, n)
 
     @property
     def title(self) -> str:
         """Test set, number of windows and groups, seeds: what a figure or a table is of."""
-        windows, groups = f"{self.af.size:,} windows", self.windows["group"].nunique()
-        seeds = f"{len(self.seeds)} seed{'s' * (len(self.seeds) > 1)}"
-        return (
-            f"{self.test_set}: {windows} ({self.af.sum():,} AF) of {groups:,} persons or records; "
-            f"{seeds} ({', '.join(map(str, self.seeds))})"
+        groups, seeds = self.windows["group"].nunique(), ", ".join(map(str, self.seeds))
+        windows = (
+            f"{self.af.size:,} windows ({self.af.sum():,} AF) of {groups:,} persons or records"
         )
+        several = "s" * (len(self.seeds) > 1)
+        return f"{self.test_set}: {windows}; {len(self.seeds)} seed{several} ({seeds})"
 
     @property
     def branches(self) -> list[str]:
@@ -89,8 +76,7 @@ class Ladder:
     @property
     def af(self) -> NDArray[np.bool_]:
         """Where the rhythm is AF, ``(n,)``."""
-        af: NDArray[np.bool_] = self.windows["af"].to_numpy() == 1
-        return af
+        return np.asarray(self.windows["af"] == 1)
 
     def p_af(self, part: str) -> FloatArray:
         """P(AF) by a branch or fused, ``(c, n)``."""
@@ -98,39 +84,29 @@ class Ladder:
 
     def right(self, part: str) -> NDArray[np.bool_]:
         """Where the more probable class is the true one, ``(c, n)``."""
-        right: NDArray[np.bool_] = (self.p_af(part) > 0.5) == self.af
-        return right
+        return np.asarray((self.p_af(part) > 0.5) == self.af)
 
 
 def read_runs(folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Returns the finished runs of a folder, by branch, depth and seed.
+    """Returns the finished runs of a folder, and a sentence for each that was left out.
 
     A run is what its ``config.yaml`` says: a pre-training by its task, a depth by
     ``freezing.frozen_layers``, training from scratch by branches without weights.
 
-    Args:
-        folder: Folder of a study, or of runs.
-
     Returns:
-        A row per run: ``folder``, ``branch`` (empty in fine-tuning), ``depth``, ``seed``; and what
-        was left out, a sentence each.
+        A row per run: ``folder``, ``branch`` (empty in fine-tuning), ``depth``, ``seed``.
 
     Raises:
-        DataError: There is no finished run, two have the same depth and seed, or a config is
-            damaged.
+        DataError: There is no run, two have the same depth and seed, or a config is damaged.
     """
     paths = [*folder.glob("*/config.yaml"), *folder.glob("*/*/config.yaml")]
-    found = [
-        _run(path)
-        for path in sorted(paths)
-        if (path.parent / "test_metrics.csv").exists() and path.parents[1].name != "work"
-    ]
-    if not found:
+    done = [path for path in sorted(paths) if (path.parent / "test_metrics.csv").exists()]
+    runs = pd.DataFrame([_run(path) for path in done if path.parents[1].name != "work"])
+    if runs.empty:
         raise DataError(
             f"{folder}: expected runs that are finished, each a folder with config.yaml and "
             "test_metrics.csv, found none. Name the folder of a study, or of runs of xecg fit"
         )
-    runs = pd.DataFrame(found)
     rungs = runs["depth"].map(lambda depth: isinstance(depth, int))
     left_out = [f"{run} has a schedule of frozen blocks" for run in runs["folder"][~rungs]]
     runs = runs[rungs].astype({"depth": int}).sort_values(["branch", "depth", "seed"])
@@ -160,32 +136,29 @@ def _run(path: Path) -> dict[str, Any]:
 def read_ladders(runs: pd.DataFrame) -> Iterator[Ladder]:
     """Yields the fine-tuned networks of each test set.
 
-    Args:
-        runs: Finished runs.
-
     Raises:
-        DataError: No run has a table of windows, a table cannot be used, or networks differ in
-            windows.
+        DataError: There is no table of windows, one cannot be used, or networks differ in windows.
     """
     tuned = runs[runs["branch"] == ""]
-    paths = [sorted((run / "windows").glob("*.csv")) for run in tuned["folder"]]
-    names = dict.fromkeys(path.stem for found in paths for path in found)
-    if not names:
+    paths = pd.Series(
+        [path for run in tuned["folder"] for path in sorted(run.glob("windows/*.csv"))]
+    )
+    if paths.empty:
         raise DataError("no run is fine-tuned and has a table of windows: nothing to report")
-    for name in names:
-        cells = tuned[[name in [path.stem for path in found] for found in paths]]
-        tables = [_windows(run / "windows" / f"{name}.csv") for run in cells["folder"]]
+    for name, found in paths.groupby(paths.map(lambda path: path.stem), sort=False):
+        tables = [_windows(path) for path in found]
         first = tables[0]
-        for run, table in zip(cells["folder"], tables, strict=True):
+        for path, table in zip(found, tables, strict=True):
             if [*table] != [*first] or not table[_PLACE].equals(first[_PLACE]):
                 raise DataError(
-                    f"{run / 'windows' / name}.csv: expected the windows, groups, labels and "
-                    f"columns of {cells['folder'].iloc[0]}, found others. Networks can be compared "
-                    "on the same windows only: run one of them again"
+                    f"{path}: expected the windows, groups, labels and columns of {found.iloc[0]}, "
+                    "found others. Networks can be compared on the same windows only: run one of "
+                    "them again"
                 )
+        cells = tuned[tuned["folder"].isin([path.parents[1] for path in found])]
         others = first.columns.drop(_PLACE)
         columns = {key: np.stack([table[key].to_numpy() for table in tables]) for key in others}
-        yield Ladder(name, cells.reset_index(drop=True), first[_PLACE], columns)
+        yield Ladder(str(name), cells.reset_index(drop=True), first[_PLACE], columns)
 
 
 def _windows(path: Path) -> pd.DataFrame:
@@ -202,30 +175,23 @@ def _windows(path: Path) -> pd.DataFrame:
 
 
 class Measure(NamedTuple):
-    """One number of each network.
+    """One number of each network."""
 
-    Args:
-        values: As they are, then under each resample, ``(1 + resamples, c)``.
-        windows: Number of windows that have a value, ``(c,)``.
-        groups: Number of persons or records that they come from, ``(c,)``.
-    """
-
-    values: FloatArray
-    windows: NDArray[np.int64]
-    groups: NDArray[np.int64]
+    values: FloatArray  # as they are, then under each resample, (1 + resamples, c)
+    windows: NDArray[np.int64]  # number of windows that have a value, (c,)
+    groups: NDArray[np.int64]  # number of persons or records that they come from, (c,)
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What was found on one test set.
+    """What was found on one test set, a row per measure, part, class and wave.
 
     Args:
         ladder: Networks and windows.
-        means: A row per measure, part, class, wave and depth: mean over seeds, interval, counts,
-            what the reference found.
-        networks: The same of each network: depth, seed, value.
-        trends: A row per measure, part, class and wave: Spearman's rho with the depth.
-        tradeoffs: A row per branch: rho over depths between its specificity and its accuracy.
+        means: Mean over seeds at each depth, its interval, counts, what the reference found.
+        networks: Value of each network.
+        trends: Spearman's rho with the depth.
+        tradeoffs: Spearman's rho over depths between a branch's specificity and its accuracy.
     """
 
     ladder: Ladder
@@ -236,11 +202,7 @@ class Analysis:
 
 
 def analyse(
-    ladder: Ladder,
-    resamples: int,
-    permutations: int,
-    seed: int,
-    reference: Reference | None = None,
+    ladder: Ladder, resamples: int, permutations: int, seed: int, reference: Reference | None = None
 ) -> Analysis:
     """Returns means, intervals and trends of all measures.
 
@@ -252,16 +214,15 @@ def analyse(
         reference: What others found.
     """
     draws = _Draws(ladder, resamples, seed)
-    known = _known(reference, ladder.test_set)
+    known = _known(reference) if reference and reference.test_set == ladder.test_set else {}
     found = dict(_measures(ladder, draws))
     means, networks, trends, tradeoffs = [], [], [], []
-    depths = ladder.cells["depth"].to_numpy(float)
     for key, measure in found.items():
         named = {"test_set": ladder.test_set} | dict(zip(KEY, key, strict=True))
         means.append(_means(measure, ladder).assign(**named, known=known.get(key, np.nan)))
         networks.append(ladder.cells.assign(**named, value=measure.values[0]))
-        x = np.broadcast_to(depths, measure.values.shape)
-        trends.append(named | _trend(x, measure.values, draws, permutations))
+        depths = np.broadcast_to(ladder.cells["depth"].to_numpy(float), measure.values.shape)
+        trends.append(named | _trend(depths, measure.values, draws, permutations))
         if key == (SPECIFICITY, branch := key[1], TRADED_CLASS, ""):
             accuracy = found["accuracy", branch, "", ""].values
             tradeoffs.append(named | _trend(accuracy, measure.values, draws, permutations))
@@ -269,18 +230,16 @@ def analyse(
     return Analysis(ladder, *frames, pd.DataFrame(trends), pd.DataFrame(tradeoffs))
 
 
-def _known(reference: Reference | None, test_set: str) -> dict[Key, float]:
-    if reference is None or reference.test_set != test_set:
-        return {}
+def _known(reference: Reference) -> dict[Key, float]:
     metrics = {"accuracy": reference.accuracy, "f1": reference.f1}
     known: dict[Key, float] = {
-        (metric, part, "", ""): value
+        (metric, part, "", ""): values[part]
         for metric, values in metrics.items()
-        for part, value in values.items()
+        for part in values
     }
     for branch, classes in reference.enrichment.items():
         for rhythm, waves in classes.items():
-            known |= {("enrichment", branch, rhythm, wave): v for wave, v in waves.items()}
+            known |= {("enrichment", branch, rhythm, wave): waves[wave] for wave in waves}
             if branch in OWN_WAVE and {"P", "QRS"} <= waves.keys():
                 specificity = domain_specificity(waves["P"], waves["QRS"], branch)
                 known[SPECIFICITY, branch, rhythm, ""] = float(specificity)
@@ -304,15 +263,15 @@ class _Draws:
         if len(names) < 2:
             self.groups[1:] = np.nan
 
-    def per_group(self, values: ArrayLike) -> FloatArray:
-        """Sum of ``(c, n)`` over the windows of each group, ``(c, groups)``; NaN counts nothing."""
-        rows = np.nan_to_num(np.asarray(values, dtype=np.float64))
-        return np.stack([np.bincount(self.codes, row, self.groups.shape[1]) for row in rows])
-
-    def sums(self, values: ArrayLike) -> FloatArray:
-        """Sum of ``(c, n)`` over windows, ``(1 + resamples, c)``."""
-        sums: FloatArray = self.groups @ self.per_group(values).T
-        return sums
+    def mean(self, values: NDArray[Any], weights: ArrayLike = 1.0) -> Measure:
+        """Sum of ``(c, n)`` over windows divided by that of their weights; NaN counts nothing."""
+        known = ~np.isnan(values)
+        sums, total, counts = (
+            np.stack([np.bincount(self.codes, row, self.groups.shape[1]) for row in rows])
+            for rows in (np.nan_to_num(values), known * np.asarray(weights), known)
+        )
+        means = divide(self.groups @ sums.T, self.groups @ total.T)
+        return Measure(means, known.sum(axis=1), (counts > 0).sum(axis=1))
 
     def auroc(self, p_af: FloatArray) -> FloatArray:
         """AUROC of each network ``(c, n)``, ``(1 + resamples, c)``."""
@@ -327,38 +286,28 @@ class _Draws:
 
 
 def _measures(ladder: Ladder, draws: _Draws) -> Iterator[tuple[Key, Measure]]:
-    af, networks = ladder.af, len(ladder.cells)
-    counts = np.full(networks, af.size), np.full(networks, draws.groups.shape[1])
+    af = ladder.af
     for part in (*ladder.branches, FUSED):
-        called = ladder.p_af(part) > 0.5
-        true, wrong = draws.sums(called & af), draws.sums(called ^ af)
-        accuracy = 1 - divide(wrong, draws.sums(np.ones_like(called)))
-        yield ("accuracy", part, "", ""), Measure(accuracy, *counts)
-        yield ("f1", part, "", ""), Measure(divide(2 * true, 2 * true + wrong), *counts)
-        yield ("auroc", part, "", ""), Measure(draws.auroc(ladder.p_af(part)), *counts)
+        right, true = ladder.right(part), 2.0 * ((ladder.p_af(part) > 0.5) & af)
+        accuracy = draws.mean(right * 1.0)
+        yield ("accuracy", part, "", ""), accuracy
+        yield ("f1", part, "", ""), draws.mean(true, true + ~right)
+        yield ("auroc", part, "", ""), accuracy._replace(values=draws.auroc(ladder.p_af(part)))
+    waves = {enrichment_column(wave): ("enrichment", wave) for wave in WAVES}
     for branch, (code, rhythm) in product(ladder.branches, enumerate(CLASSES)):
         chosen = ladder.right(branch) & (af == bool(code))
-        found: dict[str, Measure] = {}
-        for measure, wave, column in _statistics(ladder, branch):
-            values = np.where(chosen, ladder.columns[column], np.nan)
-            known = ~np.isnan(values)
-            means = divide(draws.sums(values), draws.sums(known))
-            groups = (draws.per_group(known) > 0).sum(axis=1)
-            found[wave] = Measure(means, known.sum(axis=1), groups)
-            yield (measure, branch, rhythm, wave), found[wave]
-        if branch in OWN_WAVE and "P" in found:  # another branch has no wave of its own
-            p, qrs = found["P"], found["QRS"]
+        prefix = f"{branch}_"
+        names = [name[len(prefix) :] for name in ladder.columns if name.startswith(prefix)]
+        found: dict[Key, Measure] = {}
+        for name in sorted(names, key=[*waves, *names].index):
+            measure, wave = waves.get(name, (name, ""))
+            values = np.where(chosen, ladder.columns[prefix + name], np.nan)
+            found[measure, branch, rhythm, wave] = draws.mean(values)
+        yield from found.items()
+        p, qrs = (found.get(("enrichment", branch, rhythm, wave)) for wave in ("P", "QRS"))
+        if branch in OWN_WAVE and p and qrs:  # another branch has no wave of its own
             values = domain_specificity(p.values, qrs.values, branch)
             yield (SPECIFICITY, branch, rhythm, ""), p._replace(values=values)
-
-
-def _statistics(ladder: Ladder, branch: str) -> list[tuple[str, str, str]]:
-    """Measure, wave and column of each relevance statistic of a branch, enrichments first."""
-    waves = {f"{branch}_{enrichment_column(wave)}": wave for wave in WAVES}
-    found = [("enrichment", wave, column) for column, wave in waves.items()]
-    others = [name for name in ladder.columns if name.startswith(f"{branch}_")]
-    found += [(name.removeprefix(f"{branch}_"), "", name) for name in others if name not in waves]
-    return [row for row in found if row[2] in ladder.columns]
 
 
 def _over_seeds(
@@ -375,17 +324,17 @@ def _over_seeds(
 
 def _means(measure: Measure, ladder: Ladder) -> pd.DataFrame:
     """A row per depth, from scratch first."""
-    networks = ladder.cells.assign(value=measure.values[0], windows=measure.windows)
-    rows = networks.assign(groups=measure.groups).groupby("depth", as_index=False)
     means = _over_seeds(measure.values, ladder, ladder.depths)
-    ends = [percentile_interval(column, 0.95) for column in means[1:].T]
-    return rows.agg(
-        seeds=("value", "size"),
-        seed_sd=("value", "std"),
+    ends = np.array([percentile_interval(column, 0.95) for column in means[1:].T])
+    networks = pd.DataFrame(measure._asdict() | {"values": measure.values[0]})
+    found = networks.groupby(ladder.cells["depth"]).agg(
+        seeds=("values", "size"),
+        seed_sd=("values", "std"),
         fewest_windows=("windows", "min"),
         most_windows=("windows", "max"),
         fewest_groups=("groups", "min"),
-    ).assign(value=means[0], low=[low for low, _ in ends], high=[high for _, high in ends])
+    )
+    return found.assign(value=means[0], low=ends[:, 0], high=ends[:, 1]).reset_index()
 
 
 def _trend(x: FloatArray, y: FloatArray, draws: _Draws, permutations: int) -> dict[str, Any]:

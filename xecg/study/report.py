@@ -1,11 +1,11 @@
 """``xecg study report``: tables, figures and a page of what a folder of runs shows."""
 
-import tempfile
 from argparse import ArgumentError
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,19 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader
 from jsonargparse import ArgumentParser
+from matplotlib import style
 from tqdm import tqdm
 
 from xecg.data.datamodules import WindowDataModule
 from xecg.errors import ConfigError, DataError, XECGError
 from xecg.explain.attributions import BranchExplainer
-from xecg.explain.pictures import FUSED, ExplainedWindow, draw_page, save_figure
+from xecg.explain.pictures import ExplainedWindow, draw_page, save_figure
 from xecg.explain.relevance import CLASSES, WAVES, wave_title
 from xecg.files import write_whole
 from xecg.networks.weights import load_xecgarch
-from xecg.study.figures import FIGURES, depth_title, p_text, select, span, with_interval
+from xecg.study.figures import FIGURES, STYLE, depth_title, p_text, select, span, with_interval
 from xecg.study.ladder import (
+    FUSED,
     KEY,
     METRICS,
     SCRATCH,
@@ -35,7 +37,7 @@ from xecg.study.ladder import (
     read_ladders,
     read_runs,
 )
-from xecg.study.plan import Explain, Reference, cells_of, read_study
+from xecg.study.plan import Explain, Reference, Study, cells_of, read_study
 
 PAGE = "report.html"
 _ROW = ["test_set", "part", "frozen_layers", "value", "low", "high", "seeds", "seed_sd"]
@@ -76,12 +78,7 @@ def write_report(
         XECGError: The runs or the folder cannot be used.
     """
     out = out or folder / "report"
-    if min(resamples, permutations) < 1:
-        raise ConfigError(
-            f"--resamples, --permutations: expected 1 or more, found {resamples}, {permutations}"
-        )
-    if out.exists() and not (out / PAGE).exists() and (out.is_file() or any(out.iterdir())):
-        raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
+    _check(out, resamples, permutations)
     kept = folder / "study.yaml"
     study = read_study(config or kept) if config or kept.exists() else None
     reference, explain = (study.reference, study.explain) if study else (Reference(), Explain())
@@ -90,53 +87,42 @@ def write_report(
         analyse(ladder, resamples, permutations, seed, reference)
         for ladder in tqdm(list(read_ladders(runs)), "analyse", disable=None)
     ]
-    tables = _tables(analyses, reference) | {"pretraining": _pretraining(runs)}
     depths = [] if no_examples else example_depths or [0, 3, 8]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
+    with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
         made = Path(name)
-        for title, table in tables.items():
-            if len(table):
-                table.to_csv(made / f"{title}.csv", index=False, float_format="%.6g", na_rep="nan")
+        tables = _write_tables(analyses, reference, runs, made)
         sections = [
             _section(analysis, reference, tables["accuracy_range"])
             | {"figures": _figures(analysis, reference, made)}
             | _examples(analysis.ladder, depths, explain.rules, seed, made)
             for analysis in tqdm(analyses, "draw", disable=None)
         ]
-        cells = [cell.name for cell in cells_of(study)] if study and kept.exists() else []
-        failed = {path.stem: path.read_text() for path in (folder / "failed").glob("*.txt")}
-        there = [run.name for run in runs["folder"]]
-        page = _page(
-            title=f"Study {folder.resolve().name}: the ladder of frozen depths",
-            tuned=int((runs["branch"] == "").sum()),
-            pretrained=int((runs["branch"] != "").sum()),
-            unfinished={cell: failed.get(cell) for cell in cells if cell not in there},
-            left_out=left_out,
-            sections=sections,
-            pretraining=_pretraining_shown(tables["pretraining"]),
-            reference=reference,
-            resamples=resamples,
-            permutations=permutations,
-        )
-        write_whole(made / PAGE, page)
+        facts = _facts(folder, study, runs) | {"left_out": left_out, "reference": reference}
+        facts |= {"resamples": resamples, "permutations": permutations, "sections": sections}
+        _write_page(made / PAGE, facts | {"pretraining": _pretraining(tables["pretraining"])})
         out.mkdir(exist_ok=True)
         for path in sorted(made.iterdir(), key=lambda path: path.name == PAGE):  # the page last
             path.replace(out / path.name)
-    for shown in (section[name] for section in sections for name in ("claim", "range")):
-        print(shown.to_string(index=False), end="\n\n")
+    for table in (section[name] for section in sections for name in ("claim", "range")):
+        print(table.to_string(index=False), end="\n\n")
     print(f"Everything is in {out / PAGE}")
     return out / PAGE
 
 
-def _page(**values: Any) -> str:
-    environment = Environment(loader=PackageLoader("xecg.study"), autoescape=True, trim_blocks=True)
-    page = environment.get_template("report.html.j2")
-    return page.render(version=version("xecg-lightning"), traded_class=TRADED_CLASS, **values)
+def _check(out: Path, resamples: int, permutations: int) -> None:
+    if min(resamples, permutations) < 1:
+        raise ConfigError(
+            f"--resamples, --permutations: expected 1 or more, found {resamples}, {permutations}"
+        )
+    if out.exists() and not (out / PAGE).exists() and (out.is_file() or any(out.iterdir())):
+        raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _tables(analyses: list[Analysis], reference: Reference) -> dict[str, pd.DataFrame]:
-    """The tables for programs, by name."""
+def _write_tables(
+    analyses: list[Analysis], reference: Reference, runs: pd.DataFrame, folder: Path
+) -> dict[str, pd.DataFrame]:
+    """Writes the tables for programs, which are not empty; returns all by name."""
     means, trends, tradeoffs = (
         pd.concat([getattr(analysis, name) for analysis in analyses])
         for name in ("means", "trends", "tradeoffs")
@@ -146,19 +132,27 @@ def _tables(analyses: list[Analysis], reference: Reference) -> dict[str, pd.Data
     metrics = means[measure.isin(METRICS)].sort_values(
         ["test_set", "measure"], key=lambda c: c.map([*order, *METRICS].index), kind="stable"
     )
-    return {
+    others = ~measure.isin([*METRICS, "enrichment", SPECIFICITY])
+    ranges = [row for analysis in analyses for row in _ranges(analysis, reference)]
+    pretrained = runs[runs["branch"] != ""][["branch", "seed", "folder"]].to_numpy()
+    tests = {
+        (branch, seed): pd.read_csv(run / "test_metrics.csv") for branch, seed, run in pretrained
+    }
+    tested = pd.concat(tests, names=["branch", "seed"]) if tests else pd.DataFrame()
+    tables = {
         "accuracy": metrics.rename(columns={"measure": "metric"})[["metric", *_ROW]],
-        "accuracy_range": pd.DataFrame(
-            [row for analysis in analyses for row in _ranges(analysis, reference)]
-        ),
+        "accuracy_range": pd.DataFrame(ranges),
         "relevance": means[measure == "enrichment"][["class", "wave", *_ROW]],
         "specificity": means[measure == SPECIFICITY][["class", *_ROW]],
-        "statistics": means[~measure.isin([*METRICS, "enrichment", SPECIFICITY])][
-            ["measure", "class", *_ROW]
-        ],
+        "statistics": means[others][["measure", "class", *_ROW]],
         "trend": trends[["test_set", *KEY, *_RHO]],
         "accuracy_specificity": tradeoffs.get(["test_set", "part", "class", *_RHO], tradeoffs),
+        "pretraining": tested.reset_index(["branch", "seed"]) if tests else tested,
     }
+    for name, table in tables.items():
+        if len(table):
+            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", na_rep="nan")
+    return tables
 
 
 def _ranges(analysis: Analysis, reference: Reference) -> Iterator[dict[str, Any]]:
@@ -177,46 +171,28 @@ def _ranges(analysis: Analysis, reference: Reference) -> Iterator[dict[str, Any]
         yield row | {"published_lowest": published[0], "published_highest": published[1]}
 
 
-def _pretraining(runs: pd.DataFrame) -> pd.DataFrame:
-    """What the tests of the pre-trained branches found."""
-    tables = [pd.DataFrame()]
-    run: Any
-    for run in runs[runs["branch"] != ""].itertuples():
-        table = pd.read_csv(run.folder / "test_metrics.csv")
-        table.insert(0, "seed", run.seed)
-        table.insert(0, "branch", run.branch)
-        tables.append(table)
-    return pd.concat(tables)
-
-
 def _section(analysis: Analysis, reference: Reference, ranges: pd.DataFrame) -> dict[str, Any]:
-    """What the page shows of a test set in numbers: tables for people, counts."""
-    ladder, means, trends = analysis.ladder, analysis.means, analysis.trends
+    """What the page shows of a test set in numbers."""
+    means, trends = analysis.means, analysis.trends
+    own, enriched = (means[means["measure"] == name] for name in (SPECIFICITY, "enrichment"))
+    own = own.assign(title=own["part"] + ", " + own["class"])
     specific = trends["measure"] == SPECIFICITY
-    own = means[means["measure"] == SPECIFICITY]
-    own = own.assign(column=own["part"] + ", " + own["class"])
-    enriched = means[means["measure"] == "enrichment"]
     return {
-        "test_set": ladder.test_set,
-        "what": ladder.title,
-        "commoner": f"{max(ladder.af.mean(), 1 - ladder.af.mean()):.1%}",
-        "several_seeds": len(ladder.seeds) > 1,
-        "is_known": ladder.test_set == reference.test_set,
-        "counts": "; ".join(f"{title} {span(found)}" for title, found in own.groupby("column")),
+        "ladder": analysis.ladder,
+        "counts": "; ".join(f"{title} {span(found)}" for title, found in own.groupby("title")),
         "claim": _claim(trends[specific], reference),
-        "trends": _trends_shown(trends[~specific]),
-        "specificity": _by_depth(own, 2, reference.title),
+        "trends": _trends(trends[~specific]),
+        "specificity": _by_depth(own, "title", 2, reference.title),
         "enrichments": {
             key: _enrichments(found, reference.title)
             for key, found in enriched.groupby(["part", "class"], sort=False)
         },
         "accuracy": {
-            title: _by_depth(found.assign(column=found["part"]))
+            title: _by_depth(means[means["measure"] == metric], "part")
             for metric, title in METRICS.items()
-            for found in [means[means["measure"] == metric].drop(columns="known")]
         },
-        "range": _range_shown(ranges, ladder.test_set),
-        "tradeoffs": _trends_shown(analysis.tradeoffs.assign(measure="accuracy", wave="")),
+        "range": _range(ranges, analysis.ladder.test_set),
+        "tradeoffs": _trends(analysis.tradeoffs.assign(measure="accuracy", wave="")),
     }
 
 
@@ -225,12 +201,11 @@ def _claim(trends: pd.DataFrame, reference: Reference) -> pd.DataFrame:
     reached = (trends["rho"] >= reference.rho) & (trends["low"] > 0)
     answer = reached.map({True: "yes", False: "no"}).mask(trends["rho"].isna(), "cannot be told")
     ends = [" to ".join(f"{end:.2f}" for end in one) or "-" for one in trends["ends"]]
-    shown = _trends_shown(trends).assign(**{"least to most frozen": ends})
+    shown = _trends(trends).assign(**{"least to most frozen": ends})
     return shown.assign(**{f"rho >= {reference.rho}, interval > 0": answer.to_list()})
 
 
-def _trends_shown(trends: pd.DataFrame) -> pd.DataFrame:
-    """Trends as people read them."""
+def _trends(trends: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {
             "branch": row["part"],
@@ -246,56 +221,82 @@ def _trends_shown(trends: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _by_depth(means: pd.DataFrame, digits: int = 3, reference: str = "") -> pd.DataFrame:
-    """Numbers with intervals: a row per depth, by ``column``; a last one of what others found."""
+def _by_depth(means: pd.DataFrame, by: str, digits: int = 3, reference: str = "") -> pd.DataFrame:
+    """Numbers with intervals: a row per depth, a column per ``by``, a last row of the reference."""
     cells = means.assign(text=[with_interval(row, digits) for row in means.to_dict("records")])
-    columns = means["column"].drop_duplicates()
-    wide = cells.pivot(index="depth", columns="column", values="text")[columns]
+    columns = means[by].drop_duplicates()
+    wide = cells.pivot(index="depth", columns=by, values="text")[columns]
     wide.insert(0, "frozen blocks", [depth_title(depth) for depth in wide.index])
-    if "known" in means and means["known"].notna().any():
-        known = means.groupby("column")["known"].first()[columns]
-        wide.loc["known"] = [reference, *("-" if np.isnan(v) else f"{v:.2f}" for v in known)]
+    known = means.groupby(by)["known"].first()[columns]
+    if reference and known.notna().any():
+        wide.loc["known"] = [reference, *known.map("{:.2f}".format).where(known.notna(), "-")]
     return wide.rename_axis(columns=None)
 
 
 def _enrichments(means: pd.DataFrame, reference: str) -> pd.DataFrame:
     titles = [wave_title(*names) for names in means[["wave", "class"]].itertuples(index=False)]
-    table = _by_depth(means.assign(column=titles), 2, reference)
+    table = _by_depth(means.assign(title=titles), "title", 2, reference)
     counts = means[means["wave"] == WAVES[0]].groupby("depth").apply(span)
     return table.assign(windows=counts.reindex(table.index).fillna(""))
 
 
-def _range_shown(ranges: pd.DataFrame, test_set: str) -> pd.DataFrame:
-    shown = []
-    for row in ranges.to_dict("records"):
-        texts: dict[str, Any] = {"": row["part"]}
-        for end in ("lowest", "highest"):
-            number = {"value": row[end], "low": row[f"{end}_low"], "high": row[f"{end}_high"]}
-            text = f"{with_interval(number)} at {row[f'{end}_frozen_layers']}"
-            texts[f"{end}, at frozen blocks"] = text
-        shown += [texts] if row["test_set"] == test_set else []
-    return pd.DataFrame(shown)
+def _range(ranges: pd.DataFrame, test_set: str) -> pd.DataFrame:
+    if ranges.empty:
+        return ranges
+    ranges = ranges[ranges["test_set"] == test_set]
+    shown = pd.DataFrame({"": ranges["part"]})
+    for end in ("lowest", "highest"):
+        numbers = ranges.rename(columns={f"{end}_low": "low", f"{end}_high": "high"})
+        shown[f"{end}, at frozen blocks"] = [
+            f"{with_interval(row, name=end)} at {row[f'{end}_frozen_layers']}"
+            for row in numbers.to_dict("records")
+        ]
+    return shown
 
 
-def _pretraining_shown(table: pd.DataFrame) -> pd.DataFrame:
-    rows = table.to_dict("records")
-    shown = table.rename(columns={"test_set": "test set"}).assign(
-        metric=[f"{row['part']}, {row['metric']}" for row in rows],
-        value=[with_interval(row) for row in rows],
-        **{"n of persons or records": [f"{row['n']} of {row['n_groups']}" for row in rows]},
-    )
-    names = ["branch", "seed", "test set", "metric", "value", "n of persons or records"]
-    return shown[names] if rows else shown
+def _pretraining(table: pd.DataFrame) -> pd.DataFrame:
+    rows = [
+        {
+            "branch": row["branch"],
+            "seed": row["seed"],
+            "test set": row["test_set"],
+            "metric": f"{row['part']}, {row['metric']}",
+            "value": with_interval(row),
+            "n of persons or records": f"{row['n']} of {row['n_groups']}",
+        }
+        for row in table.to_dict("records")
+    ]
+    return pd.DataFrame(rows)
+
+
+def _facts(folder: Path, study: Study | None, runs: pd.DataFrame) -> dict[str, Any]:
+    """What the page says first: cells that are there, and those that the study asks for."""
+    asked = cells_of(study) if study and (folder / "study.yaml").exists() else []
+    failed = {path.stem: path.read_text() for path in (folder / "failed").glob("*.txt")}
+    there = [run.name for run in runs["folder"]]
+    return {
+        "title": f"Study {folder.resolve().name}: the ladder of frozen depths",
+        "tuned": int((runs["branch"] == "").sum()),
+        "pretrained": int((runs["branch"] != "").sum()),
+        "unfinished": {c.name: failed.get(c.name) for c in asked if c.name not in there},
+    }
+
+
+def _write_page(path: Path, facts: dict[str, Any]) -> None:
+    environment = Environment(loader=PackageLoader("xecg.study"), autoescape=True, trim_blocks=True)
+    facts |= {"version": version("xecg-lightning"), "traded_class": TRADED_CLASS}
+    write_whole(path, environment.get_template("report.html.j2").render(facts))
 
 
 def _figures(analysis: Analysis, reference: Reference, folder: Path) -> dict[str, str]:
     """Draws the figures that there is something for; returns them as part of a page."""
-    drawn = {kind: draw(analysis, reference) for kind, draw in FIGURES.items()}
-    return {
-        kind: _inline(save_figure(figure, folder / f"{kind}_{analysis.ladder.test_set}.svg"))
-        for kind, figure in drawn.items()
-        if figure is not None
-    }
+    pictures = {}
+    with style.context(STYLE):
+        for kind, draw in FIGURES.items():
+            if figure := draw(analysis, reference):
+                path = folder / f"{kind}_{analysis.ladder.test_set}.svg"
+                pictures[kind] = _inline(save_figure(figure, path))
+    return pictures
 
 
 def _inline(picture: Path) -> str:
@@ -306,18 +307,17 @@ def _examples(
     ladder: Ladder, depths: list[int], attribution: str, seed: int, folder: Path
 ) -> dict[str, Any]:
     """Pictures of examples with their captions; why there are none, if there are none."""
-    shown = []
+    shown, reason = [], ""
+    if any(depth in ladder.depths for depth in depths):
+        reason = "Left out: no window is predicted rightly by every network that was asked for."
     try:
-        for rhythm, seed_shown, window in examples(ladder, depths, attribution, seed):
+        for rhythm, of_seed, window in examples(ladder, depths, attribution, seed):
             path = folder / f"example_{rhythm}_{ladder.test_set}.svg"
             picture = _inline(save_figure(draw_page([window]), path))
-            shown.append((picture, rhythm, seed_shown, window.record))
+            shown.append((picture, rhythm, of_seed, window.record))
     except (XECGError, OSError) as error:
-        reason = f"Left out, since the networks could not be applied again: {error}"
-        return {"examples": [], "no_examples": reason}
-    none = "Left out: no window is predicted rightly by every network that was asked for."
-    asked = any(depth in ladder.depths for depth in depths)
-    return {"examples": shown, "no_examples": none if asked and not shown else ""}
+        shown, reason = [], f"Left out, since the networks could not be applied again: {error}"
+    return {"examples": shown, "no_examples": "" if shown else reason}
 
 
 def examples(
@@ -344,14 +344,13 @@ def examples(
     cells = ladder.cells[ladder.cells["depth"].isin(depths)]
     if cells.empty:
         return
-    cells = cells[cells["seed"] == cells.groupby("seed").size().idxmax()].sort_values("depth")
-    data = None
+    cells = cells[cells["seed"] == cells["seed"].mode()[0]].sort_values("depth")
+    rows, data = cells.index, None
     for code, rhythm in enumerate(CLASSES):
         suitable = ladder.af == bool(code)
         for branch in ladder.branches:
-            suitable &= ladder.right(branch)[cells.index].all(axis=0)
-            if (column := f"{branch}_enrichment_p") in ladder.columns:
-                suitable &= ~np.isnan(ladder.columns[column][cells.index]).any(axis=0)
+            known = ladder.columns.get(f"{branch}_enrichment_p", ladder.p_af(branch))[rows]
+            suitable &= (ladder.right(branch)[rows] & ~np.isnan(known)).all(axis=0)
         if suitable.any():
             data = data or test_data(cells["folder"].iloc[0])
             row = np.random.default_rng([seed, code]).choice(np.flatnonzero(suitable))
@@ -380,26 +379,23 @@ def _explained(
 ) -> ExplainedWindow:
     """The window at a place, as each network sees it."""
     dataset = next(found for found in data.test_sets if found.name == test_set)
-    same = (dataset.column("record") == place["record"]) & (dataset.column("lead") == place["lead"])
-    starts = dataset.column("start_s").astype(np.float64)
-    positions = np.flatnonzero(same & np.isclose(starts, place["start_s"]))
+    same = np.isclose(dataset.column("start_s").astype(np.float64), place["start_s"])
+    for name in ("record", "lead"):
+        same &= dataset.column(name) == place[name]
+    positions = np.flatnonzero(same)
     if positions.size != 1:
         raise DataError(
             f"{test_set}: expected one window of record {place['record']} at {place['start_s']} s, "
             f"found {positions.size}: the store was prepared again since"
         )
     signal = dataset.__getitems__(positions.tolist()).signal
-    relevance, p_af, predicted = {}, {}, {}
-    cell: Any
-    for cell in cells.itertuples():
-        network, _ = load_xecgarch(cell.folder / "weights.safetensors")
-        explainer = BranchExplainer(network, attribution)
-        blocks = "from scratch" if cell.depth == SCRATCH else f"{cell.depth} blocks frozen"
-        for branch, explanation in explainer.explain(signal).items():
-            name = f"{blocks}, {branch}"
-            relevance[name] = explanation.relevance[0, 0].numpy()
-            p_af[name] = float(explanation.logits.softmax(dim=1)[0, 1])
-            predicted[name] = CLASSES[int(p_af[name] > 0.5)]
+    relevance, p_af = {}, {}
+    for folder, depth in zip(cells["folder"], cells["depth"], strict=True):
+        network, _ = load_xecgarch(folder / "weights.safetensors")
+        blocks = "from scratch" if depth == SCRATCH else f"{depth} blocks frozen"
+        for branch, found in BranchExplainer(network, attribution).explain(signal).items():
+            relevance[f"{blocks}, {branch}"] = found.relevance[0, 0].numpy()
+            p_af[f"{blocks}, {branch}"] = float(found.logits.softmax(dim=1)[0, 1])
     return ExplainedWindow(
         record=str(place["record"]),
         lead=str(place["lead"]),
@@ -410,5 +406,5 @@ def _explained(
         r_peaks=dataset.r_peaks(int(positions[0])),
         relevance=relevance,
         p_af=p_af,
-        predicted=predicted,
+        predicted={name: CLASSES[int(p > 0.5)] for name, p in p_af.items()},
     )

@@ -171,6 +171,9 @@ def _make_cell(
         if not done.exists():
             if work.is_symlink():  # of a finished cell that was removed
                 work.unlink()
+            if (running := work / ".running").exists():  # of a fit that outlived its study
+                with FileLock(running):
+                    running.unlink()
             if not (work / "weights.safetensors").exists():  # the last file that a fit writes
                 _fit(work, where, commands[name], threads)
             work.rename(done)
