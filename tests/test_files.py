@@ -1,13 +1,15 @@
 """Files are there whole or not at all."""
 
+import os
 import resource
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from xecg.errors import UnwritableError, XECGError
-from xecg.files import whole_file, write_whole
+from xecg.errors import ConfigError, UnwritableError, XECGError
+from xecg.files import read_settings, whole_file, write_whole
 
 
 def test_content_replaces_what_was_there(tmp_path: Path) -> None:
@@ -76,3 +78,47 @@ def test_a_full_disk_leaves_what_was_there_before(tmp_path: Path, full_disk: Non
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=r"no.f: cannot be written"):
         write_whole(tmp_path / "no" / "f", "")
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n" for before, name in pairwise("abcdefgh")
+)
+
+
+def test_settings_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("a: &lead [II, µV]\nb: *lead\n", encoding="utf-8")
+    assert read_settings(path) == {"a": ["II", "µV"], "b": ["II", "µV"]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "# µV".encode("latin-1"),
+        "a: 1".encode("utf-16"),
+        bytes(range(256)),
+        b"a: 1\x00",
+        b"a: !!python/object/apply:os.system ['touch pwned']",
+        b"a:\n\tb: 1",
+        b"a: &a {b: *a}",
+        b"a: *unknown",
+        b"[" * 5000,
+        b"a: " + b"x" * 2_000_000,
+        BOMB.encode(),
+        None,
+    ],
+)
+def test_what_is_no_file_of_settings_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=str(path)):
+        read_settings(path)
+
+
+def test_settings_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(ConfigError, match=str(path)):
+            read_settings(path)

@@ -13,9 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from xecg.errors import XECGError
+from xecg.files import read_settings
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ def parse(parser: Any, arguments: Sequence[str], flags: Sequence[str] = ()) -> A
         arguments: The words behind the verb.
         flags: Flags that the parser takes without listing them.
     """
+    for path in configs_of(arguments):
+        read_settings(path)
     try:
         return parser.parse_args(list(arguments))
     except argparse.ArgumentError as error:
@@ -154,6 +159,17 @@ def parse(parser: Any, arguments: Sequence[str], flags: Sequence[str] = ()) -> A
         print(f"Did you mean {nearest}?", file=sys.stderr)
     print(f"All flags: {parser.prog} --help", file=sys.stderr)
     return None
+
+
+def configs_of(arguments: Sequence[str]) -> list[Path]:
+    """The files that ``--config`` names; it takes settings themselves as well."""
+    found = []
+    for flag, following in pairwise([*arguments, ""]):
+        name, equals, value = flag.partition("=")
+        given = value if equals else following
+        if name in ("--config", "-c") and not given.lstrip().startswith(("{", "[")):
+            found.append(Path(given))
+    return found
 
 
 def _short(message: str) -> str:

@@ -1,4 +1,4 @@
-"""Files that are written whole: under a temporary name, then renamed."""
+"""Files that are written whole, under a temporary name first, and settings that are read."""
 
 import errno
 from collections.abc import Iterator
@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
-from xecg.errors import UnwritableError
+import yaml
+
+from xecg.errors import ConfigError, UnwritableError
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR}
+_MOST_BYTES, _MOST_VALUES, _DEEPEST = 1_000_000, 100_000, 50  # of a file of settings
 
 
 @contextmanager
@@ -49,3 +52,46 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """
     with whole_file(path, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def read_settings(path: Path) -> Any:
+    """Reads a YAML file of settings.
+
+    Raises:
+        ConfigError: If it is no file, not UTF-8, no YAML, too large, nested too deeply, or contains
+            itself; also if references to its own parts make it too large.
+    """
+    try:
+        if not path.is_file():
+            raise ConfigError(f"{path}: expected a file of settings, found none of that name")
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise ConfigError(f"{path}: expected at most {_MOST_BYTES} bytes, found {size}")
+        text = path.read_text(encoding="utf-8")
+        _check_size(text)
+        return yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected UTF-8 text ({error}); save it as UTF-8") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: expected settings as YAML ({reason})") from error
+
+
+def _check_size(text: str) -> None:
+    """Counts the values that a YAML text stands for, before it becomes any."""
+    sizes: dict[str, int] = {}  # of the parts that have a name
+    open_parts: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(text, yaml.SafeLoader):
+        size = 1
+        if isinstance(event, yaml.AliasEvent):
+            size = sizes.get(str(event.anchor), _MOST_VALUES + 1)  # unknown, or not closed yet
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_parts.append((event.anchor, 0))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            name, size = open_parts.pop()
+            sizes |= {name: size} if name else {}
+        elif isinstance(event, yaml.ScalarEvent) and event.anchor:
+            sizes[event.anchor] = 1
+        name, before = open_parts.pop()
+        open_parts.append((name, before + size))
+        if before + size > _MOST_VALUES or len(open_parts) > _DEEPEST:
+            raise ValueError("it holds too many values, too deep ones, or itself")

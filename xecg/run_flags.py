@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from importlib import import_module
 from itertools import pairwise
-from pathlib import Path
 
-import yaml
 from jsonargparse import ArgumentParser
 
 from xecg.callbacks.freezing import LayerFreezing
-from xecg.cli import PARSING
+from xecg.cli import PARSING, configs_of
 from xecg.errors import XECGError
+from xecg.files import read_settings
 
 
 def add_run_arguments(parser: ArgumentParser) -> None:
@@ -56,16 +55,15 @@ def short_help(verb: str, arguments: Sequence[str]) -> str:
 def _chosen_classes(arguments: Sequence[str]) -> dict[str, str]:
     """Class paths of task and data module that the arguments name; the AF classifier's else."""
     chosen = {"model": "xecg.tasks.AFClassifier", "data": "xecg.data.AFData"}
-    flags = [*arguments, ""]
-    for flag, following in pairwise(flags):
+    for path in configs_of(arguments):
+        found = read_settings(path)
+        for key in chosen:
+            section = found.get(key) if isinstance(found, dict) else None
+            if isinstance(section, dict) and isinstance(section.get("class_path"), str):
+                chosen[key] = section["class_path"]
+    for flag, following in pairwise([*arguments, ""]):
         name, _, value = flag.partition("=")
-        if name in ("--config", "-c"):
-            try:
-                found = yaml.safe_load(Path(value or following).read_text(encoding="utf-8"))
-                chosen |= {key: found[key]["class_path"] for key in chosen if key in found}
-            except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-                continue
-        elif name[2:] in chosen:
+        if name[2:] in chosen:
             chosen[name[2:]] = value or following
     return chosen
 

@@ -8,7 +8,7 @@ stretches and beats that are missing are those of Clifford et al., Physiol Meas 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
