@@ -135,8 +135,13 @@ class LayerFreezing(Callback):
                 f"found frozen_layers={frozen_layers}, schedule={schedule}"
             )
         self.allow_random = allow_random
-        stages = [Stage(0, frozen_layers or 0)] if schedule is None else schedule
-        self.schedule: Schedule = Stages(stages) if isinstance(stages, list) else stages
+        if schedule is None:
+            schedule = [Stage(0, frozen_layers or 0)]
+        self.schedule: Schedule = Stages(schedule) if isinstance(schedule, list) else schedule
+        settings = [stage.frozen_layers for stage in schedule] if isinstance(schedule, list) else []
+        if isinstance(schedule, Progression):
+            settings = [schedule.start]
+        self._named = [name for one in settings if isinstance(one, dict) for name in one]
         self._n_blocks: dict[str, int] = {}
         self._constant = True
 
@@ -171,10 +176,10 @@ class LayerFreezing(Callback):
                 f"found {type(pl_module).__name__} without"
             )
         self._n_blocks = {name: len(branch.blocks) for name, branch in branches.items()}
-        if unknown := [name for name in self._named() if name not in branches]:
-            raise ConfigError(
-                f"frozen layers: branch must be one of {', '.join(branches)}; found {unknown[0]}"
-            )
+        for name in self._named:
+            if name not in branches:
+                known = ", ".join(branches)
+                raise ConfigError(f"frozen layers: branch must be one of {known}; found {name}")
         epochs = _UNLIMITED if trainer.max_epochs in (None, -1) else trainer.max_epochs
         first, *others = [self.depth_at(epoch) for epoch in range(max(epochs or 0, 1))]
         self._constant = all(depths == first for depths in others)
@@ -221,15 +226,6 @@ class LayerFreezing(Callback):
         """Logs the depth of each branch; at the end, which a resumed epoch has too."""
         for name, depth in self.depth_at(trainer.current_epoch).items():
             pl_module.log(f"frozen_layers/{name}", float(depth), sync_dist=True)
-
-    def _named(self) -> list[str]:
-        """Names of the branches that the settings give a depth."""
-        schedule, settings = self.schedule, []
-        if isinstance(schedule, Stages):
-            settings = [stage.frozen_layers for stage in schedule.stages]
-        elif isinstance(schedule, Progression):
-            settings = [schedule.start]
-        return [name for depths in settings if isinstance(depths, dict) for name in depths]
 
     def _scheduled(
         self, pl_module: LightningModule, epoch: int

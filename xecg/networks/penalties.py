@@ -41,8 +41,8 @@ def positive_relevance(branch: Branch, activations: Sequence[Tensor], relevance:
     gradient with respect to the weights.
 
     Args:
-        branch: The branch.
-        activations: Activations by :meth:`Branch.activations`; the input is never negative.
+        branch: The branch; its input is never negative.
+        activations: Output of :meth:`Branch.activations`.
         relevance: Relevance of the features, ``(batch, channels, steps)``.
     """
     layers = zip(branch.blocks, branch.specs, activations[:-1], activations[1:], strict=True)
@@ -97,7 +97,7 @@ class RelevanceGuidance:
 
         Args:
             branch: The branch.
-            activations: Activations by :meth:`Branch.activations`.
+            activations: Output of :meth:`Branch.activations`.
             evidence: What each feature says for a wave, ``(batch, channels, steps)``; only that
                 inside of the waves is followed back.
             waves: True inside of a wave, ``(batch, time)``.
@@ -108,9 +108,8 @@ class RelevanceGuidance:
             return evidence.new_zeros(())
         mask = waves[chosen].float()[:, None]
         steps = F.interpolate(mask, size=evidence.shape[-1], mode="nearest")
-        relevance = positive_relevance(
-            branch, [layer[chosen] for layer in activations], evidence[chosen] * steps
-        ).float()
+        layers = [layer[chosen] for layer in activations]
+        relevance = positive_relevance(branch, layers, evidence[chosen] * steps).float()
         margin = round(self.margin_s * sampling_rate)
         wide = F.max_pool1d(mask, 2 * margin + 1, stride=1, padding=margin)
         inside = (relevance * wide).sum(dim=(1, 2)) / (relevance.sum(dim=(1, 2)) + _NOTHING)

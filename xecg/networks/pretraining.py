@@ -10,15 +10,9 @@ from xecg.networks.xecgarch import PooledHead, PositiveStepHead, StepHead
 
 
 class PWaveNetwork(nn.Module):
-    """Morphology branch and a logit per sample.
+    """Morphology branch, as in the two-branch network, and a logit per sample.
 
-    The branch stands under ``branches.morphology`` as in the two-branch network, so that one way
-    of loading serves both.
-
-    Args:
-        channels: Width of the branch.
-        dropout: Share of features that each block drops in training.
-        positive: Whether features can only add to a logit, as guidance of relevance needs.
+    ``positive`` says whether features can only add to a logit, as guidance of relevance needs.
     """
 
     def __init__(self, channels: int = 32, dropout: float = 0.0, positive: bool = False) -> None:
@@ -35,13 +29,8 @@ class PWaveNetwork(nn.Module):
 class RRNetwork(nn.Module):
     """Rhythm branch and two numbers a window: log RMSSD and log SDNN.
 
-    The head predicts standardised values; their mean and standard deviation on the training split
-    are buffers, so that the weights alone give milliseconds.
-
-    Args:
-        channels: Width of the branch.
-        dropout: Share of features that each block drops in training.
-        hidden: Width of the head's hidden layer.
+    The head, with a layer of ``hidden`` features, predicts standardised values; their mean and
+    standard deviation on the training split are buffers, so that the weights give milliseconds.
     """
 
     measures = ("rmssd", "sdnn")

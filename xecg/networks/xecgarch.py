@@ -58,8 +58,7 @@ class PositiveStepHead(StepHead):
     .. math::
         z(t) = \sum_c \mathrm{softplus}(v_c)\, f_c(t) - b
 
-    A feature, itself never negative, can only speak for a wave, and all of them are silent where
-    there is none.
+    A feature, itself never negative, can only speak for a wave.
     """
 
     @property
