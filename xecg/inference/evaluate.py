@@ -46,14 +46,13 @@ def evaluate(
     seed: int = 0,
     picture: Literal["png", "svg"] = "png",
 ) -> str:
-    """Evaluates whether maps show what each branch used, on a prepared store; prints the report.
+    """Evaluates whether maps show what each branch used; prints and returns a report in Markdown.
 
-    Explained is the class that the branch predicts. Perturbation: segments are replaced by
-    interpolation and by zero, most and least relevant first; the area between the two curves is
-    above 0 for a map that puts first what matters, and 0 for a random order. Randomisation: how
-    much a map resembles itself after the weights were replaced by random ones, from the output
-    down. Agreement: how much the maps of several weights resemble each other. Everything has 95 %
-    intervals, and two controls that know no network: steepness of the signal and random order.
+    Explained is the class that the branch predicts. Perturbation: segments are replaced, most and
+    least relevant first; the area between the two curves is above 0 for a map that puts first what
+    matters. Randomisation: how much a map resembles itself after the weights were replaced by
+    random ones, from the output down. Agreement: how much the maps of several weights resemble
+    each other. Everything has 95 % intervals and two controls that know no network.
 
     Args:
         store: Folder of a prepared store.
@@ -71,17 +70,13 @@ def evaluate(
         seed: Random seed of windows, maps, weights and intervals.
         picture: Kind of the figures.
 
-    Returns:
-        Report in Markdown, which is in ``faithfulness.md`` as well.
-
     Raises:
         ConfigError: A setting is out of range, or the folder is not empty.
         StoreError: The store cannot be used, or its windows are not what the weights take.
-        WeightsError: Weights cannot be used, do not go together, or do not say what they learnt
-            from while ``split`` is ``unseen``.
+        WeightsError: Weights cannot be used, do not go together, or are not known to be unseen.
     """
-    names = tuple(dict.fromkeys(faithfulness.METHODS if methods is None else methods))
-    settings = Settings(names, segment_ms, steps, draws, seed)
+    names = dict.fromkeys(faithfulness.METHODS if methods is None else methods)
+    settings = Settings(tuple(names), segment_ms, steps, draws, seed)
     if windows < 1:
         raise ConfigError(f"windows: expected at least 1, found {windows}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -90,17 +85,11 @@ def evaluate(
     networks, infos = _load(weights or ["xecgarch"], opened)
     rows, origin = _rows(opened, infos, split)
     rows = np.sort(np.random.default_rng(seed).permutation(rows)[:windows])
-    index = opened.index.take(rows)
-    group = np.asarray(index.group, dtype=np.str_)
-    rate = opened.info.preprocessing.sampling_rate
-    tables = evaluate_maps(networks, opened.signals[rows], group, rate, settings)
-    report = (
-        f"Weights {', '.join(path.name for path in infos)}; {len(index)} windows of "
-        f"{len(np.unique(group))} persons or records of {opened.info.recipe.database} "
-        f"({(index.af == 1).sum()} AF, {(index.af == 0).sum()} non-AF), {origin}; seed {seed}. "
-        f"Segments of {segment_ms:g} ms, {steps} steps. The class that each branch predicts is "
-        f"explained. Means with 95 % bootstrap intervals.\n\n{report_of(tables)}"
-    )
+    index, rate = opened.index.take(rows), opened.info.preprocessing.sampling_rate
+    groups = np.asarray(index.group, dtype=np.str_)
+    tables = evaluate_maps(networks, opened.signals[rows], groups, rate, settings)
+    about = {"files": infos, "index": index, "origin": origin, "settings": settings}
+    report = report_of(tables, database=opened.info.recipe.database, **about)
     _write(tables, report, out, picture)
     print(report)
     return report
@@ -171,8 +160,12 @@ def _write(tables: Mapping[str, pd.DataFrame], report: str, out: Path, picture: 
     write_whole(out / "faithfulness.md", report)
 
 
-def report_of(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Returns all tables in Markdown, each below a line that says what it is."""
+def report_of(tables: Mapping[str, pd.DataFrame], **about: Any) -> str:
+    """Returns all tables in Markdown, each below a line that says what it is.
+
+    Above them stands ``about`` what they are: ``files``, ``index`` of the windows, ``database``,
+    ``origin``, ``settings``.
+    """
     areas, gains, cascade = tables["areas"], tables["gains"], tables["randomisation"]
     of_all, in_probability = areas[areas.predicted == ALL], areas[areas.measure == MEASURES[0]]
     classes = [name for name in CLASSES if name in set(areas.predicted)]
@@ -191,7 +184,7 @@ def report_of(tables: Mapping[str, pd.DataFrame]) -> str:
         coefficients = [(name,) for name in faithfulness.COEFFICIENTS]
         parts["agreement"] = _wide(agreement, ["coefficient"], coefficients)
     environment = Environment(loader=PackageLoader("xecg.inference"), trim_blocks=True)
-    return environment.get_template("faithfulness.md.j2").render(parts)
+    return environment.get_template("faithfulness.md.j2").render(parts, **about)
 
 
 def _wide(table: pd.DataFrame, columns: list[str], shown: Sequence[tuple[str, ...]]) -> str:
