@@ -212,11 +212,11 @@ def perturb(
                 change = (output - output[:, :1])[rows]
                 at = key | {"order": order, "measure": measure, "share": shares}
                 tables["curves"].append(_means(change, *chosen, at))
-            mean = _means(area[rows], *chosen, key | {"measure": MEASURES})
-            tables["areas"].append(mean.assign(empty_maps=int(empty[rows].sum())))
+            key["measure"] = MEASURES
+            areas = _means(area[rows], *chosen, key).assign(empty_maps=empty[rows].sum())
+            tables["areas"].append(areas)
             if name != STEEPNESS:
-                mean = _means(gain[rows], *chosen, key | {"measure": MEASURES})
-                tables["gains"].append(mean)
+                tables["gains"].append(_means(gain[rows], *chosen, key))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
 

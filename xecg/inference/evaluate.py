@@ -50,9 +50,8 @@ def evaluate(
 
     Explained is the class that the branch predicts. Perturbation: segments are replaced, most and
     least relevant first; the area between the two curves is above 0 for a map that puts first what
-    matters. Randomisation: how much a map resembles itself after the weights were replaced by
-    random ones, from the output down. Agreement: how much the maps of several weights resemble
-    each other. Everything has 95 % intervals and two controls that know no network.
+    matters. Randomisation: how much a map resembles itself under random weights. Agreement: how
+    much the maps of several weights resemble each other. Two controls know no network.
 
     Args:
         store: Folder of a prepared store.
