@@ -1,12 +1,14 @@
 """Batches out of stores: order, targets, groups; drawing an epoch: shares, repetition, seeds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xecg.data.datamodules import AFData, PWaveData, RRVariabilityData
+from xecg.data.datamodules import AFData, PWaveData, RRVariabilityData, WindowDataModule
 from xecg.data.datasets import MixtureSampler, WindowDataset
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError
@@ -69,9 +71,23 @@ def test_p_wave_target_is_binary_and_empty_in_af(synthetic_store: Store) -> None
     assert np.array_equal(target[~af] == 1, codes == P)
 
 
-def test_p_waves_annotated_in_af_are_an_error(synthetic_store: Store) -> None:
-    from dataclasses import replace
+def test_each_task_uses_the_windows_whose_labels_are_known(synthetic_store: Store) -> None:
+    def eligible(data: type[WindowDataModule], **columns: object) -> int:
+        store = replace(synthetic_store, index=synthetic_store.index.assign(**columns))
+        return int(np.asarray(data.eligible(store)).sum())
 
+    n, n_af = len(synthetic_store), int((synthetic_store.index.af == 1).sum())
+    assert [eligible(AFData), eligible(AFData, af=-1)] == [n, 0]
+    assert [eligible(PWaveData, af=0), eligible(PWaveData, wave_row=-1)] == [n, n_af]
+    unlabelled = {"af": -1, "reference_beats": False}
+    assert [eligible(RRVariabilityData), eligible(RRVariabilityData, **unlabelled)] == [n, 0]
+    assert eligible(RRVariabilityData, af=-1) == n
+    assert (
+        eligible(RRVariabilityData, rmssd_ms=np.nan) == eligible(RRVariabilityData, sdnn_ms=0) == 0
+    )
+
+
+def test_p_waves_annotated_in_af_are_an_error(synthetic_store: Store) -> None:
     index = synthetic_store.index.assign(af=np.int8(1))
     with pytest.raises(DataError, match="P waves are annotated in AF, in record p0"):
         PWaveData.target(replace(synthetic_store, index=index), np.arange(len(synthetic_store)))

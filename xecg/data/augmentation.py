@@ -74,7 +74,9 @@ class Augmentation:
                 moved = moved.masked_fill((source != inside)[:, 0], NOT_ANNOTATED)
                 codes = codes.index_copy(0, rows, moved)
         changed = self._distort(changed, sampling_rate, draw)
-        return signals.index_copy(0, rows, _scale(changed)), codes
+        low, high = changed.aminmax(dim=-1, keepdim=True)
+        scaled = (changed - low) / (high - low).clamp_min(torch.finfo(changed.dtype).tiny)
+        return signals.index_copy(0, rows, scaled), codes
 
     def _distort(self, signals: Tensor, sampling_rate: float, draw: "_Draw") -> Tensor:
         time = torch.arange(signals.shape[-1], device=signals.device) / sampling_rate
@@ -87,7 +89,7 @@ class Augmentation:
                 wave = draw.oscillation(time, 0.05, 0.7)
                 signals = signals + draw.uniform(0, self.wander) * wave
         if self.noise > 0:
-            noise = draw.normal(signals.shape[-1])
+            noise = draw.normal(len(time))
             signals = signals + draw.uniform(0, self.noise) * noise
         if self.polarity > 0:
             signals = torch.where(draw.uniform(0, 1) < self.polarity, -signals, signals)
@@ -109,11 +111,6 @@ class _Draw:
 
     def oscillation(self, time: Tensor, low_hz: float, high_hz: float) -> Tensor:
         return torch.sin(tau * (self.uniform(low_hz, high_hz) * time + self.uniform(0, 1)))
-
-
-def _scale(signals: Tensor) -> Tensor:
-    low, high = signals.aminmax(dim=-1, keepdim=True)
-    return (signals - low) / (high - low).clamp_min(torch.finfo(signals.dtype).tiny)
 
 
 def step_generator(seed: int, step: int, process: int) -> torch.Generator:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from xecg.data.augmentation import Augmentation, step_generator
 from xecg.data.databases.synthetic import EMBEDDED, embedded_store
 from xecg.data.datasets import Batch, MixtureSampler, Source, WindowDataset
-from xecg.data.splits import Part, Split, Table, assert_disjoint, keys, people, seen, split_stores
+from xecg.data.splits import Ints, Split, Table, assert_disjoint, keys, people, split_stores
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError, StoreError, WeightsError
 from xecg.signal.preprocessing import Preprocessing
@@ -79,7 +79,7 @@ class WindowDataModule(LightningDataModule, ABC):
 
     @staticmethod
     @abstractmethod
-    def target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+    def target(store: Store, rows: Ints) -> NDArray[np.generic]:
         """Returns what the task is to predict of rows of a store, one entry a row."""
 
     @staticmethod
@@ -87,7 +87,7 @@ class WindowDataModule(LightningDataModule, ABC):
     def eligible(store: Store) -> NDArray[np.bool_]:
         """Returns whether the task can use each window of a store: ``(n,)``."""
 
-    def pools(self, dataset: WindowDataset) -> tuple[list[NDArray[np.int64]], list[float]]:
+    def pools(self, dataset: WindowDataset) -> tuple[list[Ints], list[float]]:
         """Returns pools of positions and the share that is drawn of each: here one per source."""
         pools = np.split(np.arange(len(dataset)), dataset.ends[:-1])
         return pools, [source.weight for source in self.sources]
@@ -128,7 +128,11 @@ class WindowDataModule(LightningDataModule, ABC):
         """
         del stage  # all splits are made together, so that their disjointness is always checked
         _ = self.preprocessing  # is one for all stores
-        splits = list(zip(self.sources, self._splits(), strict=True))
+        tables = [source.table for source in self.sources]
+        shares = [source.split or self.split for source in self.sources]
+        kept_out = [keys(*Source(store).table) for store in self.exclude_persons_of]
+        rows_of = split_stores(tables, shares, kept_out)
+        splits = list(zip(self.sources, rows_of, strict=True))
         tested = [(source, rows["test"]) for source, rows in splits if self.test_splits]
         tested += [(source, np.arange(len(source.opened))) for source in self.test_sources]
         names = [source.label for source, _ in tested]
@@ -143,22 +147,10 @@ class WindowDataModule(LightningDataModule, ABC):
         parts = {name: dataset.tables() for name, dataset in learnt_from.items()}
         assert_disjoint(parts | {"held-out": self._tested()})
 
-    def _splits(self) -> list[dict[Part, NDArray[np.int64]]]:
-        """Returns rows of each part of each source, without the persons that are kept out."""
-        tables = [source.table for source in self.sources]
-        splits = split_stores(tables, [source.split or self.split for source in self.sources])
-        if self.exclude_persons_of:
-            out = np.concatenate([keys(*Source(path).table) for path in self.exclude_persons_of])
-            for table, rows in zip(tables, splits, strict=True):
-                keep = ~seen(*table, out)
-                rows["train"] = rows["train"][keep[rows["train"]]]
-                rows["validation"] = rows["validation"][keep[rows["validation"]]]
-        return splits
-
     def _dataset(
         self,
         name: str,
-        chosen: Sequence[tuple[Source, NDArray[np.int64]]],
+        chosen: Sequence[tuple[Source, Ints]],
         leads: Sequence[str] | None = None,
     ) -> WindowDataset:
         parts = []
@@ -215,12 +207,14 @@ class WindowDataModule(LightningDataModule, ABC):
         """Returns batches in an order that is a function of seed and epoch."""
         pools, shares = self.pools(self.train_set)
         size = self.windows_per_epoch or len(self.train_set)
-        sampler = MixtureSampler(pools, shares, size, self.seed, self._epoch)
-        if self.trainer is None or self.trainer.world_size == 1:
-            return self._loader(self.train_set, sampler)
-        n, rank = self.trainer.world_size, self.trainer.global_rank
-        part = DistributedSamplerWrapper(sampler, num_replicas=n, rank=rank, shuffle=False)
-        return self._loader(self.train_set, part)  # of the batches that one process would draw
+        sampler: Any = MixtureSampler(pools, shares, size, self.seed, self._epoch)
+        if self.trainer is not None and self.trainer.world_size > 1:
+            n, rank = self.trainer.world_size, self.trainer.global_rank  # draw what one would draw
+            sampler = DistributedSamplerWrapper(sampler, num_replicas=n, rank=rank, shuffle=False)
+        return self._loader(self.train_set, sampler)
+
+    def _epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer else 0
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Returns the validation split, in order."""
@@ -245,14 +239,7 @@ class WindowDataModule(LightningDataModule, ABC):
         signal, codes = augment(batch.signal, codes, self.sampling_rate, generator)
         return Batch(signal, batch.target if codes is None else codes, batch.window)
 
-    def _epoch(self) -> int:
-        return self.trainer.current_epoch if self.trainer else 0
-
-    def _loader(
-        self,
-        dataset: WindowDataset,
-        sampler: MixtureSampler | DistributedSamplerWrapper | None = None,
-    ) -> DataLoader[Batch]:
+    def _loader(self, dataset: WindowDataset, sampler: Any = None) -> DataLoader[Batch]:
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
@@ -268,7 +255,7 @@ class AFData(WindowDataModule):
     """Windows labelled AF or not; half of an epoch's windows are in AF."""
 
     @staticmethod
-    def target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def target(store: Store, rows: Ints) -> Ints:
         """Returns 1 for AF, 0 for anything else: ``(n,)``."""
         return store.index["af"].to_numpy()[rows].astype(np.int64)
 
@@ -277,7 +264,7 @@ class AFData(WindowDataModule):
         """Returns whether each window has one known rhythm throughout."""
         return store.index["af"].to_numpy() >= 0
 
-    def pools(self, dataset: WindowDataset) -> tuple[list[NDArray[np.int64]], list[float]]:
+    def pools(self, dataset: WindowDataset) -> tuple[list[Ints], list[float]]:
         """Returns a pool per source and class; the sources' weights hold within a class.
 
         Raises:
@@ -285,7 +272,7 @@ class AFData(WindowDataModule):
         """
         sources, weights = super().pools(dataset)
         labels = dataset.targets()
-        pools: list[NDArray[np.int64]] = []
+        pools: list[Ints] = []
         shares: list[float] = []
         for af, name in enumerate(("non-AF", "AF")):
             chosen = [pool[labels[pool] == af] for pool in sources]
@@ -301,7 +288,7 @@ class PWaveData(WindowDataModule):
     """Windows with annotated P waves, and windows in AF, which have none."""
 
     @staticmethod
-    def target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def target(store: Store, rows: Ints) -> NDArray[np.uint8]:
         """Returns 1 for a sample in a P wave, 0 outside, 255 if not annotated: ``(n, time)``.
 
         A window in AF has no P wave anywhere, annotated or not.
@@ -341,7 +328,7 @@ class RRVariabilityData(WindowDataModule):
     shifts = False
 
     @staticmethod
-    def target(store: Store, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def target(store: Store, rows: Ints) -> NDArray[np.float32]:
         """Returns RMSSD and SDNN in ms: ``(n, 2)``."""
         measures = [store.index[name].to_numpy()[rows] for name in ("rmssd_ms", "sdnn_ms")]
         return np.stack(measures, axis=1).astype(np.float32)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from xecg.data.databases.synthetic import EMBEDDED, embedded_store
-from xecg.data.splits import Split, Table, persons
+from xecg.data.splits import Ints, Split, Table, persons
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError
 
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     window: Tensor
 
 
-Target = Callable[[Store, NDArray[np.int64]], NDArray[np.generic]]
+Target = Callable[[Store, Ints], NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,7 @@ class Source:
         """Identity of the database, and the index of all windows."""
         return self.opened.info.identity, self.opened.index
 
-    def choose(
-        self, rows: NDArray[np.int64], leads: Sequence[str] | None = None
-    ) -> NDArray[np.int64]:
+    def choose(self, rows: Ints, leads: Sequence[str] | None = None) -> Ints:
         """Returns those of ``rows`` with the source's windows and ``leads``, else its own."""
         index = self.opened.index
         keep = np.ones(len(rows), dtype=bool)
@@ -97,9 +95,7 @@ class WindowDataset(Dataset[Batch]):
         DataError: If there is no window at all.
     """
 
-    def __init__(
-        self, parts: Sequence[tuple[Store, NDArray[np.int64]]], target: Target, name: str
-    ) -> None:
+    def __init__(self, parts: Sequence[tuple[Store, Ints]], target: Target, name: str) -> None:
         self.parts, self.target, self.name = tuple(parts), target, name
         self.rows = np.concatenate([np.empty(0, np.int64), *(rows for _, rows in parts)])
         self.ends = np.cumsum([len(rows) for _, rows in parts])
@@ -141,7 +137,7 @@ class WindowDataset(Dataset[Batch]):
         """Returns the database and the index of the windows, part by part."""
         return [(store.info.identity, store.index.take(rows)) for store, rows in self.parts]
 
-    def groups(self) -> NDArray[np.int64]:
+    def groups(self) -> Ints:
         """Returns a number per window, the same for windows of one person: ``(n,)``."""
         return persons(self.tables())
 
@@ -171,7 +167,7 @@ class MixtureSampler(Sampler[int]):
 
     def __init__(
         self,
-        pools: Sequence[NDArray[np.int64]],
+        pools: Sequence[Ints],
         shares: Sequence[float],
         size: int,
         seed: int,

@@ -18,6 +18,7 @@ from xecg.errors import ConfigError, StoreError
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, Part, Part] = ("train", "validation", "test")
+Ints = NDArray[np.int64]  # rows, positions, numbers, keys
 Table = tuple[str, pd.DataFrame]  # identity of a database, index of windows of it
 _BITS = 2**48 - 1
 
@@ -58,8 +59,8 @@ class Split:
 
 
 def split_stores(
-    tables: Sequence[Table], splits: Sequence[Split]
-) -> list[dict[Part, NDArray[np.int64]]]:
+    tables: Sequence[Table], splits: Sequence[Split], kept_out: Sequence[Ints] = ()
+) -> list[dict[Part, Ints]]:
     """Returns the rows of each part, store by store, rising; each person is in one part.
 
     Each store is split alone: within a stratum (groups with any AF; the others by their most
@@ -71,9 +72,13 @@ def split_stores(
     Args:
         tables: Databases and whole indices of the stores.
         splits: Shares and seed for each store.
+        kept_out: Keys of windows whose persons are neither trained nor selected on.
     """
     alone = [_split_alone(index, split) for (_, index), split in zip(tables, splits, strict=True)]
     given = pd.Series(np.concatenate(alone)).groupby(persons(tables)).transform("first").to_numpy()
+    if kept_out:
+        out = np.concatenate([seen(*table, np.concatenate(kept_out)) for table in tables])
+        given = np.where(out & (given != PARTS.index("test")), len(PARTS), given)
     parts = np.split(given, np.cumsum([len(a) for a in alone])[:-1])
     return [
         {
@@ -84,7 +89,7 @@ def split_stores(
     ]
 
 
-def _split_alone(index: pd.DataFrame, split: Split) -> NDArray[np.int64]:
+def _split_alone(index: pd.DataFrame, split: Split) -> Ints:
     """Returns the number of the part of each window of one store: ``(windows,)``."""
     group_of, _ = pd.factorize(index["group"].to_numpy(dtype=object), sort=True)
     rhythm_of, rhythms = pd.factorize(index["rhythm"].to_numpy(dtype=object), sort=True)
@@ -105,7 +110,7 @@ def _split_alone(index: pd.DataFrame, split: Split) -> NDArray[np.int64]:
     return part_of_group[group_of]
 
 
-def persons(tables: Sequence[Table]) -> NDArray[np.int64]:
+def persons(tables: Sequence[Table]) -> Ints:
     """Returns a number per window of all tables, ``(windows,)``: the same for one person.
 
     Windows are of one person if they share an identity, a signal, or a group of their store,
@@ -130,14 +135,14 @@ def merge_groups(groups: NDArray[Any], digests: NDArray[np.uint64]) -> NDArray[A
     return merged
 
 
-def _connected(names: NDArray[np.int64]) -> NDArray[np.int64]:
+def _connected(names: Ints) -> Ints:
     """Returns a number per row of ``(rows, names)``: equal for rows that names connect."""
     n_rows, n_names = names.shape
     known, name_of = np.unique(names, return_inverse=True)
     nodes = np.repeat(np.arange(n_rows), n_names), n_rows + name_of.ravel()
     shape = (n_rows + len(known),) * 2
     edges = coo_array((np.ones(names.size, np.int8), nodes), shape)
-    component: NDArray[np.int64] = connected_components(edges, directed=False)[1]
+    component: Ints = connected_components(edges, directed=False)[1]
     return component[:n_rows]
 
 
@@ -147,13 +152,13 @@ def identities(database: str, index: pd.DataFrame) -> NDArray[np.str_]:
     return np.where(person == "", f"{database}/" + record, person).astype(np.str_)
 
 
-def keys(database: str, index: pd.DataFrame) -> NDArray[np.int64]:
+def keys(database: str, index: pd.DataFrame) -> Ints:
     """Returns hashes of 48 bits of each window's identity and signal: ``(windows, 2)``."""
     signal = index["digest"].to_numpy().view(np.int64) & _BITS
     return np.column_stack([_hashed(identities(database, index)), signal])
 
 
-def _hashed(names: ArrayLike, prefix: str = "") -> NDArray[np.int64]:
+def _hashed(names: ArrayLike, prefix: str = "") -> Ints:
     name_of, found = pd.factorize(np.asarray(names, dtype=object))
     digests = [hashlib.blake2b(f"{prefix}{n}".encode(), digest_size=6).digest() for n in found]
     return np.array([int.from_bytes(d, "little") for d in digests], dtype=np.int64)[name_of]
