@@ -126,12 +126,17 @@ class Model:
                 to [0, 1] already.
             ConfigError: The sampling rate is missing or not positive.
         """
-        leads = self._cut(ecg, sampling_rate, "")
-        rows = [(number, *note) for number, lead in enumerate(leads) for note in lead.notes]
-        notes = pd.DataFrame(rows, columns=["signal", "start_s", "note"])
-        table = notes.merge(_numbered(self.table(leads), leads), how="left")
-        table["note"] = table.pop("note")  # the last column
-        return table.fillna({"predicted": ""})
+        leads, rate = self._cut(ecg, sampling_rate, ""), self.preprocessing.sampling_rate
+        rows = [
+            (number, start / rate, lead.absent.get(start, ""))
+            for number, lead in enumerate(leads)
+            for start in sorted([*lead.starts.tolist(), *lead.absent])
+        ]
+        whole = pd.DataFrame(rows, columns=["signal", "start_s", "note"])
+        reasons = whole.pop("note")
+        whole = whole.merge(_numbered(self.table(leads), leads), how="left")
+        whole["note"] = reasons.where(reasons == "", "cannot be classified: " + reasons)
+        return whole.fillna({"predicted": ""})
 
     def explain(
         self,
@@ -229,9 +234,17 @@ class Model:
             float32 ``(n,)`` under ``"fused"`` and by branch.
 
         Raises:
-            RecordError: The windows have another shape or scale, or samples are not finite.
+            RecordError: The windows have another shape or scale, are flat or not finite.
         """
-        _check_windows(windows, self.preprocessing)
+        n, found = self.preprocessing.window_samples, f"{windows.dtype} {windows.shape}"
+        fit = windows.dtype == np.float32 and windows.shape[1:] == (n,)
+        vary = fit and bool((np.ptp(windows, axis=1) > 0).all())
+        if not vary or not np.array_equal(self.preprocessing.scale(windows), windows):
+            raise RecordError(
+                f"windows: expected float32 (n, {n}), finite and each scaled to [0, 1], found "
+                f"{found} from {windows.min():g} to {windows.max():g}; give ECGs as they were "
+                "measured to Model.classify"
+            )
         parts = {name: [np.empty(0, np.float32)] for name in (FUSED, *self.branches)}
         with torch.inference_mode():
             for start in range(0, len(windows), BATCH):
@@ -284,23 +297,6 @@ def _numbered(table: pd.DataFrame, leads: Sequence[LeadWindows]) -> pd.DataFrame
     numbered = table.drop(columns="record")
     numbered.insert(0, "signal", np.array(numbers, np.int64))
     return numbered
-
-
-def _check_windows(windows: Floats, preprocessing: Preprocessing) -> None:
-    expected = preprocessing.window_samples
-    if windows.dtype != np.float32 or windows.ndim != 2 or windows.shape[1] != expected:
-        found = f"{windows.dtype} of shape {windows.shape}"
-        raise RecordError(f"windows: expected float32 of shape (n, {expected}), found {found}")
-    if not np.isfinite(windows).all():
-        raise RecordError("windows: expected finite numbers, found NaN or infinity")
-    lowest, highest = windows.min(axis=1), windows.max(axis=1)
-    unscaled = np.flatnonzero((np.abs(lowest) > 1e-6) | (np.abs(highest - 1) > 1e-6))
-    if preprocessing.scaling == "minmax" and unscaled.size:
-        row = unscaled[0]
-        raise RecordError(
-            f"windows: expected each scaled to [0, 1], found {lowest[row]:g} to {highest[row]:g} "
-            f"in row {row}; give ECGs as they were measured to Model.classify"
-        )
 
 
 def _probabilities(logits: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

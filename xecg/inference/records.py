@@ -82,13 +82,6 @@ class LeadWindows:
         ]
 
     @property
-    def notes(self) -> list[tuple[float, str]]:
-        """Start of every window in seconds, and why it cannot be classified; empty if it can."""
-        absent = {start: f"cannot be classified: {why}" for start, why in self.absent.items()}
-        notes = dict.fromkeys(self.starts.tolist(), "") | absent
-        return [(start / self.preprocessing.sampling_rate, notes[start]) for start in sorted(notes)]
-
-    @property
     def left_out(self) -> str:
         """Number of windows that cannot be used by reason, and when they are; empty if all can."""
         if not self.absent:
