@@ -152,17 +152,20 @@ def file_digest(folder: Path, tables: Iterable[Path] = ()) -> str:
     """Returns number, total size and a digest of all files below a folder, but hidden ones.
 
     The digest is over paths and sizes, and over the contents of tables of labels. 17,000 files
-    take about 0.2 s. An example: ``"96 files of 100423568 bytes, 0f343b0931126a20"``.
+    take about 0.1 s. An example: ``"96 files of 100423568 bytes, 0f343b0931126a20"``.
     """
-    sizes = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for path in (Path(place, name) for name in names if not name.startswith(".")):
-            size = path.stat(follow_symlinks=path.exists()).st_size
-            sizes.append((path.relative_to(folder).as_posix(), size))
+    sizes = sorted(_sizes(folder))
     read = [hashlib.sha256(table.read_bytes()).hexdigest() for table in tables]
-    total = sum(size for _, size in sizes)
-    return f"{len(sizes)} files of {total} bytes, {_digest(sorted(sizes), read)}"
+    return f"{len(sizes)} files of {sum(s for _, s in sizes)} bytes, {_digest(sizes, read)}"
+
+
+def _sizes(folder: Path | str, prefix: str = "") -> Iterator[tuple[str, int]]:
+    with os.scandir(folder) as entries:
+        for entry in (entry for entry in entries if not entry.name.startswith(".")):
+            if entry.is_dir():
+                yield from _sizes(entry.path, f"{prefix}{entry.name}/")
+            else:
+                yield prefix + entry.name, entry.stat(follow_symlinks=entry.is_file()).st_size
 
 
 def _digest(*things: Any) -> str:
@@ -229,7 +232,7 @@ def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], pa
         path: File to write: pickled signals and waves of each lead, and at the end the index and
             what is missing.
     """
-    tables: list[pa.Table] = []
+    labels: list[tuple[int, dict[str, Any]]] = []  # number of windows, and their columns
     skipped: dict[str, str] = {}
     left_out: Counter[str] = Counter()
     with whole_file(path, "wb") as file:
@@ -241,12 +244,15 @@ def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], pa
                 continue
             for windows in found:
                 left_out.update(windows.left_out)
-                tables.append(_index_of(windows, database.identity))
-                annotated = tables[-1]["annotated_share"].to_numpy() > 0
-                waves = b"" if windows.waves is None else windows.waves[annotated]
+                person = windows.columns["person"]
+                group = person or f"{database.identity}/{record}"
+                columns = windows.columns | {"group": group, R_PEAKS: windows.r_peaks}
+                waves = b""
+                if windows.waves is not None:
+                    waves = windows.waves[columns["annotated_share"] > 0]
                 pickle.dump((windows.signals, waves), file, protocol=5)
-        index = [_joined(tables)] if tables else []
-        pickle.dump({"index": index, "skipped": skipped, "left_out": left_out}, file)
+                labels.append((len(windows), columns))
+        pickle.dump({"index": _index_of(labels), "skipped": skipped, "left_out": left_out}, file)
 
 
 def _prepare_record(database: Database, recipe: Recipe, record: str) -> list[LabelledWindows]:
@@ -265,17 +271,17 @@ def _prepare_record(database: Database, recipe: Recipe, record: str) -> list[Lab
         raise
 
 
-def _index_of(windows: LabelledWindows, identity: str) -> pa.Table:
+def _index_of(labels: Sequence[tuple[int, dict[str, Any]]]) -> pa.Table:
     """The lines of the index, but for the rows of the waves."""
-    record, person = windows.columns["record"], windows.columns["person"]
-    columns = windows.columns | {"group": person or f"{identity}/{record}"}
-    arrays: dict[str, Any] = {R_PEAKS: pa.array(windows.r_peaks, pa.list_(pa.int32()))}
-    for name, value in columns.items():
-        text = COLUMNS[name] == "category"
-        array = np.asarray(value, dtype=np.str_ if text else COLUMNS[name])
-        array = pa.array(np.broadcast_to(array, len(windows)))
-        arrays[name] = array.dictionary_encode() if text else array
-    return pa.table({name: arrays[name] for name in [*COLUMNS, R_PEAKS] if name in arrays})
+    arrays: dict[str, Any] = {}
+    for name, kind in COLUMNS.items():
+        if name != "wave_row":
+            dtype = np.str_ if kind == "category" else np.dtype(kind)
+            values = [np.broadcast_to(np.asarray(c[name], dtype), n) for n, c in labels]
+            array = pa.array(np.concatenate([np.empty(0, dtype), *values]))
+            arrays[name] = array.dictionary_encode() if kind == "category" else array
+    r_peaks = [peaks for _, columns in labels for peaks in columns[R_PEAKS]]
+    return pa.table(arrays | {R_PEAKS: pa.array(r_peaks, pa.list_(pa.int32()))})
 
 
 def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Path) -> StoreInfo:
@@ -300,7 +306,7 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
                 while isinstance(found := pickle.load(file), tuple):
                     signals.write(found[0])
                     waves.write(found[1])
-            tables += found["index"]
+            tables.append(found["index"])
             skipped |= found["skipped"]
             left_out.update(found["left_out"])
     n_records = sum(len(part.items) for part in parts)
@@ -338,13 +344,9 @@ def _rows(path: Path, dtype: str, width: int) -> Iterator[IO[bytes]]:
         np.lib.format.write_array_header_1_0(file, header | {"shape": (n_rows, width)})
 
 
-def _joined(tables: Sequence[pa.Table]) -> pa.Table:
-    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
-
-
 def _whole_index(tables: Sequence[pa.Table]) -> pa.Table:
     """All lines, with the rows of the waves, and one group for identical signals."""
-    index = _joined(tables)
+    index = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
     annotated = index["annotated_share"].to_numpy() > 0
     wave_row = np.where(annotated, np.cumsum(annotated) - 1, -1).astype(np.int32)
     groups = index["group"].to_pandas().cat
@@ -356,21 +358,6 @@ def _whole_index(tables: Sequence[pa.Table]) -> pa.Table:
         "group": pa.DictionaryArray.from_arrays(merged, pa.array(names)),
     }
     return pa.table({name: columns[name] for name in [*COLUMNS, R_PEAKS]})
-
-
-def _write_rows(
-    path: Path, shape: tuple[int, int], dtype: str, column: str, parts: Sequence[Path]
-) -> None:
-    """Writes a column of the parts as the rows of a ``.npy`` file."""
-    header = {"descr": dtype, "fortran_order": False, "shape": shape}
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in parts:
-            with pa.memory_map(str(part)) as source, pa.ipc.open_file(source) as reader:
-                for number in range(reader.num_record_batches):
-                    values = reader.get_batch(number).column(column).drop_null()
-                    size = shape[1] * np.dtype(dtype).itemsize * len(values)
-                    file.write(memoryview(values.buffers()[-1] or b"")[:size])
 
 
 def _nothing_usable(
