@@ -39,7 +39,7 @@ _CHUNK = 64  # resamples for which every window has its weight in memory
 Key = tuple[str, str, str, str]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Ladder:
     """What ``c`` networks say of the same ``n`` windows of a test set."""
 
@@ -48,35 +48,19 @@ class Ladder:
     windows: pd.DataFrame  # a row per window: record, group, lead, start_s, af
     columns: Mapping[str, FloatArray]  # further columns of the tables of windows, (c, n)
 
+    def __post_init__(self) -> None:
+        self.af: NDArray[np.bool_] = self.windows["af"].to_numpy() == 1
+        self.branches = [name[5:] for name in self.columns if name.startswith("p_af_")]
+        self.depths: list[int] = sorted(self.cells["depth"].unique().tolist())  # from scratch on
+        self.seeds: list[int] = sorted(self.cells["seed"].unique().tolist())
+
     @property
     def title(self) -> str:
         """Test set, number of windows and groups, seeds: what a figure or a table is of."""
-        groups, seeds = self.windows["group"].nunique(), ", ".join(map(str, self.seeds))
-        windows = (
-            f"{self.af.size:,} windows ({self.af.sum():,} AF) of {groups:,} persons or records"
-        )
-        several = "s" * (len(self.seeds) > 1)
-        return f"{self.test_set}: {windows}; {len(self.seeds)} seed{several} ({seeds})"
-
-    @property
-    def branches(self) -> list[str]:
-        """Names of the branches."""
-        return [name[5:] for name in self.columns if name.startswith("p_af_")]
-
-    @property
-    def depths(self) -> list[int]:
-        """Depths from scratch on."""
-        return sorted(self.cells["depth"].unique().tolist())
-
-    @property
-    def seeds(self) -> list[int]:
-        """Seeds, rising."""
-        return sorted(self.cells["seed"].unique().tolist())
-
-    @property
-    def af(self) -> NDArray[np.bool_]:
-        """Where the rhythm is AF, ``(n,)``."""
-        return np.asarray(self.windows["af"] == 1)
+        windows = f"{self.af.size:,} windows ({self.af.sum():,} AF)"
+        groups = f"{self.windows['group'].nunique():,} persons or records"
+        seeds = f"{len(self.seeds)} seed{'s' * (len(self.seeds) > 1)}"
+        return f"{self.test_set}: {windows} of {groups}; {seeds} ({str(self.seeds)[1:-1]})"
 
     def p_af(self, part: str) -> FloatArray:
         """P(AF) by a branch or fused, ``(c, n)``."""
@@ -184,21 +168,13 @@ class Measure(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What was found on one test set, a row per measure, part, class and wave.
-
-    Args:
-        ladder: Networks and windows.
-        means: Mean over seeds at each depth, its interval, counts, what the reference found.
-        networks: Value of each network.
-        trends: Spearman's rho with the depth.
-        tradeoffs: Spearman's rho over depths between a branch's specificity and its accuracy.
-    """
+    """What was found on one test set: tables with a row per measure, part, class and wave."""
 
     ladder: Ladder
-    means: pd.DataFrame
-    networks: pd.DataFrame
-    trends: pd.DataFrame
-    tradeoffs: pd.DataFrame
+    means: pd.DataFrame  # over seeds at each depth: value, interval, counts, reference ("known")
+    networks: pd.DataFrame  # value of each network
+    trends: pd.DataFrame  # Spearman's rho with the depth
+    tradeoffs: pd.DataFrame  # rho over depths between a branch's specificity and its accuracy
 
 
 def analyse(

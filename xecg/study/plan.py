@@ -16,77 +16,52 @@ _SET_BY_STUDY = ("config", "seed_everything", "freezing.frozen_layers", "run_fol
 
 @dataclass(frozen=True)
 class Fit:
-    """One kind of ``xecg fit``: its ``--config`` files in order, and its other flags."""
+    """One kind of ``xecg fit``."""
 
-    configs: list[Path]
-    arguments: dict[str, Any] = field(default_factory=dict)
+    configs: list[Path]  # its --config files, in order
+    arguments: dict[str, Any] = field(default_factory=dict)  # its other flags
 
 
 @dataclass(frozen=True)
 class Explain:
-    """How test windows are explained: attribution method, test sets (null: all), how many of each.
+    """How the windows of the test sets are explained; see the callback ``WindowTables``."""
 
-    See the callback ``WindowTables``.
-    """
-
-    rules: str = "innvestigate"
-    sets: list[str] | None = None
-    max_windows: int | None = None
+    rules: str = "innvestigate"  # name of the attribution method
+    sets: list[str] | None = None  # names of the test sets; null: all
+    max_windows: int | None = None  # of a test set, drawn at random; null: all
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What others found, which the report sets beside the study.
+    """What others found, which the report sets beside the study."""
 
-    Args:
-        test_set: Name of the test set that metrics and enrichments are of.
-        title: Name of the network that they are of.
-        note: Sentences about where they come from.
-        accuracy: Accuracy by part: a branch, or ``fused``.
-        f1: F1 of AF by part.
-        enrichment: Mean enrichment by branch, class and wave.
-        accuracy_range: Lowest and highest published accuracy over the frozen depths.
-        accuracy_note: Sentence about where the range comes from.
-        rho: Spearman's rho from which on a trend counts as monotone.
-    """
-
-    test_set: str = ""
-    title: str = ""
-    note: str = ""
-    accuracy: dict[str, float] = field(default_factory=dict)
-    f1: dict[str, float] = field(default_factory=dict)
+    test_set: str = ""  # that metrics and enrichments are of
+    title: str = ""  # name of the network that they are of
+    note: str = ""  # sentences about where they come from
+    accuracy: dict[str, float] = field(default_factory=dict)  # by part: a branch, or "fused"
+    f1: dict[str, float] = field(default_factory=dict)  # F1 of AF by part
     enrichment: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
-    accuracy_range: tuple[float, float] | None = None
-    accuracy_note: str = ""
-    rho: float = 0.9
+    """Mean enrichment by branch, class and wave."""
+    accuracy_range: tuple[float, float] | None = None  # published, over the frozen depths
+    accuracy_note: str = ""  # sentence about where the range comes from
+    rho: float = 0.9  # Spearman's rho from which on a trend counts as monotone
 
 
 @dataclass(frozen=True)
 class Study:
     """A ladder of frozen depths.
 
-    Args:
-        folder: Folder of the study.
-        seeds: Seeds of fine-tuning.
-        frozen_layers: Numbers of blocks that stay frozen, counted from the input.
-        pretraining: For each branch how it is pre-trained, or its weights: a file, a released name.
-        finetuning: How every depth is fine-tuned.
-        scratch: Whether to train from random weights too.
-        pretraining_seeds: ``first`` pre-trains once, with the first seed; ``each`` for every seed.
-        explain: How the test windows are explained.
-        reference: What others found.
-
     Raises:
         ConfigError: A number is out of range, or there is nothing to train.
     """
 
     folder: Path
-    seeds: list[int]
-    frozen_layers: list[int]
-    pretraining: dict[str, Fit | str]
-    finetuning: Fit
-    scratch: bool = True
-    pretraining_seeds: Literal["first", "each"] = "first"
+    seeds: list[int]  # of fine-tuning
+    frozen_layers: list[int]  # numbers of blocks that stay frozen, counted from the input
+    pretraining: dict[str, Fit | str]  # by branch; or its weights: a file, a released name
+    finetuning: Fit  # of every depth
+    scratch: bool = True  # whether to train from random weights too
+    pretraining_seeds: Literal["first", "each"] = "first"  # seeds that pre-train
     explain: Explain = field(default_factory=Explain)
     reference: Reference = field(default_factory=Reference)
 

@@ -5,7 +5,6 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -87,22 +86,17 @@ def write_report(
         analyse(ladder, resamples, permutations, seed, reference)
         for ladder in tqdm(list(read_ladders(runs)), "analyse", disable=None)
     ]
+    tables = _write_tables(analyses, reference, runs, out)
     depths = [] if no_examples else example_depths or [0, 3, 8]
-    with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
-        made = Path(name)
-        tables = _write_tables(analyses, reference, runs, made)
-        sections = [
-            _section(analysis, reference, tables["accuracy_range"])
-            | {"figures": _figures(analysis, reference, made)}
-            | _examples(analysis.ladder, depths, explain.rules, seed, made)
-            for analysis in tqdm(analyses, "draw", disable=None)
-        ]
-        facts = _facts(folder, study, runs) | {"left_out": left_out, "reference": reference}
-        facts |= {"resamples": resamples, "permutations": permutations, "sections": sections}
-        _write_page(made / PAGE, facts | {"pretraining": _pretraining(tables["pretraining"])})
-        out.mkdir(exist_ok=True)
-        for path in sorted(made.iterdir(), key=lambda path: path.name == PAGE):  # the page last
-            path.replace(out / path.name)
+    sections = [
+        _section(analysis, reference, tables["accuracy_range"])
+        | {"figures": _figures(analysis, reference, out)}
+        | _examples(analysis.ladder, depths, explain.rules, seed, out)
+        for analysis in tqdm(analyses, "draw", disable=None)
+    ]
+    facts = _facts(folder, study, runs) | {"left_out": left_out, "reference": reference}
+    facts |= {"resamples": resamples, "permutations": permutations, "sections": sections}
+    _write_page(out / PAGE, facts | {"pretraining": _pretraining(tables["pretraining"])})
     for table in (section[name] for section in sections for name in ("claim", "range")):
         print(table.to_string(index=False), end="\n\n")
     print(f"Everything is in {out / PAGE}")
@@ -116,7 +110,6 @@ def _check(out: Path, resamples: int, permutations: int) -> None:
         )
     if out.exists() and not (out / PAGE).exists() and (out.is_file() or any(out.iterdir())):
         raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _write_tables(
@@ -149,9 +142,11 @@ def _write_tables(
         "accuracy_specificity": tradeoffs.get(["test_set", "part", "class", *_RHO], tradeoffs),
         "pretraining": tested.reset_index(["branch", "seed"]) if tests else tested,
     }
+    folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         if len(table):
-            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", na_rep="nan")
+            text = table.to_csv(index=False, float_format="%.6g", na_rep="nan")
+            write_whole(folder / f"{name}.csv", text)
     return tables
 
 
@@ -255,18 +250,13 @@ def _range(ranges: pd.DataFrame, test_set: str) -> pd.DataFrame:
 
 
 def _pretraining(table: pd.DataFrame) -> pd.DataFrame:
-    rows = [
-        {
-            "branch": row["branch"],
-            "seed": row["seed"],
-            "test set": row["test_set"],
-            "metric": f"{row['part']}, {row['metric']}",
-            "value": with_interval(row),
-            "n of persons or records": f"{row['n']} of {row['n_groups']}",
-        }
-        for row in table.to_dict("records")
-    ]
-    return pd.DataFrame(rows)
+    if table.empty:
+        return table
+    table["value"] = [with_interval(row) for row in table.to_dict("records")]
+    table["metric"] = table["part"] + ", " + table["metric"]
+    table["n"] = [f"{n} of {groups}" for n, groups in table[["n", "n_groups"]].to_numpy()]
+    shown = table[["branch", "seed", "test_set", "metric", "value", "n"]]
+    return shown.rename(columns={"test_set": "test set", "n": "n of persons or records"})
 
 
 def _facts(folder: Path, study: Study | None, runs: pd.DataFrame) -> dict[str, Any]:
@@ -295,7 +285,7 @@ def _figures(analysis: Analysis, reference: Reference, folder: Path) -> dict[str
         for kind, draw in FIGURES.items():
             if figure := draw(analysis, reference):
                 path = folder / f"{kind}_{analysis.ladder.test_set}.svg"
-                pictures[kind] = _inline(save_figure(figure, path))
+                pictures[kind] = _inline(save_figure(figure, path, overwrite=True))
     return pictures
 
 
@@ -313,7 +303,7 @@ def _examples(
     try:
         for rhythm, of_seed, window in examples(ladder, depths, attribution, seed):
             path = folder / f"example_{rhythm}_{ladder.test_set}.svg"
-            picture = _inline(save_figure(draw_page([window]), path))
+            picture = _inline(save_figure(draw_page([window]), path, overwrite=True))
             shown.append((picture, rhythm, of_seed, window.record))
     except (XECGError, OSError) as error:
         shown, reason = [], f"Left out, since the networks could not be applied again: {error}"
