@@ -1,10 +1,12 @@
 """A study for real: pre-trains, is killed, goes on, fine-tunes, tests and explains."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,14 +15,19 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from test_cluster import Cluster, end
 
 from xecg.cli import main
 from xecg.data.store import Store
+from xecg.errors import ExecutorError
 from xecg.networks.weights import WeightsInfo, describe_branches, load_xecgarch, save_weights
 from xecg.networks.xecgarch import XECGArch
 from xecg.signal.preprocessing import Preprocessing
+from xecg.study import run
+from xecg.study.plan import cells_of, read_study
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+FAKE_FIT = Path(__file__).parents[1] / "study" / "fake_fit.py"
 EPOCHS = 3
 MAX_WINDOWS = 8
 
@@ -156,3 +163,40 @@ def check_windows(cell: Path, store: Store) -> None:
         np.testing.assert_allclose(p_af, z.softmax(1)[:, 1].numpy(), atol=1e-4)
         enrichments = [float(row[f"{branch}_enrichment_qrs"] or "nan") for row in table]
         assert 0 < np.isfinite(enrichments).sum() <= MAX_WINDOWS
+
+
+def test_a_study_outlives_the_scheduler_of_its_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "_FIT", (sys.executable, str(FAKE_FIT)))
+    fit = {"configs": ["fit.yaml"]}
+    config = {"folder": "ladder", "seeds": [0, 1], "frozen_layers": [0, 3], "finetuning": fit}
+    config["pretraining"] = {"morphology": fit, "rhythm": "rr_rhythm"}
+    Path("fit.yaml").touch()
+    Path("study.yaml").write_text(yaml.safe_dump(config))
+    names = [cell.name for cell in cells_of(read_study(Path("study.yaml")))]
+    Path("behaviour.json").write_text(json.dumps(dict.fromkeys(names, "slow")))
+    begun = Path("begun.txt")
+
+    def kill_scheduler_in_the_middle() -> None:
+        while not begun.exists() or len(begun.read_text().splitlines()) < 4:
+            time.sleep(0.01)
+        end(clusters[0].scheduler)
+
+    clusters = [Cluster(tmp_path / "first"), Cluster(tmp_path / "second")]
+    try:
+        for cluster in clusters:
+            cluster.add_worker()
+            cluster.add_worker()
+            cluster.wait_for(2)
+        threading.Thread(target=kill_scheduler_in_the_middle, daemon=True).start()
+        with pytest.raises(ExecutorError, match="cluster is lost"):
+            run.run_study(Path("study.yaml"), cluster=str(clusters[0].file))
+        for _ in range(2):  # no finished cell is made again
+            assert run.run_study(Path("study.yaml"), cluster=str(clusters[1].file)) == 0
+            assert "7 cells: 7 done" in capsys.readouterr().out
+            assert sorted(begun.read_text().splitlines()) == sorted(f"{name} new" for name in names)
+    finally:
+        for cluster in clusters:
+            cluster.stop()

@@ -27,7 +27,7 @@ if behaviour == "terminate":
 if behaviour == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 if behaviour == "slow":
-    time.sleep(0.4)
+    time.sleep(2)
 pretrained = json.loads(flags.get("model.pretrained", "null")) or {}
 for source in pretrained.values():
     assert "/" not in source or Path(source).exists(), source
