@@ -35,7 +35,6 @@ from xecg.run_folder import claimed, keep_metrics, rank, remove, resumed_folder,
 from xecg.tasks.base import Task
 
 REPORT = "test_metrics.csv"
-COLUMNS = ("test_set", "part", "metric", "value", "low", "high", "n", "n_groups")
 Reports = Mapping[str, Mapping[str, Mapping[str, Interval]]]  # test set -> part -> metric
 _MONITOR = "validation/loss"
 _TABLE = {"save_dir": ".", "name": "", "version": "", "flush_logs_every_n_steps": 1}
