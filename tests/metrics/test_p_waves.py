@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xecg.errors import ConfigError, DataError
-from xecg.metrics.p_waves import WaveCounting, WaveDetection, match, wave_report
+from xecg.metrics.p_waves import WaveDetection, match, wave_report
 from xecg.signal.waves import NOT_ANNOTATED, QRS, P
 
 RATE = 250.0  # one sample is 4 ms
-COUNTING = WaveCounting(RATE)
+COUNTING = WaveDetection(RATE)
 TIME = 1000
 
 
@@ -32,7 +32,7 @@ def probability_of(*spans):
 
 
 def outcomes(probability, codes, kind="", at="_at_150ms", **options):
-    counts = WaveCounting(RATE, **options).count(probability, codes)
+    counts = WaveDetection(RATE, **options).count(probability, codes)
     return tuple(int(counts[f"{kind}{name}{at}"].sum()) for name in ("tp", "fp", "fn"))
 
 
@@ -105,7 +105,7 @@ def test_other_waves_are_no_p_waves():
 
 
 def test_errors_are_detection_minus_reference_in_ms():
-    metric = WaveDetection(COUNTING)
+    metric = WaveDetection(RATE)
     codes = codes_of((100, 125), (300, 325))
     metric.update(torch.tensor(probability_of((102, 124), (306, 328))), torch.tensor(codes))
     found = metric.compute()
@@ -116,7 +116,7 @@ def test_errors_are_detection_minus_reference_in_ms():
 
 
 def test_steps_count_only_annotated_samples():
-    metric = WaveDetection(COUNTING)
+    metric = WaveDetection(RATE)
     codes = codes_of((300, 400), region=(300, 900))
     metric.update(torch.tensor(probability_of((200, 380))), torch.tensor(codes))
     assert float(metric.compute()["step_f1"]) == pytest.approx(2 * 80 / (2 * 80 + 20))
@@ -137,7 +137,7 @@ def random_batch(n=40, seed=0, n_waves=8):
 
 def test_batches_in_any_order_sum_to_the_whole():
     probability, codes = (torch.tensor(values) for values in random_batch())
-    whole, parts = WaveDetection(COUNTING), WaveDetection(COUNTING)
+    whole, parts = WaveDetection(RATE), WaveDetection(RATE)
     whole.update(probability, codes)
     for rows in (torch.arange(30, 40), torch.arange(30)):
         parts.update(probability[rows].bfloat16(), codes[rows])
@@ -147,7 +147,7 @@ def test_batches_in_any_order_sum_to_the_whole():
 
 def test_processes_are_summed():
     probability, codes = (torch.tensor(values) for values in random_batch())
-    whole, mine, others = (WaveDetection(COUNTING) for _ in range(3))
+    whole, mine, others = (WaveDetection(RATE) for _ in range(3))
     whole.update(probability, codes)
     mine.update(probability[:9], codes[:9])
     others.update(probability[9:], codes[9:])
@@ -160,7 +160,7 @@ def test_processes_are_summed():
 
 def test_report_has_the_metrics_values_and_intervals_over_persons():
     probability, codes = random_batch()
-    metric = WaveDetection(COUNTING)
+    metric = WaveDetection(RATE)
     metric.update(torch.tensor(probability), torch.tensor(codes))
     counts = metric.counts(torch.tensor(probability), torch.tensor(codes))
     report = wave_report(counts, np.arange(40) // 4, COUNTING)
@@ -177,7 +177,7 @@ def test_report_has_the_metrics_values_and_intervals_over_persons():
 @given(st.integers(0, 1000))
 def test_a_perfect_detection_scores_one(seed):
     _, codes = random_batch(2, seed)
-    counts = WaveDetection(COUNTING).counts(torch.tensor(codes == P), torch.tensor(codes))
+    counts = WaveDetection(RATE).counts(torch.tensor(codes == P), torch.tensor(codes))
     report = wave_report(counts, [0, 1], COUNTING)
     assert (report["f1_at_40ms"].low, report["f1_at_40ms"].high) == pytest.approx(
         (0.342, 1), abs=1e-3
@@ -189,7 +189,7 @@ def test_a_perfect_detection_scores_one(seed):
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000))
 def test_a_wider_tolerance_never_finds_less(seed):
-    counts = WaveCounting(RATE, tolerances_ms=(20, 40, 150)).count(*random_batch(4, seed))
+    counts = WaveDetection(RATE, tolerances_ms=(20, 40, 150)).count(*random_batch(4, seed))
     for kind in ("", "onset_", "offset_"):
         found = [counts[f"{kind}tp_at_{tolerance}ms"] for tolerance in (20, 40, 150)]
         assert (np.diff(found, axis=0) >= 0).all()
@@ -197,7 +197,7 @@ def test_a_wider_tolerance_never_finds_less(seed):
 
 
 def test_without_waves_and_detections_measures_are_undefined():
-    metric = WaveDetection(COUNTING)
+    metric = WaveDetection(RATE)
     metric.update(torch.zeros(2, 100), torch.zeros(2, 100, dtype=torch.uint8))
     assert all(torch.isnan(value) for value in metric.compute().values())
 
@@ -224,13 +224,13 @@ def test_a_report_needs_a_group_for_each_window():
 @pytest.mark.parametrize("options", [{"sampling_rate": 0}, {"tolerances_ms": ()}])
 def test_impossible_settings_are_refused(options):
     with pytest.raises(ConfigError, match="must be positive"):
-        WaveCounting(**{"sampling_rate": RATE, **options})
+        WaveDetection(**{"sampling_rate": RATE, **options})
 
 
 def test_four_thousand_windows_take_less_than_a_few_seconds():
     probability, codes = random_batch(1000, n_waves=12)
     probability, codes = (torch.tensor(values).repeat(4, 1) for values in (probability, codes))
-    metric, start = WaveDetection(COUNTING), time.perf_counter()
+    metric, start = WaveDetection(RATE), time.perf_counter()
     for one, other in zip(probability.split(64), codes.split(64), strict=True):
         metric.update(one, other)
     assert time.perf_counter() - start < 6

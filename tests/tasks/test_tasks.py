@@ -302,7 +302,7 @@ def test_the_sampling_rate_is_the_datas(synthetic_store: Store, tmp_path: Path) 
     data = Slower(str(synthetic_store.path), batch_size=8, windows_per_epoch=8)
     model = new_task(PWaveDetection, guidance=RelevanceGuidance())
     fitted(model, data, tmp_path, epochs=1)
-    assert model.sampling_rate == model.validation_metrics.counting.sampling_rate == 125.0
+    assert model.sampling_rate == model.validation_metrics.sampling_rate == 125.0
     with pytest.raises(ConfigError, match=r"250\.0.*125\.0"):
         fitted(new_task(PWaveDetection, sampling_rate=250.0), data, tmp_path, epochs=1)
     with pytest.raises(ConfigError, match="sampling_rate None"):

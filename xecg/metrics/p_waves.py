@@ -1,7 +1,6 @@
 """Detection of P waves: as a metric over batches, and as a report with intervals over persons."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -110,9 +109,8 @@ def _cut(waves: Waves, unknown: Rows) -> Rows:
     return touched
 
 
-@dataclass(frozen=True)
-class WaveCounting:
-    """How waves are made of probabilities and compared with the reference.
+class WaveDetection(Metric):
+    """Waves found, missed and invented, over all batches and processes.
 
     A wave whose onset or offset is unknown, since it touches samples that are not annotated or the
     end of its window, is neither found nor missed, and a detection that touches it, or such
@@ -126,19 +124,30 @@ class WaveCounting:
         ConfigError: If the sampling rate or a tolerance is not positive.
     """
 
-    sampling_rate: float
-    tolerances_ms: tuple[float, ...] = (150.0, 40.0)
+    full_state_update = False
+    totals: Tensor
 
-    def __post_init__(self) -> None:
-        if self.sampling_rate <= 0 or min(self.tolerances_ms, default=0) <= 0:
-            raise ConfigError(f"sampling_rate and tolerances_ms must be positive; found {self}")
+    def __init__(
+        self, sampling_rate: float, tolerances_ms: tuple[float, ...] = (150.0, 40.0)
+    ) -> None:
+        super().__init__()
+        if sampling_rate <= 0 or min(tolerances_ms, default=0) <= 0:
+            raise ConfigError(
+                "sampling_rate and tolerances_ms must be positive; found "
+                f"{sampling_rate}, {tolerances_ms}"
+            )
+        self.sampling_rate = sampling_rate
+        self.suffixes = {tolerance: f"_at_{tolerance:g}ms" for tolerance in tolerances_ms}
+        # Whole numbers: sums over processes are exact in any order, on every device.
+        zeros = torch.zeros(len(self.keys), dtype=torch.int64)
+        self.add_state("totals", zeros, dist_reduce_fx="sum")
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Names of the counts of a window."""
         columns = [f"{kind}{outcome}" for kind in _KINDS for outcome in _OUTCOMES] + [*_ERRORS]
         steps = [f"step_{outcome}" for outcome in _OUTCOMES]
-        return (*steps, *(f"{name}{at}" for at in self._suffixes().values() for name in columns))
+        return (*steps, *(f"{name}{at}" for at in self.suffixes.values() for name in columns))
 
     def count(self, probability: NDArray[np.float32], codes: NDArray[np.uint8]) -> Counts:
         """Returns counts ``(windows,)`` by name; errors are sums in samples, detection - reference.
@@ -170,7 +179,7 @@ class WaveCounting:
         per_ms = self.sampling_rate / 1000
         detected = _joined(_runs(called), MERGE_GAP_MS * per_ms, MIN_DURATION_MS * per_ms)
         invented, whole = ~_cut(detected, unknown), (windows[~cut], spans[~cut])
-        for tolerance, at in self._suffixes().items():
+        for tolerance, at in self.suffixes.items():
             found = _count_waves(whole, detected, invented, tolerance * per_ms, len(codes))
             counts |= {f"{name}{at}": values for name, values in found.items()}
         return counts
@@ -182,7 +191,7 @@ class WaveCounting:
         mean and standard deviation in ms of the onset and offset errors of the waves found.
         """
         measures = {name: divide(*share) for name, share in self.shares(counts).items()}
-        for at in self._suffixes().values():
+        for at in self.suffixes.values():
             tp, to_ms = counts[f"tp{at}"], 1000 / self.sampling_rate
             for point in ("onset", "offset"):
                 mean = divide(counts[f"{point}_error{at}"], tp)
@@ -199,15 +208,33 @@ class WaveCounting:
             return 2 * tp, 2 * tp + fp + fn
 
         shares = {"step_f1": f1("step_", "")}
-        for at in self._suffixes().values():
+        for at in self.suffixes.values():
             tp = counts[f"tp{at}"]
             shares[f"sensitivity{at}"] = tp, tp + counts[f"fn{at}"]
             shares[f"ppv{at}"] = tp, tp + counts[f"fp{at}"]
             shares |= {f"{kind}f1{at}": f1(kind, at) for kind in _KINDS}
         return shares
 
-    def _suffixes(self) -> dict[float, str]:
-        return {tolerance: f"_at_{tolerance:g}ms" for tolerance in self.tolerances_ms}
+    def counts(self, probability: Tensor, codes: Tensor) -> IntArray:
+        """Returns :meth:`count` of each window, ``(batch, len(keys))``."""
+        counts = self.count(
+            probability.detach().float().cpu().numpy(), codes.detach().cpu().numpy()
+        )
+        return np.stack([counts[key] for key in self.keys], axis=1)
+
+    def update(self, probability: Tensor, codes: Tensor) -> None:
+        """Adds a batch; see :meth:`counts`."""
+        sums = torch.from_numpy(self.counts(probability, codes).sum(axis=0))
+        self.totals += sums.to(self.totals.device)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Returns :meth:`measures` of all windows."""
+        totals = self.totals.cpu().numpy().astype(float)
+        measures = self.measures(dict(zip(self.keys, totals, strict=True)))
+        return {
+            name: torch.tensor(float(value), dtype=torch.float32, device=self.device)
+            for name, value in measures.items()
+        }
 
 
 def _count_waves(
@@ -233,50 +260,15 @@ def _count_waves(
     return counts
 
 
-class WaveDetection(Metric):
-    """Waves found, missed and invented, over all batches and processes."""
-
-    full_state_update = False
-    totals: Tensor
-
-    def __init__(self, counting: WaveCounting) -> None:
-        super().__init__()
-        self.counting = counting
-        # Whole numbers: sums over processes are exact in any order, on every device.
-        zeros = torch.zeros(len(counting.keys), dtype=torch.int64)
-        self.add_state("totals", zeros, dist_reduce_fx="sum")
-
-    def counts(self, probability: Tensor, codes: Tensor) -> IntArray:
-        """Returns :meth:`WaveCounting.count` of each window, ``(batch, len(counting.keys))``."""
-        counts = self.counting.count(
-            probability.detach().float().cpu().numpy(), codes.detach().cpu().numpy()
-        )
-        return np.stack([counts[key] for key in self.counting.keys], axis=1)
-
-    def update(self, probability: Tensor, codes: Tensor) -> None:
-        """Adds a batch; see :meth:`counts`."""
-        sums = torch.from_numpy(self.counts(probability, codes).sum(axis=0))
-        self.totals += sums.to(self.totals.device)
-
-    def compute(self) -> dict[str, Tensor]:
-        """Returns :meth:`WaveCounting.measures` of all windows."""
-        totals = self.totals.cpu().numpy().astype(float)
-        measures = self.counting.measures(dict(zip(self.counting.keys, totals, strict=True)))
-        return {
-            name: torch.tensor(float(value), dtype=torch.float32, device=self.device)
-            for name, value in measures.items()
-        }
-
-
 def wave_report(
-    counts: IntArray, groups: ArrayLike, counting: WaveCounting, *, n_resamples: int = 1000
+    counts: IntArray, groups: ArrayLike, detection: WaveDetection, *, n_resamples: int = 1000
 ) -> dict[str, Interval]:
     """Returns the measures of :class:`WaveDetection` with intervals over persons.
 
     Args:
         counts: Counts of each window by :meth:`WaveDetection.counts`, ``(windows, keys)``.
         groups: Person (or record) of each window, ``(windows,)``.
-        counting: How the waves were counted.
+        detection: The metric that made the counts; its own state is not read.
         n_resamples: Number of resamples.
 
     Raises:
@@ -287,11 +279,11 @@ def wave_report(
     table = counts.astype(float)
 
     def named(columns: FloatArray) -> dict[str, FloatArray]:
-        return dict(zip(counting.keys, columns, strict=True))
+        return dict(zip(detection.keys, columns, strict=True))
 
-    over = {name: [below > 0] for name, (_, below) in counting.shares(named(table.T)).items()}
+    over = {name: [below > 0] for name, (_, below) in detection.shares(named(table.T)).items()}
     return intervals(
-        lambda weights: counting.measures(named((weights @ table).T)),
+        lambda weights: detection.measures(named((weights @ table).T)),
         groups,
         over=over,
         n_resamples=n_resamples,

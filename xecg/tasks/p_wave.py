@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from xecg.errors import ConfigError
-from xecg.metrics.p_waves import WaveCounting, WaveDetection, wave_report
+from xecg.metrics.p_waves import WaveDetection, wave_report
 from xecg.networks.penalties import RelevanceGuidance
 from xecg.networks.pretraining import PWaveNetwork
 from xecg.networks.xecgarch import PositiveStepHead
@@ -61,7 +61,7 @@ class PWaveDetection(Task):
                 "for a data module, and give it for plain loaders"
             )
         self.sampling_rate = float(found)
-        self.validation_metrics = WaveDetection(WaveCounting(self.sampling_rate))
+        self.validation_metrics = WaveDetection(self.sampling_rate)
 
     def loss(self, batch: Any) -> Tensor:
         """Returns cross-entropy over the annotated samples, and the guidance of relevance."""
@@ -92,15 +92,14 @@ class PWaveDetection(Task):
         self.validation_loss.reset()
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
-        """Returns the counts of each window, ``(batch, len(counting.keys))``."""
+        """Returns the counts of each window, ``(batch, counts)``."""
         probability = self(batch.signal).float().sigmoid()
         counts = self.validation_metrics.counts(probability, batch.target)
         return {"counts": torch.from_numpy(counts).to(self.device)}
 
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
         """Returns sensitivity, PPV and F1 per wave, and errors of onset and offset."""
-        counting = self.validation_metrics.counting
-        return {"morphology": wave_report(collected["counts"], groups, counting)}
+        return {"morphology": wave_report(collected["counts"], groups, self.validation_metrics)}
 
     @staticmethod
     def _loss(logits: Tensor, target: Tensor) -> Tensor:
