@@ -236,7 +236,7 @@ def test_coefficients_are_scipys_and_a_constant_map_has_none() -> None:
 
 def agreement(maps: list[NDArray[np.float64]], classes: list[list[int]]) -> pd.Series:
     explained = [
-        {"rhythm": Decisions(nn.Identity(), torch.empty(0), torch.tensor(of), {"zbox": relevance})}
+        Decisions(nn.Identity(), torch.empty(0), torch.tensor(of), {"zbox": relevance})
         for relevance, of in zip(maps, classes, strict=True)
     ]
     table = agree(explained, np.arange(len(maps[0])).astype(str), Settings(("zbox",)))

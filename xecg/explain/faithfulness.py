@@ -100,7 +100,7 @@ def evaluate_maps(
         x: Scaled windows ``(n, time)``.
         groups: Person or record of each window, ``(n,)``, for the intervals.
         sampling_rate: Sampling rate in Hz.
-        settings: None takes the defaults.
+        settings: How they are evaluated.
 
     Returns:
         Tables of means with 95 % intervals: ``curves``, ``areas``, ``gains`` (areas minus those of
@@ -122,28 +122,35 @@ def evaluate_maps(
     if settings.steps > n_segments:
         raise ConfigError(f"steps: expected at most {n_segments}, found {settings.steps}")
     windows = torch.from_numpy(np.ascontiguousarray(x, np.float32)).unsqueeze(1)
-    first, *others = networks
-    explained = [_explain(first, windows, length, settings, (*settings.methods, *CONTROLS))]
-    explained += [_explain(other, windows, length, settings, settings.methods) for other in others]
-    tables = perturb(explained[0], groups, length, settings)
-    tables["randomisation"] = randomise(first, explained[0], groups, length, settings)
-    if others:
-        tables["agreement"] = agree(explained, groups, settings)
-    return tables
+    first = networks[0]
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for branch in first.branches:
+        explained = [_explain(network, branch, windows, length, settings) for network in networks]
+        found = perturb(explained[0], groups, length, settings)
+        found["randomisation"] = randomise(first, branch, explained[0], groups, length, settings)
+        if len(networks) > 1:
+            found["agreement"] = agree(explained, groups, settings)
+        for name, table in found.items():
+            table.insert(0, "branch", branch)
+            tables.setdefault(name, []).append(table)
+    return _joined(tables)
+
+
+def _joined(tables: dict[str, list[pd.DataFrame]]) -> dict[str, pd.DataFrame]:
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
 
 def _explain(
-    network: XECGArch, x: Tensor, length: int, settings: Settings, names: Sequence[str]
-) -> dict[str, Decisions]:
-    """The decisions of each branch with the relevance of segments by the named methods."""
-    outputs = {b: output.eval() for b, output in branch_outputs(frozen_copy(network)).items()}
-    methods = {(b, n): _method(n, outputs[b], settings.seed) for b, n in product(outputs, names)}
-    found = {b: Decisions(o, x, _logits(o, x).argmax(dim=1), {}) for b, o in outputs.items()}
-    maps = tqdm(methods.items(), desc="explain", unit="map", disable=None)
-    for (branch, name), method in maps:
-        decisions = found[branch]
+    network: XECGArch, branch: str, x: Tensor, length: int, settings: Settings
+) -> Decisions:
+    """The decisions of a branch with the relevance of segments by each method and control."""
+    output = branch_outputs(frozen_copy(network))[branch].eval()
+    names = *settings.methods, *CONTROLS
+    methods = {name: _method(name, output, settings.seed) for name in names}
+    decisions = Decisions(output, x, _logits(output, x).argmax(dim=1), {})
+    for name, method in tqdm(methods.items(), f"explain {branch}", unit="map", disable=None):
         decisions.relevance[name] = segment_relevance(method, x, decisions.classes, length)
-    return found
+    return decisions
 
 
 def _method(name: str, network: nn.Module, seed: int) -> Attribution:
@@ -179,34 +186,31 @@ def relevance_ranks(relevance: FloatArray, seed: int) -> NDArray[np.int64]:
 
 
 def perturb(
-    explained: dict[str, Decisions], groups: NDArray[np.str_], length: int, settings: Settings
+    decisions: Decisions, groups: NDArray[np.str_], length: int, settings: Settings
 ) -> dict[str, pd.DataFrame]:
     """Perturbation: segments are replaced, the most or the least relevant ones first.
 
     The area between both curves of the output for the explained class is above 0 where the map
     puts first what matters, and 0 on average for a random order. An empty map, all zero, ranks in
-    random order and counts: it has not explained the decision. Gains are areas minus that of the
-    steepness.
+    random order and counts: it explains nothing. Gains are areas minus that of the steepness.
 
     Which maps look faithful depends on the filling. Interpolation takes a wave away and adds no
     edge; zero, the lowest value of a min-max scaled window, makes each gap a pit with two edges.
 
     Source: Samek et al., IEEE Trans Neural Netw Learn Syst 2017, doi 10.1109/TNNLS.2016.2599820.
     """
-    maps = [(b, name) for b, decisions in explained.items() for name in decisions.relevance]
-    cases = tqdm([*product(maps, FILLINGS)], desc="perturb", unit="curve", disable=None)
+    cases = [*product(decisions.relevance, FILLINGS)]
     found = {}
-    for (branch, name), filling in cases:
-        decisions = explained[branch]
+    for name, filling in tqdm(cases, "perturb", unit="curve", disable=None):
         ranks = relevance_ranks(decisions.relevance[name], settings.seed)
         shares, outputs = curves(decisions, ranks, filling, length, settings.steps)
-        found[branch, name, filling] = shares, outputs, area_between(shares, outputs)
+        found[name, filling] = outputs, area_between(shares, outputs)
     tables: dict[str, list[pd.DataFrame]] = {"curves": [], "areas": [], "gains": []}
-    for (branch, name, filling), (shares, outputs, area) in found.items():
-        gain = area - found[branch, STEEPNESS, filling][-1]
-        empty = explained[branch].relevance[name].max(axis=1) == 0
-        for predicted, rows in _by_class(explained[branch].classes.numpy()).items():
-            key = {"branch": branch, "method": name, "filling": filling, "predicted": predicted}
+    for (name, filling), (outputs, area) in found.items():
+        gain = area - found[STEEPNESS, filling][1]
+        empty = decisions.relevance[name].max(axis=1) == 0
+        for predicted, rows in _by_class(decisions.classes.numpy()).items():
+            key = {"method": name, "filling": filling, "predicted": predicted}
             chosen = groups[rows], settings.seed
             for (order, measure), output in outputs.items():
                 change = (output - output[:, :1])[rows]
@@ -217,20 +221,16 @@ def perturb(
             tables["areas"].append(areas)
             if name != STEEPNESS:
                 tables["gains"].append(_means(gain[rows], *chosen, key))
-    return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+    return _joined(tables)
 
 
 def curves(
     decisions: Decisions, ranks: NDArray[np.int64], filling: str, length: int, steps: int
 ) -> tuple[FloatArray, dict[tuple[str, str], FloatArray]]:
-    """Outputs for the explained class while more and more segments are replaced.
+    """Replaces segments with ``ranks (n, segments)``, 0 the most relevant, in equal ``steps``.
 
-    In ``steps`` equal steps a window of segments with ``ranks (n, segments)``, 0 the most relevant,
-    is replaced as a whole.
-
-    Returns:
-        Shares of the segments that are replaced, ``(steps + 1,)``, and outputs
-        ``(n, steps + 1)`` by order and measure.
+    Returns the shares of the segments that are replaced, ``(steps + 1,)``, and the outputs for the
+    explained class, ``(n, steps + 1)``, by order and measure.
     """
     n, n_segments = ranks.shape
     n_replaced = np.rint(np.linspace(0, 1, steps + 1) * n_segments).astype(np.int64)
@@ -279,7 +279,8 @@ def fill(
 
 def randomise(
     network: XECGArch,
-    explained: dict[str, Decisions],
+    branch: str,
+    decisions: Decisions,
     groups: NDArray[np.str_],
     length: int,
     settings: Settings,
@@ -294,19 +295,18 @@ def randomise(
     names, codes = np.unique(groups, return_inverse=True)
     draws = np.random.default_rng(settings.seed).permutation(len(names))[codes] % settings.draws
     fresh = fresh_networks(network, settings.draws, settings.seed)
-    cases = [*product(explained, settings.methods, np.unique(draws))]
-    found: dict[tuple[str, str, str], FloatArray] = {}
-    for branch, name, draw in tqdm(cases, desc="randomise", unit="cascade", disable=None):
-        decisions, rows = explained[branch], np.flatnonzero(draws == draw)
+    cases = [*product(settings.methods, np.unique(draws))]
+    found: dict[tuple[str, str], FloatArray] = {}
+    for name, draw in tqdm(cases, "randomise", unit="cascade", disable=None):
+        rows = np.flatnonzero(draws == draw)
         x, classes = decisions.x[rows], decisions.classes[rows]
         for stage, output in cascade(network, fresh[draw], branch):
-            method = _method(name, output, settings.seed)
-            maps = segment_relevance(method, x, classes, length)
-            values = found.setdefault((branch, name, stage), np.full((len(groups), 2), np.nan))
+            maps = segment_relevance(_method(name, output, settings.seed), x, classes, length)
+            values = found.setdefault((name, stage), np.full((len(groups), 2), np.nan))
             values[rows] = correlations(decisions.relevance[name][rows], maps)
     tables = []
-    for (branch, name, stage), values in found.items():
-        key = {"branch": branch, "method": name, "stage": stage, "coefficient": COEFFICIENTS}
+    for (name, stage), values in found.items():
+        key = {"method": name, "stage": stage, "coefficient": COEFFICIENTS}
         tables.append(_means(values, draws, settings.seed, key))
     return pd.concat(tables, ignore_index=True)
 
@@ -324,8 +324,7 @@ def fresh_networks(network: XECGArch, n: int, seed: int) -> list[XECGArch]:
 def cascade(trained: XECGArch, fresh: XECGArch, branch: str) -> Iterator[tuple[str, nn.Module]]:
     """Yields stages, ``head``, ``block8`` to ``block1``, and the branch with one more part random.
 
-    A random part has the weights, and the statistics of batch normalisation, of ``fresh``. Every
-    stage yields the same modules.
+    A random part has weights and running statistics of ``fresh``; the modules stay the same.
     """
     mixed = frozen_copy(trained)
     output, new = branch_outputs(mixed)[branch].eval(), _parts(fresh, branch)
@@ -341,27 +340,24 @@ def _parts(network: Any, branch: str) -> dict[str, nn.Module]:
 
 
 def agree(
-    explained: Sequence[dict[str, Decisions]], groups: NDArray[np.str_], settings: Settings
+    explained: Sequence[Decisions], groups: NDArray[np.str_], settings: Settings
 ) -> pd.DataFrame:
     """Agreement: mean correlation of maps over all pairs of networks that agree on the class."""
     tables = []
-    for branch, name in product(explained[0], settings.methods):
+    for name in settings.methods:
         pairs = []
-        for one, other in combinations([decisions[branch] for decisions in explained], 2):
+        for one, other in combinations(explained, 2):
             same = (one.classes == other.classes).numpy()[:, None]
             found = correlations(one.relevance[name], other.relevance[name])
             pairs.append(np.where(same, found, np.nan))
         values = divide(np.nansum(pairs, axis=0), np.sum(~np.isnan(pairs), axis=0))
-        key = {"branch": branch, "method": name, "networks": len(explained)}
-        tables.append(_means(values, groups, settings.seed, key | {"coefficient": COEFFICIENTS}))
+        key = {"method": name, "networks": len(explained), "coefficient": COEFFICIENTS}
+        tables.append(_means(values, groups, settings.seed, key))
     return pd.concat(tables, ignore_index=True)
 
 
 def correlations(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Returns Spearman's and Pearson's coefficient of each row of ``a`` and ``b``, ``(n, 2)``.
-
-    NaN where a row is constant, as a map without any relevance is.
-    """
+    """Returns Spearman's and Pearson's coefficient of rows, ``(n, 2)``; NaN where one is constant."""
     columns = []
     for rows in ((rankdata(a, axis=1), rankdata(b, axis=1)), (a, b)):
         x, y = (row - row.mean(axis=1, keepdims=True) for row in rows)
