@@ -357,7 +357,7 @@ def agree(
 
 
 def correlations(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Returns Spearman's and Pearson's coefficient of rows, ``(n, 2)``; NaN where one is constant."""
+    """Returns Spearman's and Pearson's coefficient of rows, ``(n, 2)``; NaN for constant ones."""
     columns = []
     for rows in ((rankdata(a, axis=1), rankdata(b, axis=1)), (a, b)):
         x, y = (row - row.mean(axis=1, keepdims=True) for row in rows)
