@@ -240,6 +240,13 @@ def test_validation_batches_are_not_augmented(path: str) -> None:
     assert data.on_after_batch_transfer(batch, 0) is batch
 
 
+def test_loading_leaves_the_random_state_that_dropout_draws_from_alone(path: str) -> None:
+    data, state = ready(AFData(path)), torch.get_rng_state()
+    for loader in (data.train_dataloader(), data.val_dataloader(), *data.test_dataloader()):
+        next(iter(loader))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 SHIFT = Augmentation(1.0, 0, 0, 0, 0, time_shift_s=0.5)
 
 

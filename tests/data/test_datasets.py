@@ -12,7 +12,7 @@ from xecg.data.datamodules import AFData, PWaveData, RRVariabilityData, WindowDa
 from xecg.data.datasets import MixtureSampler, WindowDataset
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError
-from xecg.signal.waves import P
+from xecg.signal.waves import NOT_ANNOTATED, P
 
 
 @pytest.fixture
@@ -69,6 +69,10 @@ def test_p_wave_target_is_binary_and_empty_in_af(synthetic_store: Store) -> None
     assert set(np.unique(target[~af])) <= {0, 1, 255}
     codes = synthetic_store.waves[synthetic_store.index["wave_row"].to_numpy()[rows[~af]]]
     assert np.array_equal(target[~af] == 1, codes == P)
+    unannotated = replace(synthetic_store, index=synthetic_store.index.assign(wave_row=-1))
+    target = PWaveData.target(unannotated, rows)
+    assert not target[af].any()
+    assert (target[~af] == NOT_ANNOTATED).all()
 
 
 def test_each_task_uses_the_windows_whose_labels_are_known(synthetic_store: Store) -> None:

@@ -144,8 +144,8 @@ class WindowDataModule(LightningDataModule, ABC):
         selected = [(source, rows["validation"]) for source, rows in splits]
         self.validation_set = self._dataset("validation", selected, leads)
         learnt_from = {"training": self.train_set, "validation": self.validation_set}
-        parts = {name: dataset.tables() for name, dataset in learnt_from.items()}
-        assert_disjoint(parts | {"held-out": self._tested()})
+        tables_of = {name: dataset.tables() for name, dataset in learnt_from.items()}
+        assert_disjoint(tables_of | {"held-out": self._tested()})
 
     def _dataset(
         self,
@@ -262,7 +262,7 @@ class AFData(WindowDataModule):
     @staticmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
         """Returns whether each window has one known rhythm throughout."""
-        return store.index["af"].to_numpy() >= 0
+        return np.asarray(store.index["af"] >= 0)
 
     def pools(self, dataset: WindowDataset) -> tuple[list[Ints], list[float]]:
         """Returns a pool per source and class; the sources' weights hold within a class.
@@ -312,9 +312,7 @@ class PWaveData(WindowDataModule):
     @staticmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
         """Returns whether each window has annotations or is in AF."""
-        index = store.index
-        in_af: NDArray[np.bool_] = index["af"].to_numpy() == 1
-        return in_af | (index["wave_row"].to_numpy() >= 0)
+        return np.asarray((store.index["af"] == 1) | (store.index["wave_row"] >= 0))
 
 
 class RRVariabilityData(WindowDataModule):
@@ -336,11 +334,8 @@ class RRVariabilityData(WindowDataModule):
     @staticmethod
     def eligible(store: Store) -> NDArray[np.bool_]:
         """Returns whether each window has measures that can be trusted."""
-        index = store.index
-        rmssd, sdnn = (index[name].to_numpy() for name in ("rmssd_ms", "sdnn_ms"))
-        trusted = (index["af"].to_numpy() >= 0) | index["reference_beats"].to_numpy()
-        usable: NDArray[np.bool_] = np.isfinite(rmssd) & (rmssd > 0) & (sdnn > 0) & trusted
-        return usable
+        trusted = (store.index["af"] >= 0) | store.index["reference_beats"]
+        return np.asarray(trusted & (store.index["rmssd_ms"] > 0) & (store.index["sdnn_ms"] > 0))
 
 
 def _sources(stores: str | list[Source]) -> list[Source]:
