@@ -21,7 +21,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from pyarrow import parquet
 
-from xecg.data.databases import Database, get_database
+from xecg.data.databases import Database, LabelledRecording, get_database
 from xecg.data.splits import merge_groups
 from xecg.data.store import (
     COLUMNS,
@@ -34,7 +34,7 @@ from xecg.data.store import (
     Store,
     StoreInfo,
 )
-from xecg.data.windowing import LabelledWindows, labelled_windows
+from xecg.data.windowing import labelled_windows
 from xecg.errors import ConfigError, DataError, RecordError, StoreError, WorkerDiedError, XECGError
 from xecg.executors import Part, executor, run_parts
 from xecg.files import whole_file
@@ -106,11 +106,14 @@ def prepare(
             raise cannot_write(out, error) from error
         for folder in out.parent.glob(f"{out.name}.parts-*"):
             shutil.rmtree(folder, ignore_errors=True)
-    for record, reason in list(info.skipped.items())[:_LOGGED]:
+    named = list(info.skipped.items())[:_LOGGED]
+    for record, reason in named:
         _log.warning("skipped %s: %s", record, reason)
-    if skipped := len(info.skipped):
-        counts = f"{skipped} of {info.n_records + skipped} records skipped"
-        _log.warning("%s, %d of them above; see %s", counts, min(skipped, _LOGGED), out / INFO_FILE)
+    if named:
+        counts = (
+            f"{len(info.skipped)} of {len(records)} records skipped, {len(named)} of them above"
+        )
+        _log.warning("%s; %s names them all", counts, out / INFO_FILE)
     return Store.open(out)
 
 
@@ -223,14 +226,10 @@ def cannot_write(out: Path, error: OSError) -> StoreError:
 
 
 def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], path: Path) -> None:
-    """Cuts and labels records; one that cannot be used is skipped.
+    """Cuts and labels records into one part; a record that cannot be used is skipped.
 
-    Args:
-        database: Where the records come from.
-        recipe: The settings.
-        records: Their names.
-        path: File to write: pickled signals and waves of each lead, and at the end the index and
-            what is missing.
+    The file ``path`` holds, pickled, signals and waves of each lead of each record, then the index
+    of all and what is missing.
     """
     labels: list[tuple[int, dict[str, Any]]] = []  # number of windows, and their columns
     skipped: dict[str, str] = {}
@@ -238,37 +237,34 @@ def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], pa
     with whole_file(path, "wb") as file:
         for record in records:
             try:
-                found = _prepare_record(database, recipe, record)
+                labelled = _read(database, record)
+                found = labelled_windows(
+                    labelled, record, recipe.preprocessing, recipe.leads, recipe.stride_s
+                )
             except (XECGError, OSError) as error:
                 skipped[record] = str(error)
                 continue
+            except Exception as error:
+                error.add_note(f"while record {record} of {database.name} was cut into windows")
+                raise
             for windows in found:
                 left_out.update(windows.left_out)
-                person = windows.columns["person"]
-                group = person or f"{database.identity}/{record}"
+                group = windows.columns["person"] or f"{database.identity}/{record}"
                 columns = windows.columns | {"group": group, R_PEAKS: windows.r_peaks}
-                waves = b""
-                if windows.waves is not None:
-                    waves = windows.waves[columns["annotated_share"] > 0]
+                annotated = columns["annotated_share"] > 0
+                waves = b"" if windows.waves is None else windows.waves[annotated]
                 pickle.dump((windows.signals, waves), file, protocol=5)
                 labels.append((len(windows), columns))
         pickle.dump({"index": _index_of(labels), "skipped": skipped, "left_out": left_out}, file)
 
 
-def _prepare_record(database: Database, recipe: Recipe, record: str) -> list[LabelledWindows]:
+def _read(database: Database, record: str) -> LabelledRecording:
     try:
-        labelled = database.read(record)
+        return database.read(record)
     except (XECGError, OSError):
         raise
     except Exception as error:  # damaged bytes bring parsers to raise anything
         raise RecordError(f"cannot be read ({type(error).__name__}: {error})") from error
-    try:
-        return labelled_windows(
-            labelled, record, recipe.preprocessing, recipe.leads, recipe.stride_s
-        )
-    except Exception as error:
-        error.add_note(f"while record {record} of {database.name} was cut into windows")
-        raise
 
 
 def _index_of(labels: Sequence[tuple[int, dict[str, Any]]]) -> pa.Table:
@@ -312,7 +308,13 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
     n_records = sum(len(part.items) for part in parts)
     if not sum(map(len, tables)):
         shutil.rmtree(folder.parent, ignore_errors=True)
-        raise _nothing_usable(database, n_records, skipped, left_out)
+        reasons = [f"{n} windows left out: {reason}" for reason, n in left_out.most_common()]
+        first = [f"the first of them, {record}: {why}" for record, why in skipped.items()]
+        unread = [f"{len(skipped)} records that could not be used; {first[0]}"] if first else []
+        raise DataError(
+            f"{database.name}: expected at least one usable window in the {n_records} records of "
+            f"{database.root}, found {'; '.join([*reasons, *unread]) or 'nothing'}"
+        )
     index = _whole_index(tables)
     parquet.write_table(index, data / INDEX_FILE)
     info = StoreInfo(
@@ -358,18 +360,6 @@ def _whole_index(tables: Sequence[pa.Table]) -> pa.Table:
         "group": pa.DictionaryArray.from_arrays(merged, pa.array(names)),
     }
     return pa.table({name: columns[name] for name in [*COLUMNS, R_PEAKS]})
-
-
-def _nothing_usable(
-    database: Database, n_records: int, skipped: dict[str, str], left_out: Counter[str]
-) -> DataError:
-    found = [f"{len(skipped)} records that could not be used"] if skipped else []
-    found += [f"{count} windows left out: {reason}" for reason, count in left_out.most_common()]
-    first = [f". The first of them, {record}: {why}" for record, why in skipped.items()][:1]
-    return DataError(
-        f"{database.name}: expected at least one usable window in the {n_records} records of "
-        f"{database.root}, found {'; '.join(found) or 'nothing'}{''.join(first)}"
-    )
 
 
 def _install(new: Path, out: Path) -> None:

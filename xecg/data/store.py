@@ -83,16 +83,18 @@ class Recipe:
 
     def differences(self, other: Recipe) -> list[str]:
         """Returns a line per setting that differs: ``"stride_s: 10.0 here, 5.0 asked for"``."""
+        old, new = (recipe.files.rpartition(", ")[0] for recipe in (self, other))
         tables = [pd.json_normalize(asdict(recipe), max_level=1) for recipe in (self, other)]
         here, there = (table.to_dict("records")[0] for table in tables)
-        changed = (str(n) for n in here | there if here.get(n) != there.get(n) and n != "files")
-        found = [f"{n}: {here.get(n)} here, {there.get(n)} asked for" for n in sorted(changed)]
-        if self.files != other.files:  # whose digests say nothing to a reader
-            old, new = (recipe.files.rpartition(", ")[0] for recipe in (self, other))
-            counts = f"the database had {old} and has {new} now"
-            same = f"names or labels of the database's {old} have changed since"
-            found.append(f"files: {same if old == new else counts}")
-        return found
+        changed = sorted(str(n) for n in here | there if here.get(n) != there.get(n))
+        lines = {n: f"{n}: {here.get(n)} here, {there.get(n)} asked for" for n in changed}
+        if "files" in lines:  # whose digests say nothing to a reader
+            lines["files"] = (
+                f"files: the database had {old} and has {new} now"
+                if old != new
+                else f"files: names or labels of the database's {old} have changed since"
+            )
+        return list(lines.values())
 
 
 @dataclass(frozen=True)
