@@ -20,23 +20,26 @@ if TYPE_CHECKING:
     from xecg.tasks import PWaveDetection as PWaveDetection
     from xecg.tasks import RRVariability as RRVariability
 
-_NAMES = {
-    "callbacks": ("LayerFreezing", "RelevanceLogger"),
-    "data": ("AFData", "PWaveData", "RRVariabilityData", "Source"),
-    "data.prepare": ("prepare",),
-    "explain": ("DeepTaylor", "wave_relevance"),
-    "inference.classify": ("classify",),
-    "inference.model": ("load",),
-    "tasks": ("AFClassifier", "PWaveDetection", "RRVariability"),
+_NAMES = {  # imported when they are used, so that `import xecg` costs nothing
+    "callbacks": "LayerFreezing RelevanceLogger",
+    "data": "AFData PWaveData RRVariabilityData Source",
+    "data.prepare": "prepare",
+    "explain": "DeepTaylor wave_relevance",
+    "inference.classify": "classify",
+    "inference.model": "load",
+    "tasks": "AFClassifier PWaveDetection RRVariability",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+_MODULES = {name: f"xecg.{module}" for module in _NAMES for name in _NAMES[module].split()}
 __all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a name when it is used."""
     if name == "__version__":
         return version("xecg-lightning")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

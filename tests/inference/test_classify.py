@@ -263,9 +263,9 @@ def test_parts_of_other_settings_are_not_used(classify, write_record, monkeypatc
         assert classify()[0] == 130
     (folder,) = classify.out.parent.iterdir()
     _, (_, lead_v1) = classify("--lead", "V1")
+    assert not folder.exists()
     _, (_, preferred) = classify("--overwrite")
     assert lead_v1[2:] != preferred[2:]
-    assert not folder.exists()
 
 
 def interrupted(*_):

@@ -250,7 +250,7 @@ def test_a_place_that_is_no_folder_is_told(tmp_path, explain, write_record, caps
     write_record("r")
     (tmp_path / "explained").write_text("a file")
     assert explain()[0] == 1
-    assert "cannot be made" in capsys.readouterr().err
+    assert "is a file" in capsys.readouterr().err
 
 
 def test_real_records(xecg_data, explain):
@@ -281,9 +281,9 @@ def entry(record="A0001", predicted=("non-AF",), start_s=0.0, pictures=(), shown
     return Entry(record, len(predicted), predicted.count("AF"), list(pictures), rows)
 
 
-def page(folder, *entries, note="", failures=None):
-    path = write_page(folder, entries, ("morphology", "rhythm"), note=note, failures=failures or {})
-    return Reader(path)
+def page(folder, *entries, failures=None, weights="w.safetensors"):
+    about = {"weights": weights, "attribution": "innvestigate", "draw": 12}
+    return Reader(write_page(folder, entries, ("morphology", "rhythm"), failures or {}, **about))
 
 
 def test_the_page_holds_all_it_shows(tmp_path):
@@ -326,7 +326,7 @@ def test_records_are_listed_with_links(tmp_path):
 def test_names_are_text_and_never_markup(tmp_path):
     evil = '"><script>alert(1)</script>'
     entries = [entry(evil, (evil,)), entry(evil, shown=False)]
-    found = page(tmp_path, *entries, note=evil, failures={evil: evil})
+    found = page(tmp_path, *entries, weights=evil, failures={evil: evil})
     assert not found.of("script")
     assert found.text.count(evil) == 7
 

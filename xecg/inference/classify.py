@@ -60,9 +60,7 @@ def classify(
         if path.exists() and not overwrite:
             raise ConfigError(f"{path} exists already; name another --out, or pass --overwrite")
     work = partial(classify_piece, load(weights).identity, lead, per_record)
-    with made_in_parts(
-        work, paths, out, size=_LARGEST_PIECE, alone=_ALONE, jobs=jobs, cluster=cluster
-    ) as made:
+    with made_in_parts(work, paths, out, _LARGEST_PIECE, _ALONE, jobs, cluster) as made:
         made.write(out)
         made.report(errors)
     return len(made.failures)

@@ -1,7 +1,7 @@
 """Explanations of many records: arrays, pictures, a table, and a page that collects them."""
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from xecg.explain.pictures import save_figure
 from xecg.explain.relevance import WAVES, enrichment_column, wave_title
 from xecg.files import whole_file
 from xecg.inference.model import Maps, load, load_once, spread
-from xecg.inference.records import Problem, made_in_parts, read_items, write_part
+from xecg.inference.records import Made, Problem, made_in_parts, read_items, write_part
 
 NO_PEAK = -1
 """Fills the rows of R peaks of windows that have fewer than another one."""
@@ -47,13 +47,13 @@ def explain(
 ) -> int:
     """Shows where each branch looks in the windows of WFDB records, for the class it predicts.
 
-    For each record RECORD.npz (signal as the network saw it, sampling_rate, start_s, p_af,
+    Of each record RECORD.npz (signal as the network saw it, sampling_rate, start_s, p_af,
     p_af_morphology, p_af_rhythm, predicted: 1 AF or 0 non-AF, r_peaks in samples of the window
-    filled up with -1, relevance_morphology, relevance_rhythm) and pictures on ECG paper. For all
-    of them summary.csv with every relevance statistic, such as morphology_enrichment_p: share of
-    relevance / share of time of a wave (in AF, P is the place where a P wave would be). And
-    index.html, a page with the pictures. Records that cannot be explained, and windows that cannot
-    be used, are printed and listed in errors.csv; the exit status is 1 if a record is missing. A
+    filled up with -1, relevance_morphology, relevance_rhythm) and pictures on ECG paper; of all
+    summary.csv with every relevance statistic, such as morphology_enrichment_p, the share of
+    relevance / share of time of a wave (in AF, P is the place where a P wave would be), and
+    index.html, a page with pictures. Records that cannot be explained, and windows that cannot be
+    used, are printed and listed in errors.csv; the exit status is 1 if a record is missing. A
     command that was killed continues where it was when it is given again. Not a medical device.
     Whether such maps are faithful: xecg explain evaluate (a record of that name is ./evaluate).
 
@@ -61,9 +61,8 @@ def explain(
         paths: WFDB records, or folders of them.
         out: Folder for all of it, new or empty.
         weights: Name of released weights, weights file, or folder of a run.
-        attribution: Attribution method: innvestigate (deep Taylor decomposition as the original
-            xECGArch was explained with), zbox (as in theory, relevance is conserved), gradient,
-            input_x_gradient, integrated_gradients (needs captum), or a class path.
+        attribution: Attribution method: innvestigate (as of the original xECGArch), zbox (as in
+            theory), gradient, input_x_gradient, integrated_gradients (by captum), or a class path.
         lead: Name of the lead; by default II, else MLII, else I, else the first.
         picture: Kind of the pictures.
         draw: Number of windows to draw of each record at most, evenly spread over it; 0 draws none.
@@ -75,32 +74,22 @@ def explain(
         Number of records that could not be explained.
 
     Raises:
-        ConfigError: A setting is out of range, or the folder is not empty or cannot be written.
-        RecordError: No record can be explained.
-        WeightsError: The weights cannot be used.
+        XECGError: The settings, the folder, the weights, or all of the records cannot be used.
     """
     if draw < 0:
         raise ConfigError(f"--draw: expected 0 or more windows to draw, found {draw}")
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out}: cannot be made, it is a file; name another folder")
+    if out.is_file():
+        raise ConfigError(f"--out {out} is a file; expected a folder, new or empty")
     if out.exists() and any(out.iterdir()) and not overwrite:
         raise ConfigError(f"--out {out} is not empty; name another folder, or pass --overwrite")
     model = load(weights)
     BranchExplainer(model.network, attribution)  # refuses a method that is not there
     work = partial(explain_piece, model.identity, attribution, lead, picture, draw)
-    with made_in_parts(
-        work, paths, out, size=_LARGEST_PIECE, alone=_ALONE, jobs=jobs, cluster=cluster
-    ) as made:
-        files, entries = made.folder / _FILES, _entries(made.tables())
-        made.write(files / SUMMARY)
-        note = (
-            f"Weights {model.weights.name}, attribution {attribution}, xecg "
-            f"{version('xecg-lightning')}. Not a medical device."
-        )
-        if 0 < draw < max(entry.windows for entry in entries):
-            note += f" Of longer records {draw} windows, evenly spread, are drawn."
-        write_page(files, entries, model.branches, note=note, failures=made.failures)
-        _install(files, out)
+    with made_in_parts(work, paths, out, _LARGEST_PIECE, _ALONE, jobs, cluster) as made:
+        made.write(made.folder / _FILES / SUMMARY)
+        about = {"weights": model.weights.name, "attribution": attribution, "draw": draw}
+        write_page(made.folder / _FILES, _entries(made), model.branches, made.failures, **about)
+        _install(made.folder / _FILES, out)
         made.report(out / ERRORS)
     return len(made.failures)
 
@@ -173,9 +162,9 @@ class Entry:
     rows: Sequence[Mapping[Any, Any]]
 
 
-def _entries(tables: Iterable[pd.DataFrame]) -> list[Entry]:
+def _entries(made: Made) -> list[Entry]:
     entries: list[Entry] = []
-    for table in tables:
+    for table in made.tables():
         for record, rows in table.groupby("record", sort=False):
             af = int((rows["predicted"] == "AF").sum())
             shown = rows.to_dict("records") if len(entries) < _SHOWN else []
@@ -188,9 +177,8 @@ def write_page(
     folder: Path,
     entries: Sequence[Entry],
     branches: Sequence[str],
-    *,
-    note: str,
     failures: Mapping[str, str],
+    **about: object,
 ) -> Path:
     """Writes ``index.html``, with the pictures of the records that have rows, and returns its path.
 
@@ -198,16 +186,18 @@ def write_page(
         folder: Folder of the page and of the pictures.
         entries: The records.
         branches: Names of the branches.
-        note: What else the reader should know: weights, attribution.
         failures: Why records could not be explained, by record.
+        about: Name of the ``weights``, of the ``attribution``, and most windows to ``draw``.
     """
     loader = PackageLoader("xecg.inference")
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True)
     page = environment.get_template("page.html.j2").stream(
         entries=entries,
-        note=note,
+        most_windows=max(entry.windows for entry in entries),
         failures=failures,
         branches=branches,
+        version=version("xecg-lightning"),
+        **about,
         probabilities={"p_af": "together"} | {f"p_af_{branch}": branch for branch in branches},
         enrichments={wave: enrichment_column(wave) for wave in WAVES},
         in_af=wave_title("P", "AF"),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from glob import escape
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xecg.errors import ConfigError, RecordError, WorkerDiedError, XECGError
-from xecg.executors import executor, run_parts
+from xecg.executors import Part, executor, run_parts
 from xecg.files import whole_file, write_whole
 from xecg.signal.heartbeats import detect_r_peaks
 from xecg.signal.preprocessing import Preprocessing, cut_windows
@@ -222,6 +223,24 @@ class Made:
         """Why there is no result, by record."""
         return {record: reason for record, reason, failed in self.problems if failed}
 
+    def add(self, part: Part) -> None:
+        """Adds a part, or that there is none since a record killed whoever worked on it."""
+        if isinstance(part.error, WorkerDiedError):
+            name = part.items[0].partition("\0")[0]
+            self.problems.append(Problem(name, "the process that worked on it died", True))
+        elif part.error is not None:
+            raise part.error
+        else:
+            self.parts.append(part.path)
+            found = pd.read_parquet(part.path, columns=[]).attrs[_PROBLEMS]
+            self.problems.extend(Problem(*problem) for problem in found)
+
+    def failed(self) -> RecordError:
+        """Returns the error where no record gives a result."""
+        record, reason, _ = (*self.problems, Problem("paths", "expected at least one", True))[0]
+        more = f" (and {len(self.problems) - 1} more)" if self.problems[1:] else ""
+        return RecordError(f"there is no result: {record}: {reason}{more}")
+
     def tables(self) -> Iterator[pd.DataFrame]:
         """Yields the rows of each part that has any."""
         yield from (table for part in self.parts if len(table := pd.read_parquet(part)))
@@ -232,10 +251,8 @@ class Made:
             for table in self.tables():
                 if "start_s" in table:
                     table["start_s"] = [f"{start:.10g}" for start in table["start_s"]]
-                text = table.to_csv(
-                    index=False, header=file.tell() == 0, float_format="%.6g", na_rep="nan"
-                )
-                file.write(text)
+                first = file.tell() == 0
+                table.to_csv(file, index=False, header=first, float_format="%.6g", na_rep="nan")
 
     def report(self, path: Path) -> None:
         """Prints all problems and writes them as a table; without any, removes an earlier one."""
@@ -252,7 +269,6 @@ def made_in_parts(
     work: "partial[None]",
     paths: Iterable[Path],
     out: Path,
-    *,
     size: int,
     alone: int,
     jobs: int | None,
@@ -279,42 +295,30 @@ def made_in_parts(
         ExecutorError: The cluster cannot be reached, or is lost.
     """
     records, failures = list_records(paths)
-    problems = [Problem(name, reason, True) for name, reason in failures.items()]
     items = [f"{name}\0{path}" for name, path in records.items()]
     size = max(1, min(size, len(items) // _PIECES))  # whatever the number of processes
     pieces = [items[start : start + size] for start in range(0, len(items), size)]
-    if jobs is None and len(items) < alone:
-        jobs = 1  # starting processes takes longer
     settings = json.dumps([work.func.__name__, work.args, items], default=str)
     out = out.absolute()
     folder = Path(f"{out}.parts-{sha256(settings.encode()).hexdigest()[:16]}")
+    made = Made(folder, [], [Problem(name, reason, True) for name, reason in failures.items()])
     new = [parent for parent in out.parents if not parent.exists()]
-    parts = []
-    with executor(jobs, cluster) as pool:
+    few = jobs is None and len(items) < alone  # starting processes would take longer
+    with executor(1 if few else jobs, cluster) as pool:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"--out {out}: cannot be written ({error})") from error
         for part in run_parts(work, pieces, folder, pool, title=out.name):
-            if isinstance(part.error, WorkerDiedError):
-                name = part.items[0].partition("\0")[0]
-                problems.append(Problem(name, "the process that worked on it died", True))
-            elif part.error is not None:
-                raise part.error
-            else:
-                parts.append(part.path)
-                found = pd.read_parquet(part.path, columns=[]).attrs[_PROBLEMS]
-                problems += [Problem(*problem) for problem in found]
-    made = Made(folder, parts, problems)
+            made.add(part)
     if len(made.failures) == len(records) + len(failures):
         shutil.rmtree(folder)
         for parent in new:
             parent.rmdir()
-        record, reason, _ = (*problems, Problem("paths", "expected at least one", True))[0]
-        more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
-        raise RecordError(f"there is no result: {record}: {reason}{more}")
+        raise made.failed()
     yield made
-    shutil.rmtree(folder)
+    for place in out.parent.glob(f"{escape(out.name)}.parts-*"):
+        shutil.rmtree(place)
 
 
 def read_items(
