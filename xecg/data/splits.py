@@ -92,12 +92,10 @@ def split_stores(
 def _split_alone(index: pd.DataFrame, split: Split) -> Ints:
     """Returns the number of the part of each window of one store: ``(windows,)``."""
     group_of, _ = pd.factorize(index["group"].to_numpy(dtype=object), sort=True)
-    rhythm_of, rhythms = pd.factorize(index["rhythm"].to_numpy(dtype=object), sort=True)
-    pairs, windows = np.unique(group_of * len(rhythms) + rhythm_of, return_counts=True)
-    group, rhythm = np.divmod(pairs, max(len(rhythms), 1))
-    by_count = np.lexsort((rhythm, -windows, group))
-    _, first = np.unique(group[by_count], return_index=True)
-    strata = 1 + rhythm[by_count][first]  # by the most frequent rhythm of each group
+    rhythm_of, _ = pd.factorize(index["rhythm"].to_numpy(dtype=object), sort=True)
+    windows = pd.Series(rhythm_of).groupby([group_of, rhythm_of]).size()
+    most_frequent = windows.groupby(level=0).idxmax()  # (group, rhythm) of each group
+    strata = np.array([1 + rhythm for _, rhythm in most_frequent], dtype=np.int64)
     strata[group_of[index["af"].to_numpy() == 1]] = 0
     shuffled = np.random.default_rng(split.seed).permutation(len(strata))
     order = shuffled[np.argsort(strata[shuffled], kind="stable")]
