@@ -236,17 +236,15 @@ def _enrichments(means: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def _range(ranges: pd.DataFrame, test_set: str) -> pd.DataFrame:
-    if ranges.empty:
-        return ranges
-    ranges = ranges[ranges["test_set"] == test_set]
-    shown = pd.DataFrame({"": ranges["part"]})
-    for end in ("lowest", "highest"):
-        numbers = ranges.rename(columns={f"{end}_low": "low", f"{end}_high": "high"})
-        shown[f"{end}, at frozen blocks"] = [
-            f"{with_interval(row, name=end)} at {row[f'{end}_frozen_layers']}"
-            for row in numbers.to_dict("records")
-        ]
-    return shown
+    shown = []
+    for row in ranges.to_dict("records"):
+        texts = {"": row["part"]}
+        for end in ("lowest", "highest"):
+            number = {"value": row[end], "low": row[f"{end}_low"], "high": row[f"{end}_high"]}
+            at = f" at {row[f'{end}_frozen_layers']}"
+            texts[f"{end}, at frozen blocks"] = with_interval(number) + at
+        shown += [texts] if row["test_set"] == test_set else []
+    return pd.DataFrame(shown)
 
 
 def _pretraining(table: pd.DataFrame) -> pd.DataFrame:
@@ -317,13 +315,8 @@ def examples(
 
     The seed of the networks is the first of those that have most of the depths. A window is drawn
     among those that all branches of all these networks predict rightly and that have relevance
-    statistics; a class without such a window has no example.
-
-    Args:
-        ladder: Networks, whose runs must lie where they were tested, with their stores.
-        depths: Depths to show; those that the ladder lacks are left out.
-        attribution: Name of the attribution method.
-        seed: Random seed of the draw.
+    statistics; a class without such a window has no example. Their runs must lie where they were
+    tested, with their stores.
 
     Yields:
         Class, seed of the networks, window with the relevance by each branch at each depth.
@@ -343,9 +336,8 @@ def examples(
             suitable &= (ladder.right(branch)[rows] & ~np.isnan(known)).all(axis=0)
         if suitable.any():
             data = data or test_data(cells["folder"].iloc[0])
-            row = np.random.default_rng([seed, code]).choice(np.flatnonzero(suitable))
-            place = ladder.windows.iloc[row]
-            window = _explained(cells, data, ladder.test_set, place, attribution)
+            row = int(np.random.default_rng([seed, code]).choice(np.flatnonzero(suitable)))
+            window = _explained(ladder, row, cells, data, attribution)
             yield rhythm, int(cells["seed"].iloc[0]), window
 
 
@@ -365,27 +357,26 @@ def test_data(run: Path) -> WindowDataModule:
 
 
 def _explained(
-    cells: pd.DataFrame, data: WindowDataModule, test_set: str, place: Any, attribution: str
+    ladder: Ladder, row: int, cells: pd.DataFrame, data: WindowDataModule, attribution: str
 ) -> ExplainedWindow:
-    """The window at a place, as each network sees it."""
-    dataset = next(found for found in data.test_sets if found.name == test_set)
-    same = np.isclose(dataset.column("start_s").astype(np.float64), place["start_s"])
-    for name in ("record", "lead"):
-        same &= dataset.column(name) == place[name]
-    positions = np.flatnonzero(same)
-    if positions.size != 1:
+    """A window of the ladder, as each network sees it."""
+    dataset = next(found for found in data.test_sets if found.name == ladder.test_set)
+    place = ladder.windows.iloc[row]
+    names = ("record", "lead", "start_s")
+    found = [dataset.column(name)[row] for name in names] if row < len(dataset) else []
+    if found[:2] != [*place[["record", "lead"]]] or not np.isclose(found[2], place["start_s"]):
         raise DataError(
-            f"{test_set}: expected one window of record {place['record']} at {place['start_s']} s, "
-            f"found {positions.size}: the store was prepared again since"
+            f"{ladder.test_set}: expected the window of record {place['record']} at "
+            f"{place['start_s']} s in row {row}: the store was prepared again since"
         )
-    signal = dataset.__getitems__(positions.tolist()).signal
+    signal = dataset.__getitems__([row]).signal
     relevance, p_af = {}, {}
     for folder, depth in zip(cells["folder"], cells["depth"], strict=True):
         network, _ = load_xecgarch(folder / "weights.safetensors")
         blocks = "from scratch" if depth == SCRATCH else f"{depth} blocks frozen"
-        for branch, found in BranchExplainer(network, attribution).explain(signal).items():
-            relevance[f"{blocks}, {branch}"] = found.relevance[0, 0].numpy()
-            p_af[f"{blocks}, {branch}"] = float(found.logits.softmax(dim=1)[0, 1])
+        for branch, said in BranchExplainer(network, attribution).explain(signal).items():
+            relevance[f"{blocks}, {branch}"] = said.relevance[0, 0].numpy()
+            p_af[f"{blocks}, {branch}"] = float(said.logits.softmax(dim=1)[0, 1])
     return ExplainedWindow(
         record=str(place["record"]),
         lead=str(place["lead"]),
@@ -393,7 +384,7 @@ def _explained(
         signal=signal[0, 0].numpy(),
         unit="",
         sampling_rate=data.sampling_rate,
-        r_peaks=dataset.r_peaks(int(positions[0])),
+        r_peaks=dataset.r_peaks(row),
         relevance=relevance,
         p_af=p_af,
         predicted={name: CLASSES[int(p > 0.5)] for name, p in p_af.items()},
