@@ -72,7 +72,7 @@ class BranchExplainer:
     A copy in eval mode and float32 is explained; the network itself is never run or changed.
 
     Args:
-        network: Network with ``branches``; see :func:`branch_outputs`.
+        network: See :func:`branch_outputs`.
         attribution: Name in ``ATTRIBUTIONS``, or the class path of another method.
 
     Raises:
@@ -87,13 +87,10 @@ class BranchExplainer:
             self._methods = {name: method(output) for name, output in self._outputs.items()}
 
     def explain(self, x: Tensor) -> dict[str, Explanation]:
-        """Returns the logits of each branch, and the relevance of the class that it predicts.
+        """Returns by branch the logits and the relevance of the predicted class, not negative.
 
         Args:
             x: Windows ``(n, 1, time)``, scaled as in training, on the network's device.
-
-        Returns:
-            By branch: logits ``(n, classes)`` and relevance ``(n, 1, time)``, never negative.
 
         Raises:
             DataError: If the method does not take such windows.
@@ -134,11 +131,8 @@ def branch_outputs(network: nn.Module) -> dict[str, nn.Module]:
       :math:`(-z, z)`: the prediction is "varies less, or more, than the average window".
     - Any other network: its logits, or its logits by branch.
 
-    Args:
-        network: Network with ``branches``, a mapping of names to modules.
-
     Raises:
-        NetworkError: If it has none.
+        NetworkError: If the network has no ``branches``, a mapping of names to modules.
     """
     branches: Any = getattr(network, "branches", None)
     heads: Any = getattr(network, "heads", None)

@@ -107,9 +107,8 @@ class DeepTaylor:
 
     ``"innvestigate"`` is ``deep_taylor`` of iNNvestigate 2.1.2, by which the original xECGArch was
     explained (Goettling et al., Sci Rep 2024). Layers with weights share relevance by positive
-    contributions, batch normalisation hands it on unchanged, ReLU and pooling take their gradient.
-    The mean over time thus hands relevance to each step alike and ReLU cuts it there, so that it
-    is not conserved.
+    contributions, batch normalisation hands it on unchanged, ReLU and pooling take their gradient;
+    relevance is not conserved.
 
     ``"zbox"`` follows the theory: batch normalisation is merged into the layer before it, the
     first layer knows that its input lies in [low, high], means share in proportion. Relevance
@@ -156,8 +155,9 @@ class DeepTaylor:
         self._copied: tuple[Any, list[Tensor], dict[str, list[Step]]] | None = None
 
     def __call__(self, x: Tensor, target: Target = "predicted") -> Tensor | dict[str, Tensor]:
-        """Returns the relevance of each sample for the target's logit.
+        """Returns the relevance of each sample for the target's logit, of the shape of ``x``.
 
+        If the network returns a mapping, so does this: for each name the relevance for its logit.
         May be called under ``no_grad``, ``inference_mode`` and autocast, and by several threads.
 
         Args:
@@ -165,10 +165,6 @@ class DeepTaylor:
                 within [low, high].
             target: Class of all windows, a class per window ``(batch,)``, or ``"predicted"``:
                 the class with the highest logit.
-
-        Returns:
-            float32 of the shape of ``x``. If the network returns a mapping, the same for each
-            name: the relevance for that logit alone.
 
         Raises:
             DataError: If ``x`` or ``target`` is not as above.
@@ -184,7 +180,7 @@ class DeepTaylor:
     def explain(
         self, x: Tensor, target: Target = "predicted"
     ) -> Explanation | dict[str, Explanation]:
-        """Returns relevance as :meth:`__call__` does, with the logits."""
+        """Returns the logits with what :meth:`__call__` returns."""
         for device in {parameter.device for parameter in self.network.parameters()} - {x.device}:
             raise DataError(f"x must be on the network's device, {device}; found {x.device}")
         autocast = torch.autocast(x.device.type, enabled=False)

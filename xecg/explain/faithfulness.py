@@ -100,7 +100,7 @@ def evaluate_maps(
         x: Scaled windows ``(n, time)``.
         groups: Person or record of each window, ``(n,)``, for the intervals.
         sampling_rate: Sampling rate in Hz.
-        settings: How they are evaluated.
+        settings: How maps are evaluated.
 
     Returns:
         Tables of means with 95 % intervals: ``curves``, ``areas``, ``gains`` (areas minus those of

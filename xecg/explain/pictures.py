@@ -1,7 +1,7 @@
 """Windows of an ECG on ECG paper, the trace coloured by the relevance that each branch gave it.
 
-Low relevance is a thin slate line, high relevance a thick dark magenta one. The colours darken
-steadily, so that they also tell in print without colour and to a colour-blind reader.
+Low relevance is a thin slate line, high relevance a thick dark magenta one; the colours darken
+steadily, to tell in print without colour and to a colour-blind reader.
 """
 
 from collections.abc import Mapping, Sequence
@@ -99,13 +99,10 @@ def draw_trace(axes: "Axes", points: NDArray[np.float64], values: NDArray[np.flo
 
 def draw_colour_bar(axes: "Axes", right: float, middle: float) -> None:
     """Draws the colour bar as a line that thickens like the trace, with its legend; in mm."""
-    length = 40.0
-    xs = np.linspace(right - length, right, 200)
+    xs = np.linspace(right - 40, right, 200)
     draw_trace(axes, np.stack([xs, np.full_like(xs, middle)], axis=1), np.linspace(0, 1, xs.size))
-    legend = {"low": (0.0, "left"), "relevance": (0.5, "center"), "high": (1.0, "right")}
-    for text, (place, side) in legend.items():
-        x = right - length * (1 - place)
-        axes.text(x, middle + 1.2, text, size=7, color=QUIET_INK, ha=side, va="bottom")
+    for text, side, x in (("low", "left", 40), ("relevance", "center", 20), ("high", "right", 0)):
+        axes.text(right - x, middle + 1.2, text, size=7, color=QUIET_INK, ha=side, va="bottom")
 
 
 def amplitude(signal: NDArray[np.floating], unit: str) -> tuple[NDArray[np.float64], float | None]:
@@ -169,7 +166,7 @@ class ExplainedWindow:
         start_s: Start of the window in the record, in seconds.
         signal: ``(time,)`` in ``unit``.
         unit: ``"mV"``, ``"uV"`` or ``"V"``; anything else is drawn as scaled.
-        sampling_rate: Of signal and relevance, in Hz.
+        sampling_rate: Sampling rate of signal and relevance, in Hz.
         r_peaks: R peaks, in samples of the window.
         relevance: Relevance by each branch, ``(time,)``, in the order in which to draw them.
         p_af: Probability of AF by each branch, and under ``"fused"`` by the whole network.

@@ -1,8 +1,7 @@
 """Where relevance lies on an ECG: a row a window, a column a statistic.
 
-A statistic is a function of :class:`Maps` with a name in ``STATISTICS``. It becomes a column of
-the table that :func:`wave_relevance` returns, whose means are logged while a network trains, and
-which explanations and studies write and read.
+A statistic is a function of :class:`Maps` with a name in ``STATISTICS``. The means of its column
+are logged while a network trains; explanations and studies write and read it.
 """
 
 import re
@@ -121,10 +120,8 @@ def gini(maps: Maps) -> FloatArray:
 
     0 for relevance that is spread evenly, towards 1 for a single sample that is not zero.
     """
-    rows = np.sort(maps.relevance, axis=1)
-    time = rows.shape[1]
-    ranks = np.arange(1, time + 1, dtype=np.float64)
-    total = rows.sum(axis=1, dtype=np.float64)
+    rows, time = np.sort(maps.relevance, axis=1), maps.relevance.shape[1]
+    ranks, total = np.arange(1.0, time + 1), rows.sum(axis=1, dtype=np.float64)
     weighted = np.einsum("ij,j->i", rows, ranks)  # casts in small pieces, a matmul all at once
     coefficients: FloatArray = divide(2 * weighted, time * total) - (time + 1) / time
     return coefficients
@@ -171,9 +168,8 @@ def wave_relevance(
         A row a window and a float64 column a statistic.
 
     Raises:
-        DataError: Shapes disagree, the sampling rate is not positive, relevance is negative, a
-            wave code is unknown, an R peak lies outside its window, or a statistic does not
-            return a number for each window.
+        DataError: Shapes disagree, relevance is negative, a wave code is unknown, an R peak lies
+            outside its window, or a statistic does not return a number for each window.
         ConfigError: No statistic has such a name.
     """
     maps, finite = _checked(relevance, r_peaks, sampling_rate, waves, logits)
@@ -241,17 +237,9 @@ def domain_specificity(
 ) -> FloatArray:
     """Says in one number whether a branch looks at the wave of its own domain.
 
-    ``log2(own / other)``: P wave over QRS complex for the morphology branch, QRS complex over P
-    wave for the rhythm branch. 0 is no preference, 1 twice the other's enrichment. Mean
-    enrichments belong here: in a single window one of the two may be zero.
-
-    Args:
-        enrichment_p: Enrichment of the P wave, any shape.
-        enrichment_qrs: Enrichment of the QRS complex, the same shape.
-        branch: Name of a branch in ``OWN_WAVE``.
-
-    Returns:
-        A number for each pair; NaN where an enrichment is not positive.
+    ``log2(own / other)`` of mean enrichments: P wave over QRS complex for the morphology branch,
+    QRS complex over P wave for the rhythm branch. 0 is no preference, 1 twice the other's
+    enrichment, NaN where one is not positive, as it may be in a single window.
 
     Raises:
         ConfigError: If the branch has no wave of its own.

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from xecg.data.splits import seen
@@ -20,10 +22,6 @@ from xecg.explain.relevance import CLASSES
 from xecg.files import write_whole
 from xecg.networks.weights import WeightsInfo, find_weights, load_xecgarch
 from xecg.networks.xecgarch import XECGArch
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 TITLES = {"innvestigate": "DTD, innvestigate", "zbox": "DTD, zbox"}
 TITLES |= dict(zip(faithfulness.CONTROLS, ("steepness of the signal", "random order"), strict=True))
@@ -102,10 +100,10 @@ def _load(weights: Sequence[str], store: Store) -> tuple[list[XECGArch], dict[Pa
     networks, infos = zip(*(load_xecgarch(path) for path in files), strict=True)
     expected = store.info.preprocessing.to_dict()
     for path, network, info in zip(files, networks, infos, strict=True):
-        if list(network.branches) != list(networks[0].branches):
+        wanted, branches = (", ".join(of.branches) for of in (networks[0], network))
+        if branches != wanted:
             raise WeightsError(
-                f"{path}: expected the branches {', '.join(networks[0].branches)} of {files[0]}, "
-                f"found {', '.join(network.branches)}"
+                f"{path}: expected the branches {wanted} of {files[0]}, found {branches}"
             )
         for name, value in expected.items():
             if (found := info.preprocessing.get(name)) != value:
@@ -150,20 +148,17 @@ def _write(tables: Mapping[str, pd.DataFrame], report: str, out: Path, picture: 
         raise ConfigError(f"out: {out} cannot be made ({error})") from error
     for name, table in tables.items():
         write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
-    figures = {
-        "curves": draw_curves(tables["curves"], tables["areas"]),
-        "randomisation": draw_randomisation(tables["randomisation"]),
-    }
-    for name, figure in figures.items():
-        save_figure(figure, out / f"{name}.{picture}", dpi=_DPI)
+    drawn = draw_curves(tables["curves"], tables["areas"])
+    save_figure(drawn, out / f"curves.{picture}", dpi=_DPI)
+    drawn = draw_randomisation(tables["randomisation"])
+    save_figure(drawn, out / f"randomisation.{picture}", dpi=_DPI)
     write_whole(out / "faithfulness.md", report)
 
 
 def report_of(tables: Mapping[str, pd.DataFrame], **about: Any) -> str:
     """Returns all tables in Markdown, each below a line that says what it is.
 
-    Above them stands ``about`` what they are: ``files``, ``index`` of the windows, ``database``,
-    ``origin``, ``settings``.
+    Above them stands what they are ``about``: files, index of the windows, database, ...
     """
     areas, gains, cascade = tables["areas"], tables["gains"], tables["randomisation"]
     of_all, in_probability = areas[areas.predicted == ALL], areas[areas.measure == MEASURES[0]]
@@ -208,10 +203,8 @@ def _cell(row: Any) -> str:
     return f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
 
 
-def draw_curves(curves: pd.DataFrame, areas: pd.DataFrame) -> "Figure":
+def draw_curves(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
     """Draws the change of the explained class's probability: a panel a map, filling and branch."""
-    from matplotlib.figure import Figure
-
     curves, areas = (t[(t.predicted == ALL) & (t.measure == MEASURES[0])] for t in (curves, areas))
     lines, methods = [*product(areas.branch.unique(), FILLINGS)], areas.method.unique()
     size = (2 + 1.75 * len(methods), 1.1 + 1.65 * len(lines))
@@ -228,12 +221,12 @@ def draw_curves(curves: pd.DataFrame, areas: pd.DataFrame) -> "Figure":
         axes.set_title(title(method), fontsize=9, color=INK)
     figure.supxlabel("share of the window that is replaced", fontsize=10, color=INK)
     figure.supylabel("change of the predicted class's probability", fontsize=10, color=INK)
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False)
+    legend = grid[0][0].get_legend_handles_labels()
+    figure.legend(*legend, loc="outside upper right", ncols=2, frameon=False)
     return figure
 
 
-def _draw_curves(axes: "Axes", curves: pd.DataFrame, area: Any) -> None:
+def _draw_curves(axes: Axes, curves: pd.DataFrame, area: Any) -> None:
     _tidy(axes)
     axes.set_ymargin(0.15)  # room for the area's numbers
     for order, colour in zip(ORDERS, ("#7d0048", "#5b6b8c"), strict=True):
@@ -246,10 +239,8 @@ def _draw_curves(axes: "Axes", curves: pd.DataFrame, area: Any) -> None:
     axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
 
 
-def draw_randomisation(table: pd.DataFrame) -> "Figure":
+def draw_randomisation(table: pd.DataFrame) -> Figure:
     """Draws Spearman's correlation with the trained network's map by stage, a panel a branch."""
-    from matplotlib.figure import Figure
-
     branches = table[table.coefficient == "spearman"].groupby("branch", sort=False)
     stages = table.stage.unique()
     figure = Figure(figsize=(2.2 + 4.2 * len(branches), 3.8), layout="constrained")
@@ -265,8 +256,8 @@ def draw_randomisation(table: pd.DataFrame) -> "Figure":
             axes.errorbar(np.arange(len(line)) + 0.07 * (number - 2), line.value, interval, **look)
         axes.set_xticks(range(len(stages)), stages, rotation=45, ha="right")
     panels[0].set_ylabel("Spearman's correlation\nwith the trained network's map", color=INK)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
+    legend = panels[0].get_legend_handles_labels()
+    figure.legend(*legend, loc="outside right center", frameon=False, fontsize=9)
     return figure
 
 
@@ -275,7 +266,7 @@ def title(method: str) -> str:
     return TITLES.get(method, method.replace("_", " "))
 
 
-def _tidy(axes: "Axes") -> None:
+def _tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(QUIET_INK)
     axes.tick_params(colors=QUIET_INK, labelsize=8)
