@@ -207,12 +207,8 @@ def analyse(
 
 
 def _known(reference: Reference) -> dict[Key, float]:
-    metrics = {"accuracy": reference.accuracy, "f1": reference.f1}
-    known: dict[Key, float] = {
-        (metric, part, "", ""): values[part]
-        for metric, values in metrics.items()
-        for part in values
-    }
+    known = {("accuracy", part, "", ""): value for part, value in reference.accuracy.items()}
+    known |= {("f1", part, "", ""): value for part, value in reference.f1.items()}
     for branch, classes in reference.enrichment.items():
         for rhythm, waves in classes.items():
             known |= {("enrichment", branch, rhythm, wave): waves[wave] for wave in waves}

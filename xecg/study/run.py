@@ -102,27 +102,11 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _begin(study: Study, config: Path) -> None:
-    """Makes the study's folder, or checks that its cells go together with this config."""
+    """Makes the study's folder, or checks that its cells go together with this config.
+
+    Finished cells depend on all but the seeds and depths, which may be added to.
+    """
     folder, kept = study.folder, study.folder / "begun.json"
-    settings = _settings(study)
-    if kept.exists():
-        before = json.loads(kept.read_text())
-        changed = [key for key in before | settings if before.get(key) != settings.get(key)]
-        if changed:
-            raise ConfigError(
-                f"{folder}: the study began with another {changed[0]} than {config} has; its cells "
-                "would not go together. Name another folder"
-            )
-    elif any(path.name != ".lock" for path in folder.iterdir()):
-        raise StudyError(f"{folder}: holds something that is no study; name another folder")
-    for name in ("cells", "work", "failed", "logs"):
-        (folder / name).mkdir(exist_ok=True)
-    write_whole(folder / "study.yaml", config.read_bytes())  # for the report
-    write_whole(kept, json.dumps(settings, indent=1))
-
-
-def _settings(study: Study) -> dict[str, Any]:
-    """What finished cells depend on: all but the seeds and depths, which may be added to."""
     settings: dict[str, Any] = {f"pretraining.{key}": how for key, how in study.pretraining.items()}
     for key, fit in study.fits.items():
         try:
@@ -132,7 +116,20 @@ def _settings(study: Study) -> dict[str, Any]:
         settings[key] = [texts, fit.arguments]
     once = study.pretraining_seeds == "first"
     settings["pretraining_seeds"] = study.seeds[0] if once else "each"
-    return settings | {"explain": asdict(study.explain)}
+    settings["explain"] = asdict(study.explain)
+    before = json.loads(kept.read_text()) if kept.exists() else settings
+    for key in before | settings:
+        if before.get(key) != settings.get(key):
+            raise ConfigError(
+                f"{folder}: the study began with another {key} than {config} has; its cells would "
+                "not go together. Name another folder"
+            )
+    if not kept.exists() and any(path.name != ".lock" for path in folder.iterdir()):
+        raise StudyError(f"{folder}: holds something that is no study; name another folder")
+    for name in ("cells", "work", "failed", "logs"):
+        (folder / name).mkdir(exist_ok=True)
+    write_whole(folder / "study.yaml", config.read_bytes())  # for the report
+    write_whole(kept, json.dumps(settings, indent=1))
 
 
 def _make(cells: Sequence[Cell], folder: Path, jobs: int | None, cluster: str | None) -> None:
