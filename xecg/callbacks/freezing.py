@@ -138,10 +138,12 @@ class LayerFreezing(Callback):
         if schedule is None:
             schedule = [Stage(0, frozen_layers or 0)]
         self.schedule: Schedule = Stages(schedule) if isinstance(schedule, list) else schedule
-        settings = [stage.frozen_layers for stage in schedule] if isinstance(schedule, list) else []
-        if isinstance(schedule, Progression):
-            settings = [schedule.start]
-        self._named = [name for one in settings if isinstance(one, dict) for name in one]
+        depths: list[FrozenLayers] = []
+        if isinstance(schedule, list):
+            depths = [stage.frozen_layers for stage in schedule]
+        elif isinstance(schedule, Progression):
+            depths = [schedule.start]
+        self._named = [name for one in depths if isinstance(one, dict) for name in one]
         self._n_blocks: dict[str, int] = {}
         self._constant = True
 
@@ -183,9 +185,9 @@ class LayerFreezing(Callback):
         epochs = _UNLIMITED if trainer.max_epochs in (None, -1) else trainer.max_epochs
         first, *others = [self.depth_at(epoch) for epoch in range(max(epochs or 0, 1))]
         self._constant = all(depths == first for depths in others)
-        pretrained = getattr(pl_module, "pretrained", first)
-        random = [name for name, depth in first.items() if depth and name not in pretrained]
-        if random and not self.allow_random:
+        pretrained = getattr(pl_module, "pretrained", None)
+        random = [name for name, depth in first.items() if depth and name not in (pretrained or ())]
+        if random and pretrained is not None and not self.allow_random:
             raise ConfigError(
                 f"frozen layers: branch {' and '.join(random)} has no pre-trained weights, and its "
                 "frozen blocks would stay random; give weights (model.pretrained), freeze none, "
