@@ -88,11 +88,11 @@ def measured(maps, right=ALL, last=None):
     return measure_branch(WINDOWS, Explanation(logits, maps), last, classifies=True)
 
 
-def scalars_of(name, branch):
+def scalars_of(name, measures):
     return {
         f"{rhythm}/{key}": value
         for code, rhythm in enumerate(CLASSES)
-        for key, value in class_means(name, branch, code == AF, rhythm)[0].items()
+        for key, value in class_means(name, measures[0][code == AF], rhythm)[0].items()
     }
 
 
@@ -100,8 +100,7 @@ def scalars_of(name, branch):
 def test_means_are_those_of_right_predictions(name):
     maps, right = maps_of(0), np.arange(N) % 3 > 0
     maps[1] = 0  # right, but without relevance
-    branch = measured(maps, right)
-    scalars = scalars_of(name, branch)
+    scalars = scalars_of(name, measured(maps, right))
     table = wave_relevance(maps, WINDOWS.r_peaks, RATE, logits=np.full(N, 2.0))
     for code, rhythm in enumerate(CLASSES):
         means = table[right & (code == AF)].mean()
@@ -120,7 +119,7 @@ def test_means_are_those_of_right_predictions(name):
 
 
 def test_names_are_the_same_and_means_over_nothing_are_nan():
-    last = measured(maps_of(0)).memory()
+    _, last = measured(maps_of(0))
     all_right = scalars_of("rhythm", measured(maps_of(0), last=last))
     none_right = scalars_of("rhythm", measured(maps_of(0), NONE, last))
     assert all_right.keys() == none_right.keys()
@@ -139,9 +138,9 @@ def test_a_third_branch_has_no_specificity():
 @given(seed=st.integers(0, 1000), scale=st.floats(1e-12, 1e6))
 def test_the_memory_of_maps_keeps_their_correlation(seed, scale):
     before, now = maps_of(seed) ** 4 * scale, maps_of(seed + 1) ** 4
-    last = measured(before).memory()
+    _, last = measured(before)
     assert last.dtype == torch.float16
-    found = measured(now, last=last).table.map_correlation
+    found = measured(now, last=last)[0].map_correlation
     pairs = zip(before[:, 0], now[:, 0], strict=True)
     expected = [np.corrcoef(one, other)[0, 1] for one, other in pairs]
     assert found.to_numpy() == pytest.approx(expected, abs=1e-3)
@@ -152,8 +151,8 @@ def test_only_maps_for_the_right_class_are_correlated():
     maps[0] = 0
     before, now = ALL.copy(), ALL.copy()
     before[1], now[2] = False, False
-    last = measured(maps, before).memory()
-    found = measured(maps, now, last).table.map_correlation
+    _, last = measured(maps, before)
+    found = measured(maps, now, last)[0].map_correlation
     assert found.isna().tolist() == [True, True, True, *[False] * (N - 3)]
     assert found[3:].to_numpy() == pytest.approx(1, abs=1e-3)
-    assert measured(maps, now).table.map_correlation.isna().all()
+    assert measured(maps, now)[0].map_correlation.isna().all()

@@ -38,6 +38,7 @@ TITLES: Mapping[int, str] = {0: CLASSES[0], 1: CLASSES[1], -1: "unlabelled"}
 CORRELATION = "map_correlation"
 _METHODS = ("r_peaks", "column", "__getitems__")
 _DPI = 72.0  # 841 pixels across, to be read on a screen
+_Measured = tuple[pd.DataFrame, Tensor]  # of a branch: table of the windows, maps (n, time)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,47 +102,41 @@ def watch(dataset: Any, n_windows: int, sampling_rate: float, seed: int) -> Watc
     )
 
 
-@dataclass(frozen=True, eq=False)
-class BranchRelevance:
-    """Output of one branch for the ``n`` watched windows, and where it looks."""
-
-    p_af: NDArray[np.float64] | None  # (n,); None where the branch does not classify
-    right: NDArray[np.bool_]  # true class predicted; where it does not classify, any output
-    maps: Tensor  # relevance (n, time)
-    table: pd.DataFrame  # of wave_relevance, and the correlation with the last map if both right
-
-    def memory(self) -> Tensor:
-        """Returns the maps as the next epoch needs them: float16 in [0, 1], zero where wrong."""
-        highest = self.maps.amax(dim=1, keepdim=True).clamp_min(torch.finfo().tiny)
-        return (self.maps / highest * torch.from_numpy(self.right)[:, None]).half()
-
-
 def measure_branch(
     windows: WatchedWindows,
     explanation: Explanation,
     last: Tensor | None,
     classifies: bool,
     statistics: list[str] | None = None,
-) -> BranchRelevance:
-    """Measures an explanation of the watched windows; ``last`` is the last epoch's memory."""
+) -> tuple[pd.DataFrame, Tensor]:
+    """Measures an explanation of the watched windows.
+
+    Returns a row a window, and the maps as ``last`` of the next epoch. Columns are those of
+    :func:`wave_relevance`, ``map_correlation`` with the last maps, NaN unless both times right,
+    ``right`` (the true class is predicted; without classes there is an output) and, of a
+    classifier, ``p_af``.
+    """
     logits, maps = explanation.logits, explanation.relevance[:, 0]
-    right, p_af = logits.isfinite().all(dim=1).numpy(), None
-    if classifies:
-        right = right & (logits.argmax(dim=1).numpy() == windows.index["af"].to_numpy())
-        p_af = logits.double().softmax(dim=1)[:, 1].numpy()
     peaks, rate, explained = windows.r_peaks, windows.sampling_rate, logits.amax(dim=1).numpy()
     table = wave_relevance(maps.numpy(), peaks, rate, logits=explained, statistics=statistics)
+    right = logits.isfinite().all(dim=1)
+    if classifies:
+        right &= logits.argmax(dim=1) == torch.from_numpy(windows.index["af"].to_numpy())
     table[CORRELATION] = np.nan
     if last is not None:  # Pearson's r of each map with the last; NaN where either is constant
         x, y = (rows - rows.mean(dim=1, keepdim=True) for rows in (maps, last.float()))
         norms = torch.linalg.vector_norm(x, dim=1) * torch.linalg.vector_norm(y, dim=1)
         correlation = torch.einsum("nt,nt->n", x, y) / norms
         table[CORRELATION] = np.where(right, correlation.numpy(), np.nan)
-    return BranchRelevance(p_af, right, maps, table)
+    table["right"] = right.numpy()
+    if classifies:
+        table["p_af"] = logits.double().softmax(dim=1)[:, 1].numpy()
+    highest = maps.amax(dim=1, keepdim=True).clamp_min(torch.finfo().tiny)
+    return table, (maps / highest * right[:, None]).half()  # in [0, 1], zero where wrong
 
 
 def class_means(
-    name: str, branch: BranchRelevance, in_class: NDArray[np.bool_], rhythm: str
+    name: str, table: pd.DataFrame, rhythm: str
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """Returns means over the rightly predicted windows of a class, and the averaged columns.
 
@@ -149,13 +144,13 @@ def class_means(
     the means are over. A mean over no window is NaN.
     """
     p, p_here, qrs = map(enrichment_column, ("P", wave_title("P", rhythm), "QRS"))
-    columns = branch.table[in_class & branch.right].rename(columns={p: p_here})
+    columns = table[table["right"]].drop(columns=["right", "p_af"], errors="ignore")
+    columns = columns.rename(columns={p: p_here})
     means = {str(key): float(mean) for key, mean in columns.mean().items()}
     if name in OWN_WAVE and {p_here, qrs} <= means.keys():
         means[SPECIFICITY] = float(domain_specificity(means[p_here], means[qrs], name))
     means["n"] = float(columns.drop(columns=CORRELATION).notna().any(axis=1).sum())
-    means["n_right"] = float(len(columns))
-    means["n_windows"] = float(in_class.sum())
+    means["n_right"], means["n_windows"] = float(len(columns)), float(len(table))
     return means, columns
 
 
@@ -216,7 +211,7 @@ class RelevanceLogger(Callback):
         self._windows: WatchedWindows | None = None
         self._last_maps: dict[str, Tensor] = {}
         self._last_maps_of = ""
-        self._to_be_shown: dict[str, BranchRelevance] = {}
+        self._to_be_shown: dict[str, _Measured] = {}
 
     @property
     def state_key(self) -> str:
@@ -264,11 +259,11 @@ class RelevanceLogger(Callback):
             branches = self._explain(trainer, pl_module, windows)
             means: dict[str, float] = {}
             averaged: dict[str, list[float]] = {}
-            for name, branch in branches.items():
+            for name, (table, _) in branches.items():
                 for code in windows.classes:
                     prefix = f"{self.name}/{name}/{slug(TITLES[code])}"
-                    in_class = (windows.index["af"] == code).to_numpy()
-                    of_class, columns = class_means(name, branch, in_class, TITLES[code])
+                    in_class = table[windows.index["af"] == code]
+                    of_class, columns = class_means(name, in_class, TITLES[code])
                     means |= {f"{prefix}/{key}": value for key, value in of_class.items()}
                     for key, values in columns.filter(like="enrichment_").items():
                         averaged[f"{prefix}/{key}_histogram"] = values.dropna().tolist()
@@ -306,7 +301,7 @@ class RelevanceLogger(Callback):
 
     def _explain(
         self, trainer: Trainer, pl_module: LightningModule, windows: WatchedWindows
-    ) -> dict[str, BranchRelevance]:
+    ) -> dict[str, _Measured]:
         """Every process explains its share and all receive all, so that they agree to the bit."""
         network = cast(Any, pl_module.network)
         n = len(windows.signals)
@@ -323,8 +318,8 @@ class RelevanceLogger(Callback):
         for name, part in explained.items():
             whole = Explanation(*(_gathered(trainer, tensor)[:n].cpu() for tensor in part))
             last = self._last_maps.get(name)
-            measured[name] = measure_branch(windows, whole, last, classifies, self.statistics)
-        self._last_maps = {name: branch.memory() for name, branch in measured.items()}
+            table, now = measure_branch(windows, whole, last, classifies, self.statistics)
+            measured[name], self._last_maps[name] = (table, whole.relevance[:, 0]), now
         return measured
 
     def _show(self, trainer: Trainer, windows: WatchedWindows) -> None:
@@ -333,11 +328,10 @@ class RelevanceLogger(Callback):
         branches, self._to_be_shown = self._to_be_shown, {}
         index = windows.index.assign(**{"class": windows.index["af"].map(TITLES)})
         tables = [index.drop(columns="af")]
-        for name, branch in branches.items():
-            p_af = {} if branch.p_af is None else {"p_af": branch.p_af}
-            tables.append(branch.table.assign(**p_af).add_prefix(f"{name}_"))
+        for name, (table, _) in branches.items():
+            tables.append(table.drop(columns="right").add_prefix(f"{name}_"))
         shown: dict[str, Any] = {f"{self.name}/windows": Table(dataframe=pd.concat(tables, axis=1))}
-        finite = all(bool(branch.maps.isfinite().all()) for branch in branches.values())
+        finite = all(bool(maps.isfinite().all()) for _, maps in branches.values())
         rows = windows.to_draw(self.n_pictures if finite else 0)
         if drawn := [_drawable(windows, branches, row) for row in rows]:
             figure = draw_page(drawn)
@@ -351,7 +345,7 @@ class RelevanceLogger(Callback):
 
 
 def _drawable(
-    windows: WatchedWindows, branches: Mapping[str, BranchRelevance], row: int
+    windows: WatchedWindows, branches: Mapping[str, _Measured], row: int
 ) -> ExplainedWindow:
     label = windows.index.iloc[row]
     return ExplainedWindow(
@@ -362,8 +356,8 @@ def _drawable(
         unit="",  # scaled to [0, 1]
         sampling_rate=windows.sampling_rate,
         r_peaks=windows.r_peaks[row],
-        relevance={name: branch.maps[row].numpy() for name, branch in branches.items()},
-        p_af={name: float(b.p_af[row]) for name, b in branches.items() if b.p_af is not None},
+        relevance={name: maps[row].numpy() for name, (_, maps) in branches.items()},
+        p_af={name: table["p_af"][row] for name, (table, _) in branches.items() if "p_af" in table},
         predicted={},
     )
 
