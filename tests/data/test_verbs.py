@@ -44,6 +44,12 @@ def test_list_tells_of_every_database(capsys):
             assert expected in printed
 
 
+def test_list_is_quick():
+    code = "import sys, xecg.data.databases; print({'pandas', 'scipy.signal', 'wfdb'} & {*sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"
+
+
 def test_prepare_synthetic_makes_the_records_first(made):
     store = Store.open(made / "store")
     assert len(store) == 8

@@ -99,25 +99,16 @@ class Synthetic(Database):
 class SyntheticSettings:
     """Settings of a database of synthetic ECGs at 250 Hz, a fifth of them with ectopic beats.
 
-    Args:
-        persons: Number of persons, at most 10,000.
-        records_per_person: Number of records of each person, at most 1,000.
-        duration_s: Length of each record in seconds.
-        af_share: Share of the records in AF.
-        leads: Names of the leads, among ``xecg.signal.synthetic.LEADS``.
-        seed: Random seed. Databases of one seed have the same persons and records; those of
-            different seeds share none.
-
     Raises:
         ConfigError: A setting is out of its range.
     """
 
-    persons: int = 150
-    records_per_person: int = 4
-    duration_s: float = 30.0
-    af_share: float = 0.4
-    leads: tuple[str, ...] = ("II",)
-    seed: int = 0
+    persons: int = 150  # at most 10,000
+    records_per_person: int = 4  # at most 1,000
+    duration_s: float = 30.0  # of each record
+    af_share: float = 0.4  # of the records
+    leads: tuple[str, ...] = ("II",)  # among xecg.signal.synthetic.LEADS
+    seed: int = 0  # databases of one seed have the same persons, those of others share none
 
     def __post_init__(self) -> None:
         from xecg.signal.synthetic.ecg import check_ranges
@@ -131,7 +122,7 @@ class SyntheticSettings:
 
 
 def synthetic_records(
-    folder: Path, settings: SyntheticSettings = SyntheticSettings(), *, progress: bool = True
+    folder: Path, settings: SyntheticSettings | None = None, *, progress: bool = True
 ) -> Path:
     """Writes a database of synthetic ECGs, or reuses the one that is there; returns its folder.
 
@@ -145,29 +136,27 @@ def synthetic_records(
 
     Raises:
         DataError: The folder is there and was not made with these settings.
-        ConfigError: A setting is out of its range.
         UnwritableError: The folder cannot be written.
     """
     from xecg.data.prepare import only_one
 
+    settings = settings or SyntheticSettings()
     wanted = json.dumps(asdict(settings), indent=2) + "\n"
-    if _is_there(folder, wanted):
-        return folder
+    if folder.exists():
+        return _checked(folder, wanted)
     with only_one(folder):
-        if not _is_there(folder, wanted):
-            try:
-                with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-                    _write(whole := Path(scratch) / "whole", settings, progress=progress)
-                    (whole / SETTINGS).write_text(wanted, encoding="utf-8")
-                    whole.rename(folder)
-            except OSError as error:
-                raise UnwritableError(f"{folder}: cannot be written ({error})") from error
-    return folder
+        if folder.exists():
+            return _checked(folder, wanted)
+        try:
+            with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+                _write(whole := Path(scratch) / "whole", settings, progress=progress)
+                (whole / SETTINGS).write_text(wanted, encoding="utf-8")
+                return whole.rename(folder)
+        except OSError as error:
+            raise UnwritableError(f"{folder}: cannot be written ({error})") from error
 
 
-def _is_there(folder: Path, wanted: str) -> bool:
-    if not folder.exists():
-        return False
+def _checked(folder: Path, wanted: str) -> Path:
     settings = folder / SETTINGS
     found = settings.read_text(encoding="utf-8") if settings.is_file() else f"no {SETTINGS}"
     if found != wanted:
@@ -176,7 +165,7 @@ def _is_there(folder: Path, wanted: str) -> bool:
             f"found {' '.join(found.split())}; give another --out, prepare these by --root "
             f"{folder}, or delete it"
         )
-    return True
+    return folder
 
 
 def _write(folder: Path, settings: SyntheticSettings, *, progress: bool) -> None:
