@@ -74,7 +74,7 @@ def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     for name, code in re.findall(r"```python\n# my_package/(\w+\.py)\n(.*?)```", guide, re.S):
         (package / name).write_text(code)
     (group,) = re.findall(r"\[project\.entry-points\.\"(.*?)\"\]", guide)
-    (entry,) = re.findall(r"^(wide) = \"(.*)\"", guide, re.M)
+    (entry,) = re.findall(r"`(wide) = \"(.*?)\"`", guide)
     info = tmp_path / "my_package-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my_package\nVersion: 1\n")
