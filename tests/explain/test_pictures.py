@@ -11,6 +11,7 @@ from matplotlib.collections import LineCollection
 
 from xecg.errors import DataError
 from xecg.explain.pictures import (
+    RELEVANCE,
     ExplainedWindow,
     amplitude,
     coloured_runs,
@@ -19,7 +20,6 @@ from xecg.explain.pictures import (
     draw_page,
     draw_paper,
     new_canvas,
-    relevance_colours,
     save_figure,
 )
 
@@ -91,7 +91,7 @@ def test_the_baseline_lies_on_a_bold_line():
 
 def test_each_strip_is_coloured_by_its_own_branch():
     figure = drawn()
-    high = relevance_colours()(1.0)
+    high = RELEVANCE(1.0)
     left = 13.5 + 15
     for trace, shift in zip(traces(figure), (-40, 0), strict=True):
         hot = [
@@ -145,7 +145,7 @@ def test_a_branch_alone_without_relevance_peaks_or_prediction_can_be_drawn():
     )
     figure = draw_page([window])
     (trace,) = traces(figure)
-    assert np.allclose(trace.get_colors(), relevance_colours()(0.0))
+    assert np.allclose(trace.get_colors(), RELEVANCE(0.0))
     assert "lead II   ·   20 to 30 s" in texts(figure)
 
 
@@ -311,11 +311,11 @@ def luminance(colours):
 
 
 def test_colours_darken_steadily_so_that_they_tell_without_hue():
-    assert (np.diff(luminance(relevance_colours()(np.linspace(0, 1, 64)))) < 0).all()
+    assert (np.diff(luminance(RELEVANCE(np.linspace(0, 1, 64)))) < 0).all()
 
 
 def test_even_the_lowest_relevance_stands_out_from_paper():
-    contrast = 1.05 / (luminance(relevance_colours()(np.linspace(0, 1, 64))) + 0.05)
+    contrast = 1.05 / (luminance(RELEVANCE(np.linspace(0, 1, 64))) + 0.05)
     assert contrast.min() >= 3  # what WCAG asks of graphics
 
 

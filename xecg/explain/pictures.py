@@ -6,23 +6,22 @@ steadily, to tell in print without colour and to a colour-blind reader.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from xecg.errors import DataError
 from xecg.files import write_whole
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
-
-FUSED = "fused"
+from xecg.networks.xecgarch import FUSED
 
 MM_PER_S, MM_PER_MV, MM_PER_INCH = 25.0, 10.0, 25.4
 POINTS_PER_MM = 72 / MM_PER_INCH
@@ -30,7 +29,10 @@ SQUARE_MM = 5  # between bold lines
 
 INK, QUIET_INK = "#2b2f36", "#6b7280"
 _FINE, _BOLD, _EDGE = "#fae4e0", "#f0b9b0", "#d9968b"  # lines of the paper
-COLOURS = ("#84929e", "#5679b5", "#7146ab", "#7d0048")  # slate, blue, violet, magenta
+# Slate, blue, violet, magenta: from no relevance to the largest.
+RELEVANCE = LinearSegmentedColormap.from_list(
+    "relevance", ("#84929e", "#5679b5", "#7146ab", "#7d0048")
+)
 
 _THIN_MM, _THICK_MM = 0.3, 0.9  # of a trace
 _LEVELS = 32
@@ -43,14 +45,6 @@ _LEAD_IN_MM, _LEAD_OUT_MM = 15.0, 5.0  # paper before (for the calibration pulse
 _MARGIN_MM = 13.5  # 10 s of ECG then fill A4 across, 297 mm
 _HEADER_MM, _CAPTION_MM, _TIME_AXIS_MM = 12.0, 6.0, 8.0
 _CLEARANCE_MM = 4.0  # paper above and below a trace
-
-
-@cache
-def relevance_colours() -> "Colormap":
-    """The colours of relevance from none to the largest."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("relevance", COLOURS)
 
 
 def display_relevance(relevance: NDArray[np.floating], sampling_rate: float) -> NDArray[np.float64]:
@@ -82,14 +76,12 @@ def coloured_runs(
     return pieces, levels[starts][order] / (_LEVELS - 1)
 
 
-def draw_trace(axes: "Axes", points: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+def draw_trace(axes: Axes, points: NDArray[np.float64], values: NDArray[np.float64]) -> None:
     """Draws a line through ``points`` (in mm), darker and thicker where ``values`` are larger."""
-    from matplotlib.collections import LineCollection
-
     pieces, levels = coloured_runs(points, values)
     lines = LineCollection(
         pieces,
-        colors=relevance_colours()(levels),
+        colors=RELEVANCE(levels),
         linewidths=(_THIN_MM + (_THICK_MM - _THIN_MM) * levels) * POINTS_PER_MM,
         capstyle="round",
         joinstyle="round",
@@ -97,7 +89,7 @@ def draw_trace(axes: "Axes", points: NDArray[np.float64], values: NDArray[np.flo
     axes.add_collection(lines, autolim=False)
 
 
-def draw_colour_bar(axes: "Axes", right: float, middle: float) -> None:
+def draw_colour_bar(axes: Axes, right: float, middle: float) -> None:
     """Draws the colour bar as a line that thickens like the trace, with its legend; in mm."""
     xs = np.linspace(right - 40, right, 200)
     draw_trace(axes, np.stack([xs, np.full_like(xs, middle)], axis=1), np.linspace(0, 1, xs.size))
@@ -122,21 +114,16 @@ def amplitude(signal: NDArray[np.floating], unit: str) -> tuple[NDArray[np.float
     return values * mv_per_unit * gain, gain
 
 
-def new_canvas(width_mm: float, height_mm: float) -> "tuple[Figure, Axes]":
+def new_canvas(width_mm: float, height_mm: float) -> tuple[Figure, Axes]:
     """Returns a figure with one axes over all of it, in millimetres from bottom left."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width_mm / MM_PER_INCH, height_mm / MM_PER_INCH), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width_mm), ylim=(0, height_mm))
     axes.set_axis_off()
     return figure, axes
 
 
-def draw_paper(axes: "Axes", left: float, bottom: float, width: float, height: float) -> None:
+def draw_paper(axes: Axes, left: float, bottom: float, width: float, height: float) -> None:
     """Draws the grid of a strip of paper; all in millimetres."""
-    from matplotlib.collections import LineCollection
-    from matplotlib.patches import Rectangle
-
     for step, colour, line_mm in ((1, _FINE, 0.1), (SQUARE_MM, _BOLD, 0.15)):
         xs = np.arange(0, width + 1e-6, step) + left
         ys = np.arange(0, height + 1e-6, step) + bottom
@@ -148,7 +135,7 @@ def draw_paper(axes: "Axes", left: float, bottom: float, width: float, height: f
     axes.add_patch(edge)
 
 
-def draw_calibration(axes: "Axes", left: float, baseline: float, mm_per_mv: float) -> None:
+def draw_calibration(axes: Axes, left: float, baseline: float, mm_per_mv: float) -> None:
     """Draws the calibration pulse: 1 mV for 0.2 s from the baseline."""
     xs = np.array([0, 2, 2, 7, 7, 9]) + left
     ys = np.array([0, 0, 1, 1, 0, 0]) * mm_per_mv + baseline
@@ -211,7 +198,7 @@ class ExplainedWindow:
         return self.signal.size / self.sampling_rate
 
 
-def draw_page(windows: Sequence[ExplainedWindow]) -> "Figure":
+def draw_page(windows: Sequence[ExplainedWindow]) -> Figure:
     """Draws windows one below the other in true size: 25 mm/s, and 10 mm/mV where there are mV.
 
     Returns:
@@ -232,7 +219,7 @@ def draw_page(windows: Sequence[ExplainedWindow]) -> "Figure":
 
 
 def save_figure(
-    figure: "Figure", path: Path | str, *, dpi: float = 254.0, overwrite: bool = False
+    figure: Figure, path: Path | str, *, dpi: float = 254.0, overwrite: bool = False
 ) -> Path:
     """Writes a figure whole, and returns the path; its ending chooses PNG, SVG or PDF.
 
@@ -241,8 +228,6 @@ def save_figure(
     Raises:
         DataError: The ending is another one, or the file exists and is not to be overwritten.
     """
-    from matplotlib import rc_context
-
     path = Path(path)
     undated = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     if path.suffix not in undated:
@@ -273,7 +258,7 @@ class _WindowPlot:
         strips = len(window.relevance) * (_CAPTION_MM + self.strip)
         self.height = float(_HEADER_MM + strips + _TIME_AXIS_MM)
 
-    def draw(self, axes: "Axes", top: float) -> None:
+    def draw(self, axes: Axes, top: float) -> None:
         window, y = self.window, top - _HEADER_MM + 2.5
         span = f"{window.start_s:g} to {window.start_s + window.duration_s:g} s"
         parts = [f"lead {window.lead}", span, *self._prediction(FUSED, "predicted")]
@@ -295,7 +280,7 @@ class _WindowPlot:
         parts = [f"{verb} {window.predicted[name]}"] if name in window.predicted else []
         return [*parts, f"p(AF) {window.p_af[name]:.2f}"] if name in window.p_af else parts
 
-    def _paper(self, axes: "Axes", branch: str, bottom: float) -> None:
+    def _paper(self, axes: Axes, branch: str, bottom: float) -> None:
         draw_paper(axes, _MARGIN_MM, bottom, self.paper, self.strip)
         if self.gain is not None:
             draw_calibration(axes, _MARGIN_MM + 3, bottom + self.baseline, self.gain)
@@ -307,7 +292,7 @@ class _WindowPlot:
         title, parts = f"{branch.capitalize()} branch", self._prediction(branch, verb)
         _draw_title(axes, bottom + self.strip + 1.6, title, parts, size=8.5)
 
-    def _time_axis(self, axes: "Axes", bottom: float) -> None:
+    def _time_axis(self, axes: Axes, bottom: float) -> None:
         for second in range(int(self.window.duration_s) + 1):
             x = self.origin + second * MM_PER_S
             axes.plot([x, x], [bottom, bottom - 1], color=QUIET_INK, linewidth=0.6)
@@ -318,7 +303,7 @@ class _WindowPlot:
         axes.text(self.right, bottom - 4.8, note, size=6.5, color=QUIET_INK, ha="right", va="top")
 
 
-def _draw_title(axes: "Axes", y: float, title: str, parts: Sequence[str], *, size: float) -> None:
+def _draw_title(axes: Axes, y: float, title: str, parts: Sequence[str], *, size: float) -> None:
     """Draws a bold title and, after it on the same line, its parts; ``$`` is no formula in them."""
     plain: dict[str, Any] = {"size": size, "color": INK, "parse_math": False}
     bold = axes.text(_MARGIN_MM, y, title, weight="bold", **plain)

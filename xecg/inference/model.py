@@ -15,15 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from xecg.errors import ConfigError, RecordError, WeightsError
 from xecg.explain.attributions import BranchExplainer
-from xecg.explain.pictures import FUSED, ExplainedWindow, draw_page
 from xecg.explain.relevance import CLASSES, wave_relevance
 from xecg.inference.records import LeadWindows, cut_lead
 from xecg.networks.weights import find_weights, load_xecgarch
-from xecg.networks.xecgarch import XECGArch, fuse
+from xecg.networks.xecgarch import FUSED, XECGArch, fuse
 from xecg.signal.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from xecg.explain.pictures import ExplainedWindow
 
 Floats = NDArray[np.float32]
 
@@ -61,12 +62,16 @@ class Maps:
         Args:
             rows: Rows of the windows; by default four, evenly spread.
         """
+        from xecg.explain.pictures import draw_page  # matplotlib is slow to import
+
         places = [(lead, row) for lead in self.leads for row in range(len(lead))]
         chosen = spread(len(self), _PLOTTED) if rows is None else rows
         return draw_page([self._drawable(row, *places[row]) for row in chosen])
 
-    def _drawable(self, row: int, lead: LeadWindows, row_of_lead: int) -> ExplainedWindow:
+    def _drawable(self, row: int, lead: LeadWindows, row_of_lead: int) -> "ExplainedWindow":
         """A window that is not scaled, in the unit of its lead."""
+        from xecg.explain.pictures import ExplainedWindow
+
         columns = {FUSED: "p_af"} | {branch: f"p_af_{branch}" for branch in self.relevance}
         p_af = {name: float(self.table[column].iloc[row]) for name, column in columns.items()}
         return ExplainedWindow(

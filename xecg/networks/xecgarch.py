@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from xecg.errors import NetworkError
 from xecg.networks.branch import BRANCHES, Branch, build_branch
 
+FUSED = "fused"  # what all branches decide together, beside the names of the branches
 N_CLASSES = 2  # non-AF, AF: two logits, so that relevance can be asked of either
 
 

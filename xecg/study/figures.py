@@ -13,8 +13,8 @@ from matplotlib.ticker import FuncFormatter
 
 from xecg.explain.pictures import QUIET_INK
 from xecg.explain.relevance import CLASSES, OWN_WAVE, wave_title
+from xecg.networks.xecgarch import FUSED
 from xecg.study.ladder import (
-    FUSED,
     KEY,
     METRICS,
     SCRATCH,

@@ -22,10 +22,10 @@ from xecg.errors import DataError
 from xecg.explain.relevance import CLASSES, OWN_WAVE, WAVES, domain_specificity, enrichment_column
 from xecg.metrics.bootstrap import FloatArray, divide, group_weights, percentile_interval
 from xecg.metrics.classification import ranked
+from xecg.networks.xecgarch import FUSED
 from xecg.study.plan import Reference
 
 SCRATCH = -1  # depth of training from random weights, which is no rung of the ladder
-FUSED = "fused"
 METRICS = {"accuracy": "accuracy", "f1": "F1 (AF)", "auroc": "AUROC"}
 SPECIFICITY = "domain specificity"
 TRADED_CLASS = "non-AF"  # where there are P waves: its specificity is compared with the accuracy

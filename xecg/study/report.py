@@ -22,9 +22,9 @@ from xecg.explain.pictures import ExplainedWindow, draw_page, save_figure
 from xecg.explain.relevance import CLASSES, WAVES, wave_title
 from xecg.files import write_whole
 from xecg.networks.weights import load_xecgarch
+from xecg.networks.xecgarch import FUSED
 from xecg.study.figures import FIGURES, STYLE, depth_title, p_text, select, span, with_interval
 from xecg.study.ladder import (
-    FUSED,
     KEY,
     METRICS,
     SCRATCH,

@@ -12,10 +12,8 @@ from torchmetrics import MeanMetric
 
 from xecg.metrics.classification import af_metrics, classification_report
 from xecg.networks.penalties import mean_activity
-from xecg.networks.xecgarch import N_CLASSES, XECGArch, fuse
+from xecg.networks.xecgarch import FUSED, N_CLASSES, XECGArch, fuse
 from xecg.tasks.base import Report, Task
-
-FUSED = "fused"
 
 
 class AFClassifier(Task):
