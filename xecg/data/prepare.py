@@ -61,19 +61,18 @@ def prepare(
     """Prepares a database, or reuses the store that is there already.
 
     The store appears at ``out`` when it is whole; until then parts are kept beside it, from which
-    the same call continues if it was killed. If several processes prepare the same store, one
-    works, the others wait and reuse. A record that cannot be used is skipped, logged and counted
-    in the store's info. The result does not depend on the number of processes.
+    the same call continues if it was killed. If several processes prepare one store, one works and
+    the others wait. A record that cannot be used is skipped, logged and counted in the store's
+    info. The result does not depend on the number of processes.
 
     Args:
         database: Where the records come from: a database, or the name of one.
         out: Folder of the store; ``stores/<database>`` by default.
         root: Folder of the named database; ``data/<database>`` by default.
         preprocessing: Band limits, sampling rate, window, scaling.
-        leads: ``"preferred"`` (one per record), ``"all"``, or names; null takes what suits the
-            database.
-        stride_s: Seconds from the start of a window to the next one's; null sets them side by side.
-        limit: Number of records to take, to try things out; null takes all.
+        leads: ``"preferred"`` (one per record), ``"all"``, or names; null suits the database.
+        stride_s: Seconds from window to window; null sets them side by side.
+        limit: Number of records to take, to try things out.
         overwrite: Replace a store that is there.
         jobs: Number of processes; 1 works in this process, null takes one per core.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
@@ -138,14 +137,13 @@ def recipe_of(
     limit: int | None = None,
 ) -> Recipe:
     """Returns the recipe of a database as it lies on disk; arguments as in :func:`prepare`."""
-    leads = database.leads if leads is None else leads
     return Recipe(
         database=database.name,
         database_version=database.version,
         options=database.options(),
         files=file_digest(database.root, database.tables()),
         preprocessing=preprocessing,
-        leads=leads if isinstance(leads, str) else tuple(leads),
+        leads=database.leads if leads is None else leads,
         stride_s=preprocessing.window_s if stride_s is None else float(stride_s),
         limit=limit,
     )

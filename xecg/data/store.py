@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -45,6 +46,7 @@ COLUMNS = {
     "digest": "uint64",  # of the samples as they were recorded
 }
 """Columns of the index and their types."""
+_LEADS = ("preferred", "all")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Recipe:
     options: dict[str, Any]  # other settings of the database, such as the meaning of labels
     files: str  # number, size and digest of the database's files
     preprocessing: Preprocessing
-    leads: str | tuple[str, ...]  # "preferred" (one per record), "all", or names
+    leads: str | Sequence[str]  # "preferred" (one per record), "all", or names
     stride_s: float  # from the start of a window to the next one's
     limit: int | None = None  # number of records to take, the first ones; null for all
     format: int = FORMAT
@@ -70,8 +72,9 @@ class Recipe:
             raise ConfigError(f"stride_s: expected more than 0 s, found {self.stride_s}")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"limit: expected at least 1 record, found {self.limit}")
-        named = not isinstance(self.leads, str) and len(self.leads) > 0
-        if not named and self.leads not in ("preferred", "all"):
+        if not isinstance(self.leads, str):
+            object.__setattr__(self, "leads", tuple(self.leads))
+        if not self.leads or (isinstance(self.leads, str) and self.leads not in _LEADS):
             raise ConfigError(
                 f"leads: expected 'preferred', 'all' or a list of names, found {self.leads!r}"
             )
@@ -151,13 +154,14 @@ class StoreInfo:
                     f"{recipe['format']}, of another release of xecg; prepare it again: `xecg data "
                     f"prepare {recipe['database']} --root FOLDER --out {folder} --overwrite`"
                 )
-            leads = recipe["leads"]
-            recipe["leads"] = leads if isinstance(leads, str) else tuple(leads)
             recipe["preprocessing"] = Preprocessing.from_dict(recipe["preprocessing"])
             del plain["fingerprint"]
             return cls(**plain | {"recipe": Recipe(**recipe)})
         except (ValueError, TypeError, KeyError, ConfigError) as error:
             raise _damaged(path, error) from error
+
+
+_Beats = tuple[NDArray[np.int32], NDArray[np.int32]]  # R peaks, and where a window's begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,22 +170,14 @@ class Store:
 
     Opening reads the index only; signals and waves stay on disk until they are used. A store that
     is sent to another process is opened there anew.
-
-    Args:
-        path: The folder.
-        signals: ``(windows, time)`` float32, scaled as ``info.preprocessing`` says.
-        waves: ``(annotated windows, time)`` uint8 wave codes; ``index.wave_row`` points here.
-        index: One line per window, with ``COLUMNS``.
-        info: Where the windows come from and how they were made.
-        beats: R peaks of all windows, and where those of each begin; see ``r_peaks``.
     """
 
     path: Path
-    signals: NDArray[np.float32]
-    waves: NDArray[np.uint8]
-    index: pd.DataFrame
-    info: StoreInfo
-    beats: tuple[NDArray[np.int32], NDArray[np.int32]]
+    signals: NDArray[np.float32]  # (windows, time), scaled as info.preprocessing says
+    waves: NDArray[np.uint8]  # (annotated windows, time); index.wave_row points here
+    index: pd.DataFrame  # one line per window, with COLUMNS
+    info: StoreInfo  # where the windows come from and how they were made
+    beats: _Beats  # of all windows; see r_peaks
 
     @classmethod
     def open(cls, path: Path | str) -> Store:
@@ -211,9 +207,7 @@ class Store:
         return values[starts[row] : starts[row + 1]]
 
 
-def _read_index(
-    path: Path, n_windows: int
-) -> tuple[pd.DataFrame, tuple[NDArray[np.int32], NDArray[np.int32]]]:
+def _read_index(path: Path, n_windows: int) -> tuple[pd.DataFrame, _Beats]:
     try:
         table = parquet.read_table(path).combine_chunks()
         r_peaks = pa.concat_arrays([pa.array([], pa.list_(pa.int32())), *table[R_PEAKS].chunks])
