@@ -19,7 +19,7 @@ from xecg.data.datamodules import WindowDataModule
 from xecg.errors import ConfigError, DataError, XECGError
 from xecg.explain.attributions import BranchExplainer
 from xecg.explain.pictures import ExplainedWindow, draw_page, save_figure
-from xecg.explain.relevance import CLASSES, WAVES, wave_title
+from xecg.explain.relevance import CLASSES, wave_title
 from xecg.files import write_whole
 from xecg.networks.weights import load_xecgarch
 from xecg.networks.xecgarch import FUSED
@@ -36,7 +36,7 @@ from xecg.study.ladder import (
     read_ladders,
     read_runs,
 )
-from xecg.study.plan import Explain, Reference, Study, cells_of, read_study
+from xecg.study.plan import Explain, Reference, cells_of, read_study
 
 PAGE = "report.html"
 _ROW = ["test_set", "part", "frozen_layers", "value", "low", "high", "seeds", "seed_sd"]
@@ -89,16 +89,28 @@ def write_report(
     tables = _write_tables(analyses, reference, runs, out)
     depths = [] if no_examples else example_depths or [0, 3, 8]
     sections = [
-        _section(analysis, reference, tables["accuracy_range"])
+        _section(analysis, reference)
         | {"figures": _figures(analysis, reference, out)}
         | _examples(analysis.ladder, depths, explain.rules, seed, out)
         for analysis in tqdm(analyses, "draw", disable=None)
     ]
-    facts = _facts(folder, study, runs) | {"left_out": left_out, "reference": reference}
-    facts |= {"resamples": resamples, "permutations": permutations, "sections": sections}
-    _write_page(out / PAGE, facts | {"pretraining": _pretraining(tables["pretraining"])})
-    for table in (section[name] for section in sections for name in ("claim", "range")):
-        print(table.to_string(index=False), end="\n\n")
+    page = _page(
+        folder=folder.resolve().name,
+        runs=runs,
+        cells=[cell.name for cell in cells_of(study)] if study and kept.exists() else [],
+        failed={path.stem: path.read_text() for path in (folder / "failed").glob("*.txt")},
+        left_out=left_out,
+        sections=sections,
+        pretraining=tables["pretraining"],
+        reference=reference,
+        resamples=resamples,
+        permutations=permutations,
+    )
+    write_whole(out / PAGE, page)
+    for section in sections:
+        claim = section["claim"][["part", "class", "measure", "rho", "low", "high", "p", "reached"]]
+        for table in (claim, section["ranges"]):
+            print(table.round(3).to_string(index=False), end="\n\n")
     print(f"Everything is in {out / PAGE}")
     return out / PAGE
 
@@ -166,114 +178,34 @@ def _ranges(analysis: Analysis, reference: Reference) -> Iterator[dict[str, Any]
         yield row | {"published_lowest": published[0], "published_highest": published[1]}
 
 
-def _section(analysis: Analysis, reference: Reference, ranges: pd.DataFrame) -> dict[str, Any]:
+def _section(analysis: Analysis, reference: Reference) -> dict[str, Any]:
     """What the page shows of a test set in numbers."""
     means, trends = analysis.means, analysis.trends
-    own, enriched = (means[means["measure"] == name] for name in (SPECIFICITY, "enrichment"))
-    own = own.assign(title=own["part"] + ", " + own["class"])
+    of = {name: means[means["measure"] == name] for name in means["measure"].unique()}
+    own = of.get(SPECIFICITY, means[:0])
     specific = trends["measure"] == SPECIFICITY
-    return {
-        "ladder": analysis.ladder,
-        "counts": "; ".join(f"{title} {span(found)}" for title, found in own.groupby("title")),
-        "claim": _claim(trends[specific], reference),
-        "trends": _trends(trends[~specific]),
-        "specificity": _by_depth(own, "title", 2, reference.title),
-        "enrichments": {
-            key: _enrichments(found, reference.title)
-            for key, found in enriched.groupby(["part", "class"], sort=False)
-        },
-        "accuracy": {
-            title: _by_depth(means[means["measure"] == metric], "part")
-            for metric, title in METRICS.items()
-        },
-        "range": _range(ranges, analysis.ladder.test_set),
-        "tradeoffs": _trends(analysis.tradeoffs.assign(measure="accuracy", wave="")),
-    }
-
-
-def _claim(trends: pd.DataFrame, reference: Reference) -> pd.DataFrame:
-    """The trends of domain specificity, and whether each is monotone."""
     reached = (trends["rho"] >= reference.rho) & (trends["low"] > 0)
     answer = reached.map({True: "yes", False: "no"}).mask(trends["rho"].isna(), "cannot be told")
-    ends = [" to ".join(f"{end:.2f}" for end in one) or "-" for one in trends["ends"]]
-    shown = _trends(trends).assign(**{"least to most frozen": ends})
-    return shown.assign(**{f"rho >= {reference.rho}, interval > 0": answer.to_list()})
-
-
-def _trends(trends: pd.DataFrame) -> pd.DataFrame:
-    rows = [
-        {
-            "branch": row["part"],
-            "class": row["class"] or "both",
-            "measure": METRICS.get(row["measure"], f"{row['measure']} {row['wave']}".strip()),
-            "rho": with_interval(row, 2, "rho"),
-            "p": p_text(row),
-            "rho of each seed": ", ".join(f"{rho:.2f}" for rho in row["seed_rhos"]) or "-",
-            "depths": str(row["depths"]),
-        }
-        for row in trends.to_dict("records")
-    ]
-    return pd.DataFrame(rows)
-
-
-def _by_depth(means: pd.DataFrame, by: str, digits: int = 3, reference: str = "") -> pd.DataFrame:
-    """Numbers with intervals: a row per depth, a column per ``by``, a last row of the reference."""
-    cells = means.assign(text=[with_interval(row, digits) for row in means.to_dict("records")])
-    columns = means[by].drop_duplicates()
-    wide = cells.pivot(index="depth", columns=by, values="text")[columns]
-    wide.insert(0, "frozen blocks", [depth_title(depth) for depth in wide.index])
-    known = means.groupby(by)["known"].first()[columns]
-    if reference and known.notna().any():
-        wide.loc["known"] = [reference, *known.map("{:.2f}".format).where(known.notna(), "-")]
-    return wide.rename_axis(columns=None)
-
-
-def _enrichments(means: pd.DataFrame, reference: str) -> pd.DataFrame:
-    titles = [wave_title(*names) for names in means[["wave", "class"]].itertuples(index=False)]
-    table = _by_depth(means.assign(title=titles), "title", 2, reference)
-    counts = means[means["wave"] == WAVES[0]].groupby("depth").apply(span)
-    return table.assign(windows=counts.reindex(table.index).fillna(""))
-
-
-def _range(ranges: pd.DataFrame, test_set: str) -> pd.DataFrame:
-    shown = []
-    for row in ranges.to_dict("records"):
-        texts = {"": row["part"]}
-        for end in ("lowest", "highest"):
-            number = {"value": row[end], "low": row[f"{end}_low"], "high": row[f"{end}_high"]}
-            at = f" at {row[f'{end}_frozen_layers']}"
-            texts[f"{end}, at frozen blocks"] = with_interval(number) + at
-        shown += [texts] if row["test_set"] == test_set else []
-    return pd.DataFrame(shown)
-
-
-def _pretraining(table: pd.DataFrame) -> pd.DataFrame:
-    if table.empty:
-        return table
-    table["value"] = [with_interval(row) for row in table.to_dict("records")]
-    table["metric"] = table["part"] + ", " + table["metric"]
-    table["n"] = [f"{n} of {groups}" for n, groups in table[["n", "n_groups"]].to_numpy()]
-    shown = table[["branch", "seed", "test_set", "metric", "value", "n"]]
-    return shown.rename(columns={"test_set": "test set", "n": "n of persons or records"})
-
-
-def _facts(folder: Path, study: Study | None, runs: pd.DataFrame) -> dict[str, Any]:
-    """What the page says first: cells that are there, and those that the study asks for."""
-    asked = cells_of(study) if study and (folder / "study.yaml").exists() else []
-    failed = {path.stem: path.read_text() for path in (folder / "failed").glob("*.txt")}
-    there = [run.name for run in runs["folder"]]
+    enriched = of.get("enrichment", means[:0])
+    titles = [wave_title(*names) for names in enriched[["wave", "class"]].to_numpy()]
     return {
-        "title": f"Study {folder.resolve().name}: the ladder of frozen depths",
-        "tuned": int((runs["branch"] == "").sum()),
-        "pretrained": int((runs["branch"] != "").sum()),
-        "unfinished": {c.name: failed.get(c.name) for c in asked if c.name not in there},
+        "ladder": analysis.ladder,
+        "claim": trends.assign(reached=answer)[specific],
+        "trends": trends[~specific],
+        "tradeoffs": analysis.tradeoffs.assign(measure="accuracy", wave=""),
+        "specificity": own.assign(title=own["part"] + ", " + own["class"]),
+        "enrichments": enriched.assign(title=titles).groupby(["part", "class"], sort=False),
+        "accuracy": {METRICS[name]: of[name].assign(title=of[name]["part"]) for name in METRICS},
+        "ranges": pd.DataFrame(_ranges(analysis, reference)),
     }
 
 
-def _write_page(path: Path, facts: dict[str, Any]) -> None:
+def _page(**facts: Any) -> str:
     environment = Environment(loader=PackageLoader("xecg.study"), autoescape=True, trim_blocks=True)
-    facts |= {"version": version("xecg-lightning"), "traded_class": TRADED_CLASS}
-    write_whole(path, environment.get_template("report.html.j2").render(facts))
+    environment.filters |= {"interval": with_interval, "p": p_text, "depth": depth_title}
+    environment.globals |= {"metrics": METRICS, "traded_class": TRADED_CLASS, "span": span}
+    page = environment.get_template("report.html.j2")
+    return page.render(version=version("xecg-lightning"), **facts)
 
 
 def _figures(analysis: Analysis, reference: Reference, folder: Path) -> dict[str, str]:
