@@ -13,8 +13,8 @@ from xecg.networks.branch import BatchNorm1d, Conv1d
 WEIGHTED = (nn.Conv1d, nn.Linear)
 AVERAGES = (nn.AvgPool1d, nn.AdaptiveAvgPool1d)
 IDENTITIES = (nn.Dropout, nn.Identity)  # in eval mode
-OTHERS = (nn.BatchNorm1d, nn.ReLU, nn.MaxPool1d, nn.Flatten)
-LAYERS = (*WEIGHTED, *OTHERS, *AVERAGES, *IDENTITIES, Conv1d, BatchNorm1d)
+OTHERS = (nn.BatchNorm1d, nn.ReLU, nn.MaxPool1d, nn.Flatten, Conv1d, BatchNorm1d)
+LAYERS = (*WEIGHTED, *OTHERS, *AVERAGES, *IDENTITIES)
 
 
 class Layer(NamedTuple):
@@ -112,7 +112,7 @@ def layers_to(tensor: Any, where: str) -> tuple[Layer, ...]:
     layers, version = getattr(tensor, "traced", ((), None))
     if version is None or version != tensor._version:  # the version counts changes
         raise NetworkError(
-            f"{where} is not what a layer gave: a functional call or a residual stands before it. "
+            f"{where} is not the output of a layer: a functional call or a residual is before it. "
             "Deep Taylor decomposition needs a chain of modules"
         )
     return layers

@@ -1,4 +1,4 @@
-"""What ``xecg.explain`` offers by name."""
+"""What `xecg.explain` offers by name."""
 
 import subprocess
 import sys
