@@ -26,6 +26,9 @@ format: .venv/installed-dev  ## format the code
 typecheck: .venv/installed-dev  ## check the types
 	$(BIN)/mypy
 
+torture: .venv/installed-dev  ## kill xecg at 100 random moments and compare what it ends with, about an hour
+	$(BIN)/python tests/reliability/torture.py
+
 bench: .venv/installed-dev  ## measure speed next to the plain alternative
 	$(BIN)/python benchmarks/report.py
 

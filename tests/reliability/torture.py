@@ -1,0 +1,259 @@
+"""Kills xecg at random moments, gives the command again, and compares the results to the bit.
+
+    python tests/reliability/torture.py [--kills 100] [--seed 0] [--only JOB ...]
+
+Each kill is a SIGKILL to a command and to all processes that it started, at a moment drawn evenly
+from the time that the command takes undisturbed; on a cluster, the one that is killed is drawn from
+the command, the scheduler and the workers. `prepare --overwrite` must also leave a whole store at
+any moment. 100 kills take about an hour on two cores.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from xecg.data.databases.synthetic import SyntheticSettings, embedded_store, synthetic_records
+from xecg.data.store import Store
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+XECG = [sys.executable, "-m", "xecg.cli"]
+SMALL = [
+    *("--model.channels", "4", "--data.windows_per_epoch", "128", "--model.pretrained", "null"),
+    *("--freezing.allow_random", "true", "--trainer.callbacks", "null"),
+]
+CLASSIFY, EXPLAIN = ["classify", "records"], ["explain", "records", "--draw", "1"]
+PREPARE = ["data", "prepare", "synthetic", "--root", "records"]
+FIT = ["fit", "--config", str(CONFIGS / "finetune_frozen0.yaml"), *SMALL, "--trainer.max_epochs=4"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command that is killed.
+
+    Args:
+        weight: Share of the kills.
+        command: Arguments of xecg in a folder that holds ``records`` and ``study.yaml``.
+        result: Files that must be the same, as patterns.
+        cluster: Whether it runs on dask.
+        again: What else is given the second time, if anything; may clear up.
+        holds: Whether what must hold at any moment does.
+    """
+
+    weight: int
+    command: list[str]
+    result: tuple[str, ...]
+    cluster: bool = False
+    again: Callable[[Path], list[str]] = lambda _: []
+    holds: Callable[[Path], bool] = lambda _: True
+    before: tuple[list[str], ...] = ()
+
+
+def resumed(folder: Path) -> list[str]:
+    """A fit continues from its last checkpoint; without one it begins anew."""
+    last = folder / "out" / "checkpoints" / "last.ckpt"
+    if last.exists():
+        return ["--ckpt_path", str(last)]
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    return []
+
+
+def is_whole(folder: Path) -> bool:
+    return len(Store.open(folder / "out")) > 0
+
+
+TABLE = ("out/p.csv",)
+MAPS = ("out/*.npz", "out/*.csv", "out/*.html", "out/*.png")
+STORE = ("out/store.json", "out/data*/*")
+JOBS = {
+    "prepare": Job(18, [*PREPARE, "--out", "out", "--jobs", "2"], STORE),
+    "prepare --overwrite": Job(
+        12,
+        [*PREPARE, "--out", "out", "--overwrite", "--jobs", "2"],
+        ("out/data*/*.npy",),
+        holds=is_whole,
+        before=([*PREPARE, "--out", "out", "--preprocessing.high_hz", "30"],),
+    ),
+    "classify": Job(16, [*CLASSIFY, "--out", "out/p.csv", "--jobs", "2"], TABLE),
+    "explain": Job(14, [*EXPLAIN, "--out", "out", "--jobs", "2"], MAPS),
+    "fit": Job(
+        20,
+        [*FIT, "--run_folder", "out", "--trainer.logger", "CSVLogger", "--trainer.logger.name", ""],
+        ("out/weights.safetensors", "out/test_metrics.csv", "out/windows/*"),
+        again=resumed,
+    ),
+    "study": Job(
+        6,
+        ["study", "--config", "study.yaml", "--jobs", "1"],
+        ("out/cells/*/weights.safetensors", "out/cells/*/test_metrics.csv"),
+    ),
+    "prepare on dask": Job(6, [*PREPARE, "--out", "out"], STORE, cluster=True),
+    "classify on dask": Job(4, [*CLASSIFY, "--out", "out/p.csv"], TABLE, cluster=True),
+    "explain on dask": Job(4, [*EXPLAIN, "--out", "out"], MAPS, cluster=True),
+}
+
+
+class Process:
+    """A process with all that it starts."""
+
+    def __init__(self, arguments: list[str], folder: Path) -> None:
+        with (folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                arguments, cwd=folder, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def succeeds(self, seconds: float) -> bool:
+        try:
+            return self.process.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
+
+
+class Cluster:
+    """A scheduler and two workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.file = folder, folder / "scheduler.json"
+        self.processes = [self._start(kind) for kind in ("scheduler", "worker", "worker")]
+
+    def _start(self, kind: str) -> Process:
+        dask = [sys.executable, "-m", "dask", kind, "--scheduler-file", str(self.file)]
+        options = ["--port", "0"] if kind == "scheduler" else ["--nworkers", "1", "--nthreads", "1"]
+        return Process([*dask, *options, "--host", "127.0.0.1", "--no-dashboard"], self.folder)
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.kill()
+        self.file.unlink(missing_ok=True)
+
+
+@contextmanager
+def cluster_of(job: Job, folder: Path) -> Iterator[Cluster | None]:
+    cluster = Cluster(folder) if job.cluster else None
+    try:
+        yield cluster
+    finally:
+        if cluster is not None:
+            cluster.stop()
+
+
+def digests(job: Job, folder: Path) -> dict[str, str]:
+    paths = sorted(path for pattern in job.result for path in folder.glob(pattern))
+    return {str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def place(folder: Path, records: Path) -> Path:
+    """A folder to run from."""
+    folder.mkdir()
+    (folder / "records").symlink_to(records)
+    study: dict[str, Any] = {"folder": "out", "seeds": [0], "frozen_layers": [0, 8]}
+    study |= {"scratch": False, "pretraining": {}}
+    study["pretraining"] = {"morphology": "pwave_morphology", "rhythm": "rr_rhythm"}
+    arguments = {"trainer.max_epochs": 2, "data.windows_per_epoch": 64, "trainer.callbacks": None}
+    configs = [str(CONFIGS / "finetune_frozen0.yaml")]
+    study["finetuning"] = {"configs": configs, "arguments": arguments}
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    return folder
+
+
+def start(job: Job, folder: Path, cluster: Cluster | None, more: list[str]) -> Process:
+    flags = [] if cluster is None else ["--cluster", str(cluster.file)]
+    return Process([*XECG, *job.command, *flags, *more], folder)
+
+
+def undisturbed(job: Job, folder: Path) -> tuple[dict[str, str], float]:
+    """What the command makes, and how long it takes."""
+    for command in job.before:
+        assert Process([*XECG, *command], folder).succeeds(600)
+    with cluster_of(job, folder) as cluster:
+        began = time.monotonic()
+        done = start(job, folder, cluster, []).succeeds(1200)
+        took = time.monotonic() - began
+    if not done:
+        sys.exit(f"{job.command} fails undisturbed:\n{(folder / 'log').read_text()[-2000:]}")
+    found = digests(job, folder)
+    assert found
+    return found, took
+
+
+def killed_once(job: Job, folder: Path, moment: float, draw: float) -> tuple[str, dict[str, str]]:
+    """Kills at a moment and gives the command again; what went wrong, and what was made."""
+    for command in job.before:
+        assert Process([*XECG, *command], folder).succeeds(600)
+    with cluster_of(job, folder) as cluster:
+        process = start(job, folder, cluster, [])
+        time.sleep(moment)
+        victims = [process, *(cluster.processes if cluster else [])]
+        victims[int(draw * len(victims))].kill()
+        if cluster is not None and process.process.poll() is None:
+            process.succeeds(60)  # it may end all the same, or lose its cluster
+        process.kill()
+    if not job.holds(folder):
+        return "what must hold at any moment did not", {}
+    with cluster_of(job, folder) as cluster:
+        finished = digests(job, folder)
+        if start(job, folder, cluster, job.again(folder)).succeeds(1200):
+            return "", digests(job, folder)
+    return "", finished  # a command that was done before the kill may refuse to do it again
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", default=[*JOBS], choices=[*JOBS])
+    given = parser.parse_args()
+    rng = np.random.default_rng(given.seed)
+    total = sum(JOBS[name].weight for name in given.only)
+    equal, kills = 0, 0
+    embedded_store()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        records = synthetic_records(root / "records", SyntheticSettings(persons=40), progress=False)
+        for name in given.only:
+            job = JOBS[name]
+            n = max(1, round(given.kills * job.weight / total))
+            slug = name.replace(" ", "_")
+            wanted, took = undisturbed(job, place(root / slug, records))
+            good = 0
+            for number in tqdm(range(n), desc=name, disable=None):
+                folder = place(root / f"{slug}-{number}", records)
+                moment, draw = rng.uniform(0, took), rng.uniform()
+                wrong, found = killed_once(job, folder, moment, draw)
+                if not wrong and found == wanted:
+                    good += 1
+                else:
+                    differ = [key for key in wanted if found.get(key) != wanted[key]]
+                    print(f"{name}, killed after {moment:.2f} of {took:.2f} s: {wrong or differ}")
+                    print((folder / "log").read_text()[-1000:])
+                shutil.rmtree(folder)
+            print(
+                f"{name}: {good} of {n} the same to the bit ({took:.1f} s undisturbed)", flush=True
+            )
+            equal, kills = equal + good, kills + n
+    print(f"{equal} of {kills} kills ended the same to the bit")
+    sys.exit(equal < kills)
+
+
+if __name__ == "__main__":
+    main()
