@@ -86,31 +86,20 @@ def write_report(
         analyse(ladder, resamples, permutations, seed, reference)
         for ladder in tqdm(list(read_ladders(runs)), "analyse", disable=None)
     ]
-    tables = _write_tables(analyses, reference, runs, out)
     depths = [] if no_examples else example_depths or [0, 3, 8]
+    out.mkdir(parents=True, exist_ok=True)
     sections = [
         _section(analysis, reference)
         | {"figures": _figures(analysis, reference, out)}
         | _examples(analysis.ladder, depths, explain.rules, seed, out)
         for analysis in tqdm(analyses, "draw", disable=None)
     ]
-    page = _page(
-        folder=folder.resolve().name,
-        runs=runs,
-        cells=[cell.name for cell in cells_of(study)] if study and kept.exists() else [],
-        failed={path.stem: path.read_text() for path in (folder / "failed").glob("*.txt")},
-        left_out=left_out,
-        sections=sections,
-        pretraining=tables["pretraining"],
-        reference=reference,
-        resamples=resamples,
-        permutations=permutations,
-    )
-    write_whole(out / PAGE, page)
-    for section in sections:
-        claim = section["claim"][["part", "class", "measure", "rho", "low", "high", "p", "reached"]]
-        for table in (claim, section["ranges"]):
-            print(table.round(3).to_string(index=False), end="\n\n")
+    tested = _pretraining(runs)
+    _write_tables(analyses, [section["ranges"] for section in sections], tested, out)
+    facts = {"runs": runs, "left_out": left_out, "sections": sections, "pretraining": tested}
+    facts |= {"reference": reference, "resamples": resamples, "permutations": permutations}
+    asked = cells_of(study) if study and kept.exists() else []
+    _write_page(out / PAGE, folder, **facts, cells=[cell.name for cell in asked])
     print(f"Everything is in {out / PAGE}")
     return out / PAGE
 
@@ -124,10 +113,20 @@ def _check(out: Path, resamples: int, permutations: int) -> None:
         raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
 
 
+def _pretraining(runs: pd.DataFrame) -> pd.DataFrame:
+    """What the tests of the pre-trained branches found."""
+    pretrained = runs[runs["branch"] != ""][["branch", "seed", "folder"]].to_numpy()
+    tests = {(branch, seed): run / "test_metrics.csv" for branch, seed, run in pretrained}
+    if not tests:
+        return pd.DataFrame()
+    tables = {key: pd.read_csv(path) for key, path in tests.items()}
+    return pd.concat(tables, names=["branch", "seed"]).reset_index(["branch", "seed"])
+
+
 def _write_tables(
-    analyses: list[Analysis], reference: Reference, runs: pd.DataFrame, folder: Path
-) -> dict[str, pd.DataFrame]:
-    """Writes the tables for programs, which are not empty; returns all by name."""
+    analyses: list[Analysis], ranges: list[pd.DataFrame], tested: pd.DataFrame, folder: Path
+) -> None:
+    """Writes the tables for programs that are not empty."""
     means, trends, tradeoffs = (
         pd.concat([getattr(analysis, name) for analysis in analyses])
         for name in ("means", "trends", "tradeoffs")
@@ -138,28 +137,20 @@ def _write_tables(
         ["test_set", "measure"], key=lambda c: c.map([*order, *METRICS].index), kind="stable"
     )
     others = ~measure.isin([*METRICS, "enrichment", SPECIFICITY])
-    ranges = [row for analysis in analyses for row in _ranges(analysis, reference)]
-    pretrained = runs[runs["branch"] != ""][["branch", "seed", "folder"]].to_numpy()
-    tests = {
-        (branch, seed): pd.read_csv(run / "test_metrics.csv") for branch, seed, run in pretrained
-    }
-    tested = pd.concat(tests, names=["branch", "seed"]) if tests else pd.DataFrame()
     tables = {
         "accuracy": metrics.rename(columns={"measure": "metric"})[["metric", *_ROW]],
-        "accuracy_range": pd.DataFrame(ranges),
+        "accuracy_range": pd.concat(ranges),
         "relevance": means[measure == "enrichment"][["class", "wave", *_ROW]],
         "specificity": means[measure == SPECIFICITY][["class", *_ROW]],
         "statistics": means[others][["measure", "class", *_ROW]],
         "trend": trends[["test_set", *KEY, *_RHO]],
         "accuracy_specificity": tradeoffs.get(["test_set", "part", "class", *_RHO], tradeoffs),
-        "pretraining": tested.reset_index(["branch", "seed"]) if tests else tested,
+        "pretraining": tested,
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         if len(table):
             text = table.to_csv(index=False, float_format="%.6g", na_rep="nan")
             write_whole(folder / f"{name}.csv", text)
-    return tables
 
 
 def _ranges(analysis: Analysis, reference: Reference) -> Iterator[dict[str, Any]]:
@@ -200,12 +191,20 @@ def _section(analysis: Analysis, reference: Reference) -> dict[str, Any]:
     }
 
 
-def _page(**facts: Any) -> str:
+def _write_page(path: Path, folder: Path, **facts: Any) -> None:
+    """Writes the page of a folder of runs, and prints of each test set what it says first."""
+    title = f"Study {folder.resolve().name}: the ladder of frozen depths"
+    failed = {path.stem: path.read_text() for path in (folder / "failed").glob("*.txt")}
     environment = Environment(loader=PackageLoader("xecg.study"), autoescape=True, trim_blocks=True)
     environment.filters |= {"interval": with_interval, "p": p_text, "depth": depth_title}
     environment.globals |= {"metrics": METRICS, "traded_class": TRADED_CLASS, "span": span}
     page = environment.get_template("report.html.j2")
-    return page.render(version=version("xecg-lightning"), **facts)
+    named = {"title": title, "failed": failed, "version": version("xecg-lightning")}
+    write_whole(path, page.render(facts | named))
+    for section in facts["sections"]:
+        claim = section["claim"][["part", "class", "measure", "rho", "low", "high", "p", "reached"]]
+        for table in (claim, section["ranges"]):
+            print(table.round(3).to_string(index=False), end="\n\n")
 
 
 def _figures(analysis: Analysis, reference: Reference, folder: Path) -> dict[str, str]:
