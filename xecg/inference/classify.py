@@ -1,17 +1,18 @@
 """Probabilities of AF for every window of many records, as a table."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from xecg.errors import ConfigError
-from xecg.inference.model import BATCH, load, load_once, predicted
+from xecg.inference.model import BATCH, load, load_once, one_thread, predicted
 from xecg.inference.records import LeadWindows, Problem, made_in_parts, read_items, write_part
 
-_LARGEST_PIECE = 64  # records
-_ALONE = 2000  # records that are classified before other processes have started
+_PIECE = 64  # records at most
+_FEW = 2000  # records that threads have classified before other processes have started
 
 
 def classify(
@@ -42,7 +43,7 @@ def classify(
         per_record: Write one row per record: number of windows, af_share (the share of windows
             predicted AF), mean probabilities, and the class of the mean.
         overwrite: Replace the table and its errors.
-        jobs: Number of processes; one per core by default, this one alone for few records.
+        jobs: Number of processes; one per core by default, threads of this one for few records.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
 
     Returns:
@@ -60,9 +61,11 @@ def classify(
         if path.exists() and not overwrite:
             raise ConfigError(f"{path} exists already; name another --out, or pass --overwrite")
     work = partial(classify_piece, load(weights).identity, lead, per_record)
-    with made_in_parts(work, paths, out, _LARGEST_PIECE, _ALONE, jobs, cluster) as made:
-        made.write(out)
-        made.report(errors)
+    with one_thread() as n_threads:
+        few = _FEW, partial(ThreadPoolExecutor, n_threads)
+        with made_in_parts(work, paths, out, _PIECE, few, jobs, cluster) as made:
+            made.write(out)
+            made.report(errors)
     return len(made.failures)
 
 

@@ -13,11 +13,12 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from xecg.errors import ConfigError
+from xecg.executors import executor
 from xecg.explain.attributions import BranchExplainer
 from xecg.explain.pictures import save_figure
 from xecg.explain.relevance import WAVES, enrichment_column, wave_title
 from xecg.files import whole_file
-from xecg.inference.model import Maps, load, load_once, spread
+from xecg.inference.model import Maps, load, load_once, one_thread, spread
 from xecg.inference.records import Made, Problem, made_in_parts, read_items, write_part
 
 NO_PEAK = -1
@@ -26,8 +27,8 @@ NO_PEAK = -1
 SUMMARY, PAGE, ERRORS = "summary.csv", "index.html", "errors.csv"
 _FILES = "files"  # folder beside the parts
 _PICTURES = "pictures"  # in the attributes of a part's table
-_LARGEST_PIECE = 16  # records
-_ALONE = 8  # records that are explained before other processes have started
+_PIECE = 16  # records at most
+_FEW = 8, partial(executor, 1)  # records that are explained before other processes have started
 _PER_SHEET = 2  # windows
 _SHOWN = 20  # records whose pictures the page holds; it links to those of the others
 
@@ -85,7 +86,7 @@ def explain(
     model = load(weights)
     BranchExplainer(model.network, attribution)  # refuses a method that is not there
     work = partial(explain_piece, model.identity, attribution, lead, picture, draw)
-    with made_in_parts(work, paths, out, _LARGEST_PIECE, _ALONE, jobs, cluster) as made:
+    with one_thread(), made_in_parts(work, paths, out, _PIECE, _FEW, jobs, cluster) as made:
         made.write(made.folder / _FILES / SUMMARY)
         about = {"weights": model.weights.name, "attribution": attribution, "draw": draw}
         write_page(made.folder / _FILES, _entries(made), model.branches, made.failures, **about)

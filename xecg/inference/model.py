@@ -1,6 +1,7 @@
 """A trained network with its preprocessing: classifies and explains ECGs that lie in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
@@ -280,9 +281,24 @@ def load(source: str | Path = "xecgarch") -> Model:
 @lru_cache(maxsize=2)
 def load_once(identity: tuple[Path, str]) -> Model:
     """Loads a network for all pieces that this process works on; see :attr:`Model.identity`."""
-    if parent_process() is not None:  # one of several: threads would wait for each other
+    if parent_process() is not None:  # one of several, see one_thread
         torch.set_num_threads(1)
     return load(identity[0])
+
+
+@contextmanager
+def one_thread() -> Iterator[int]:
+    """Lets torch work on each operation, all of which are small, in one thread.
+
+    Yields:
+        Number of threads that it would use.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # in threads that start from now on as well
+    try:
+        yield n_threads
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def predicted(p_af: ArrayLike) -> NDArray[np.str_]:

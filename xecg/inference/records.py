@@ -4,8 +4,9 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from glob import escape
@@ -270,7 +271,7 @@ def made_in_parts(
     paths: Iterable[Path],
     out: Path,
     size: int,
-    alone: int,
+    few: tuple[int, Callable[[], AbstractContextManager[Executor]]],
     jobs: int | None,
     cluster: str | None,
 ) -> Iterator[Made]:
@@ -285,7 +286,7 @@ def made_in_parts(
         paths: WFDB records or folders of them.
         out: The result.
         size: Most records of a piece.
-        alone: Number of records below which this process works alone if ``jobs`` is null.
+        few: Number of records below which other processes do not pay, and what is used instead.
         jobs: Number of processes; null takes one per core.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
 
@@ -303,8 +304,8 @@ def made_in_parts(
     folder = Path(f"{out}.parts-{sha256(settings.encode()).hexdigest()[:16]}")
     made = Made(folder, [], [Problem(name, reason, True) for name, reason in failures.items()])
     new = [parent for parent in out.parents if not parent.exists()]
-    few = jobs is None and len(items) < alone  # starting processes would take longer
-    with executor(1 if few else jobs, cluster) as pool:
+    alone = jobs is None and cluster is None and len(items) < few[0]
+    with few[1]() if alone else executor(jobs, cluster) as pool:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
