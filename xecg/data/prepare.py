@@ -94,10 +94,8 @@ def prepare(
         if waited and (store := _reusable(out, recipe, overwrite)):
             return store
         parts = Path(f"{out}.parts-{_digest(recipe.fingerprint, database.identity)}")
-        size = max(1, min(_LARGEST_PIECE, len(records) // _PIECES))  # whatever the number of jobs
-        pieces = [records[i : i + size] for i in range(0, len(records), size)]
         work = partial(prepare_piece, database, recipe)
-        made = list(run_parts(work, pieces, parts, pool, title=database.name))
+        made = list(run_parts(work, _pieces(records), parts, pool, title=database.name))
         try:
             info = _merge(made, database, recipe, parts / "store")
             _install(parts / "store", out)
@@ -105,15 +103,24 @@ def prepare(
             raise cannot_write(out, error) from error
         for folder in out.parent.glob(f"{out.name}.parts-*"):
             shutil.rmtree(folder, ignore_errors=True)
+    _log_skipped(info, out)
+    return Store.open(out)
+
+
+def _pieces(records: Sequence[str]) -> list[Sequence[str]]:
+    """The records in pieces, whatever the number of processes."""
+    size = max(1, min(_LARGEST_PIECE, len(records) // _PIECES))
+    return [records[i : i + size] for i in range(0, len(records), size)]
+
+
+def _log_skipped(info: StoreInfo, out: Path) -> None:
     named = list(info.skipped.items())[:_LOGGED]
     for record, reason in named:
         _log.warning("skipped %s: %s", record, reason)
     if named:
-        counts = (
-            f"{len(info.skipped)} of {len(records)} records skipped, {len(named)} of them above"
-        )
-        _log.warning("%s; %s names them all", counts, out / INFO_FILE)
-    return Store.open(out)
+        skipped = len(info.skipped)
+        counts = f"{skipped} of {info.n_records + skipped} records skipped"
+        _log.warning("%s, %d of them above; all: %s", counts, len(named), out / INFO_FILE)
 
 
 def _check_place(out: Path, database: Database) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from xecg.data.databases import get_database
+from xecg.data.databases import Database, get_database
 from xecg.errors import ConfigError, StoreError
 from xecg.signal.preprocessing import Preprocessing
 
@@ -33,16 +33,14 @@ def prepare(
 ) -> None:
     """Cuts a database into windows, ready for training, validation and test.
 
-    A store that was made of the same files with the same settings is used again. A record that
-    cannot be used is skipped and counted. A command that was killed continues where it was when it
-    is given again.
+    A store of the same files and settings is used again. A record that cannot be used is skipped
+    and counted. A command that was killed continues when it is given again.
 
     Args:
         name: Name of the database (``xecg data list``), or class path of your own.
         root: Folder that holds the database; ``data/NAME`` by default.
         out: Folder of the store; ``stores/NAME`` by default.
-        leads: ``preferred`` (one per record), ``all``, or names of leads; what suits the database
-            by default.
+        leads: ``preferred`` (one per record), ``all``, or names; by default what suits NAME.
         stride_s: Seconds from window to window; the length of a window by default.
         preprocessing: Band (null for no edge), sampling rate, length and scaling of the windows.
         limit: Number of records to take, to try things out; all by default.
@@ -60,32 +58,22 @@ def prepare(
         af_share: Synthetic: share of the records in AF.
         seed: Synthetic: random seed of the persons.
     """
-    from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
     from xecg.data.prepare import prepare as prepare_database
 
-    makes = name == "synthetic" and root is None
     labels = {"table": table, "af": af, "not_af": not_af, "left_out": left_out}
-    options = _given("the database 'folder'", name == "folder", **labels)
-    settings = _given(
-        "synthetic records that are made now, without root",
-        makes,
-        persons=persons,
-        records_per_person=records_per_person,
-        duration_s=duration_s,
-        af_share=af_share,
-        seed=seed,
-    )
-    chosen = leads[0] if leads in (["preferred"], ["all"]) else leads
+    settings = {
+        "persons": persons,
+        "records_per_person": records_per_person,
+        "duration_s": duration_s,
+        "af_share": af_share,
+        "seed": seed,
+    }
     out = out or STORES / name.rpartition(".")[2]
-    if makes:
-        if leads and chosen is leads:
-            settings["leads"] = tuple(leads)
-        root = synthetic_records(Path(f"{out}-records"), SyntheticSettings(**settings))
     store = prepare_database(
-        get_database(name, root or Path("data") / name, **options),
+        _database(name, root, out, leads, labels, settings),
         out,
         preprocessing=preprocessing,
-        leads=chosen,
+        leads=leads[0] if leads in (["preferred"], ["all"]) else leads,
         stride_s=stride_s,
         limit=limit,
         overwrite=overwrite,
@@ -95,7 +83,28 @@ def prepare(
     print(f"{out}: {len(store)} windows of {store.info.n_records} records")
 
 
-def _given(what: str, apply: bool, **options: Any) -> dict[str, Any]:
+def _database(
+    name: str,
+    root: Path | None,
+    out: Path,
+    leads: list[str] | None,
+    labels: dict[str, Any],
+    settings: dict[str, Any],
+) -> Database:
+    """The database of a name; makes its records if they are synthetic and not there."""
+    from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
+
+    makes = name == "synthetic" and root is None
+    options = _given(labels, name == "folder", "the database 'folder'")
+    given = _given(settings, makes, "synthetic records that are made now, without root")
+    if makes:
+        if leads and leads not in (["preferred"], ["all"]):
+            given["leads"] = tuple(leads)
+        root = synthetic_records(Path(f"{out}-records"), SyntheticSettings(**given))
+    return get_database(name, root or Path("data") / name, **options)
+
+
+def _given(options: dict[str, Any], apply: bool, what: str) -> dict[str, Any]:
     """Those of the options that were given; refuses them where they would have no effect."""
     given = {name: value for name, value in options.items() if value is not None}
     if given and not apply:
