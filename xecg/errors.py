@@ -33,6 +33,10 @@ class NetworkError(XECGError):
     """A network that is built wrongly, or holds a layer that an explanation does not cover."""
 
 
+class DivergedError(XECGError):
+    """A training whose loss or weights are no finite numbers any more."""
+
+
 class StudyError(XECGError):
     """The folder of a study that cannot be used, or a cell of it that failed."""
 

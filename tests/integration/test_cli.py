@@ -239,6 +239,19 @@ def test_w_and_b_can_be_switched_off(
     assert not list(Path().rglob("wandb"))
 
 
+def test_a_training_that_diverges_ends_at_once(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit("--run_folder=run", "--trainer.logger=false", "--model.optimizer.lr=1e30") == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("xecg: training diverged")
+    assert "step 1" in error
+    assert "1e+30" in error
+    assert not list(Path().rglob("*.safetensors"))
+    for path in Path("run").rglob("*.ckpt"):
+        assert torch.isfinite(torch.load(path)["state_dict"]["network.heads.rhythm.weight"]).all()
+
+
 @pytest.mark.parametrize("verb", ["test", "validate", "predict"])
 def test_a_checkpoint_is_needed(
     verb: str, workplace: Path, capsys: pytest.CaptureFixture[str]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from xecg.errors import ConfigError, WeightsError
+from xecg.errors import ConfigError, DivergedError, WeightsError
 from xecg.metrics.bootstrap import Interval
 from xecg.metrics.collected import Collected
 from xecg.networks.branch import Branch
@@ -186,9 +186,14 @@ class Task(LightningModule):
                 torch.cuda.set_rng_state(self._random_state["cuda"].cpu())
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Returns the loss of one batch, and logs it."""
+        """Returns the loss of one batch, and logs it.
+
+        Raises:
+            DivergedError: If the loss is no finite number.
+        """
         del batch_idx
         loss = self.loss(batch)
+        self._check_finite("the loss", loss)
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
@@ -228,7 +233,13 @@ class Task(LightningModule):
         return {"window": batch.window, **self.collect(batch)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Writes random state, and architecture, preprocessing and who was learnt from."""
+        """Writes random state, and architecture, preprocessing and who was learnt from.
+
+        Raises:
+            DivergedError: If a weight is no finite number: such a network is never kept.
+        """
+        for name, values in self.network.state_dict().items():
+            self._check_finite(name, values)
         checkpoint["random_state"] = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             checkpoint["random_state"]["cuda"] = torch.cuda.get_rng_state()
@@ -254,6 +265,15 @@ class Task(LightningModule):
             said = {key: checkpoint.get(key) for key in ("preprocessing", "learnt")}
             self._data.check_weights(SimpleNamespace(**said), "the checkpoint")
         self._random_state = checkpoint.get("random_state", {})
+
+    def _check_finite(self, name: str, values: Tensor) -> None:
+        if not torch.isfinite(values).all():
+            optimizers = self.trainer.optimizers
+            rate = f"{optimizers[0].param_groups[0]['lr']:g}" if optimizers else "unknown"
+            raise DivergedError(
+                f"training diverged: {name} is not finite at step {self.global_step}, with a "
+                f"learning rate of {rate}; lower --model.optimizer.lr"
+            )
 
     @property
     def _data(self) -> Any:
