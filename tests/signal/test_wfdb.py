@@ -212,7 +212,7 @@ def test_segments_with_gaps_and_other_leads_become_one_recording(tmp_path):
 def test_leads_without_a_name_of_their_own_get_one(tmp_path):
     lines = "".join(f"r1.dat 16 1/mV 16 0 0 0 0 {name}\n" for name in ("ECG", "", "ECG", "ECG"))
     path = write_raw(tmp_path, f"r1 4 250 1\n{lines}", [0, 1, 2, 3])
-    assert read_recording(path).leads == ("ECG", "lead 2", "ECG 2", "ECG 3")
+    assert read_recording(path).leads == ("ECG", "unnamed 2", "ECG 2", "ECG 3")
 
 
 def damage_nothing_written(folder):

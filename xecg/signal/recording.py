@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,46 @@ from xecg.errors import RecordError
 # Lead II, in which P waves stand out, or a lead like it (MLII, the modified lead II of
 # ambulatory recorders); hand-held devices record about lead I.
 LEAD_PREFERENCE = ("II", "MLII", "I")
+UNNAMED = "unnamed"  # the name of a channel without one, and its number
+
+_WORDS_OF_ECG = re.compile("ecg|ekg|lead|limb|chest|mod")
+_CODE_OF_ECG = re.compile(
+    r"i{1,3}|av[rlf]|(v([1-9]r?|[xyz])?){1,2}|v[1-9]r|ml(i{1,3}|[1-6])|mcl[1-9]|mv[1-9]"
+    r"|c[bcmrs][1-9]|d[1-4]"
+)
+# Channels that are recorded beside an ECG, whatever else their names say.
+_NO_ECG = re.compile(
+    "resp|pleth|ppg|spo|sao|o2|abp|art|bp|cvp|pap|icp|press|puls|pace|pacing|mark|event|trig|rate"
+    "|status|quality|annot|eeg|emg|eog|temp|flow|imped|acc|pcg|phono"
+)
+
+
+def ecg_lead(name: str) -> str:
+    """Returns a name of an ECG lead as it is compared: "ii" for "ECG lead II" and "Lead 2".
+
+    It is empty if the name is not known as one of an ECG: "RESP", "channel 1".
+    """
+    name = re.sub(r"[(\[].*?[)\]]", "", normalize("NFKC", name).casefold())
+    words = _WORDS_OF_ECG.findall(name)
+    code = re.sub(r"[\W_]", "", _WORDS_OF_ECG.sub("", name))
+    number = re.fullmatch(r"(d|ml|)([1-3])", code)
+    if number and (number[1] or "lead" in words):  # the leads of "ECG1" and "ECG2" are not known
+        code = number[1].removeprefix("d") + "i" * int(number[2])
+    if _NO_ECG.search(name) or not (_CODE_OF_ECG.fullmatch(code) or words):
+        return ""
+    return code if _CODE_OF_ECG.fullmatch(code) else f"ecg{code}" * (not code or code.isdecimal())
+
+
+def preferred_lead(names: Sequence[str]) -> int | None:
+    """Returns the position of the preferred ECG lead: II, MLII, I, else the first one.
+
+    It is null if none is known as an ECG; a single channel without a name is taken for one.
+    """
+    leads = [ecg_lead(name) for name in names]
+    for wanted in (*LEAD_PREFERENCE, *filter(None, leads)):
+        if wanted.casefold() in leads:
+            return leads.index(wanted.casefold())
+    return 0 if len(names) == 1 and names[0].startswith(UNNAMED) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,24 +127,28 @@ class Recording:
         """Returns the index of a lead by name.
 
         Args:
-            lead: Name of the lead; upper and lower case are the same unless both occur. None
-                takes the first of ``LEAD_PREFERENCE`` that exists, else the first lead.
+            lead: Name of the lead as people write it: "II" is "ECG lead II" too. None takes the
+                first of ``LEAD_PREFERENCE`` that exists, else the first ECG.
 
         Raises:
-            RecordError: The named lead does not exist; the message names those that do.
+            RecordError: There is no such lead, or none that is known as an ECG, or it is none; the
+                message names the channels.
         """
-        folded = tuple(name.casefold() for name in self.leads)
-        for wanted in LEAD_PREFERENCE if lead is None else (lead,):
-            for names, name in ((self.leads, wanted), (folded, wanted.casefold())):
-                if name in names:
-                    return names.index(name)
-        if lead is None:
-            return 0
+        index = preferred_lead(self.leads)
+        if lead is not None:
+            forms = (str, str.casefold, ecg_lead)
+            found = ((form(lead), [form(name) for name in self.leads]) for form in forms)
+            index = next((names.index(one) for one, names in found if one and one in names), None)
+        if index is not None and not _NO_ECG.search(self.leads[index].casefold()):
+            return index
+        wanted = "channel that is known as an ECG" if lead is None else f"lead {lead!r}"
+        found = "" if index is None else " that is an ECG"
         raise RecordError(
-            f"Record {self.name!r} has no lead {lead!r}; its leads are {', '.join(self.leads)}. "
-            "Name one of them, or none to take the preferred one."
+            f"Record {self.name!r} has no {wanted}{found}; its leads are {', '.join(self.leads)}. "
+            "Name the one that is an ECG by --lead (of prepare --leads)."
         )
 
     def lead(self, name: str | None = None) -> NDArray[np.float32]:
         """Returns the samples of one lead, float32 (time,), chosen as in ``choose_lead``."""
-        return np.asarray(self.samples[self.choose_lead(name)])
+        known = name is not None and name in self.leads
+        return np.asarray(self.samples[self.leads.index(name) if known else self.choose_lead(name)])

@@ -1,23 +1,47 @@
 """WFDB files: finds records, reads and writes recordings and annotations.
 
-The package ``wfdb`` parses and formats; this file checks what comes out.
+The package ``wfdb`` decodes and formats. Before it reads, this file checks every field of a header
+and compares sizes with those of the files, as wfdb drops what is not ASCII, shifts fields that it
+does not understand and asks for any memory that a header names. It reads a plain header of the
+checked fields, beside links to the files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xecg.errors import RecordError
+from xecg.signal.header import (
+    SAMPLES_PER_BYTE,
+    Header,
+    Signal,
+    file_state,
+    frames_held,
+    header_lines,
+    is_file,
+    named_file,
+    read_header,
+    unreadable,
+)
 from xecg.signal.recording import Recording
 
 _SUFFIXES = (".hea", ".dat", ".mat")
-_DEFAULT_UNIT = "mV"  # WFDB's, for signals without a unit
+_IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+_LARGEST_ANNOTATIONS = 2**22  # bytes; 14 days of heartbeats take 2.8 MB
+_NOTES = {
+    "t": rb"## time resolution: \d.*",
+    "d": rb"## annotation type definitions",
+    "e": rb"## end of definitions",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +65,14 @@ class Annotations:
 def record_stem(path: Path | str) -> Path:
     """Returns the path of a record without the suffix of its header or signal file."""
     path = Path(path)
-    return path.with_suffix("") if path.suffix in _SUFFIXES else path
+    if path.suffix in _SUFFIXES and not is_file(beside(path, "hea")):
+        return path.with_suffix("")
+    return path  # a record may have a name that ends in .mat
 
 
 def beside(stem: Path, extension: str) -> Path:
     """Returns the file of a record that has this extension."""
-    return stem.with_name(f"{stem.name}.{extension}")
+    return stem.parent / f"{stem.name}.{extension}"
 
 
 def find_records(path: Path | str) -> list[Path]:
@@ -62,98 +88,129 @@ def find_records(path: Path | str) -> list[Path]:
     """
     path = Path(path)
     if not path.is_dir():
-        header = beside(record_stem(path), "hea")
-        if not header.is_file():
+        stem = record_stem(path)
+        if not is_file(header := beside(stem, "hea")):
             raise RecordError(
                 f"{path}: expected a folder of WFDB records or one record, but there is neither "
                 f"such a folder nor a header {header}."
             )
-        return [record_stem(path)]
+        return [stem]
     headers = sorted(path.rglob("*.hea"))
-    segments = {file for header in headers for file in _named_files(header)}
-    records = [record_stem(header) for header in headers if header not in segments]
+    segments = {file for header in headers for file in _named_segments(header)}
+    records = [header.with_suffix("") for header in headers if header not in segments]
     if not records:
         raise RecordError(f"{path}: no WFDB header (*.hea) in this folder or below it.")
     return records
 
 
-def _named_files(header: Path) -> list[Path]:
-    """The headers of the segments that a header names, else its signal files.
-
-    wfdb is not asked, so that a header that it cannot parse does not hide other records.
-    """
+def _named_segments(header: Path) -> list[Path]:
+    """The headers of the segments that a header names, whatever else is wrong with it."""
     try:
-        text = header.read_text(encoding="ascii", errors="ignore")
-    except OSError:  # a dangling link among others; reading the record names it
+        first, *lines = header_lines(header)[0]
+    except (RecordError, OSError, ValueError):  # reading the record gives the reason
         return []
-    lines = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
-    record, *rest = [line for line in lines if line] or [[""]]
-    if "/" in record[0]:
-        return [header.parent / f"{line[0]}.hea" for line in rest if line[0] != "~"]  # ~: a gap
-    return [header.parent / line[0] for line in rest]
+    names = [line.split()[0] for line in lines] if "/" in first.split()[0] else []
+    return [header.parent / f"{name}.hea" for name in names]
+
+
+@contextmanager
+def _for_wfdb(header: Iterable[str], links: Mapping[str, Path]) -> Iterator[str]:
+    """Yields a record for wfdb to read: a header of checked fields beside links to the files."""
+    with TemporaryDirectory(prefix="xecg-", dir=_IN_MEMORY) as folder:
+        Path(folder, "r.hea").write_text("\n".join(header), encoding="ascii")
+        for name, file in links.items():
+            Path(folder, name).symlink_to(file.absolute())
+        with np.errstate(all="ignore"):
+            yield f"{folder}/r"
+
+
+def _read_signals(
+    header: Header, frames: int, leads: Mapping[str, Signal]
+) -> dict[str, NDArray[np.float64]]:
+    """Samples of the signals that are among the leads of the record, each at its own rate."""
+    import wfdb  # imports pandas
+
+    held = frames_held(header)
+    files = {signal.file: "" for signal in header.signals.values()}
+    files = {file: f"{number}.dat" for number, file in enumerate(files)}
+    # wfdb takes the signals of one file for neighbours.
+    signals = sorted(header.signals.items(), key=lambda item: files[item[1].file])
+    lines = [f"r {len(signals)} 250 {held}"]
+    for _, s in signals:
+        form = f"{s.format}x{s.per_frame}:{s.skew}+{s.offset}"
+        lines.append(f"{files[s.file]} {form} {s.gain!r}({s.baseline})/mV 0 0 {s.first or 0}")
+    with _for_wfdb(lines, {name: file for file, name in files.items()}) as record:
+        try:
+            read = wfdb.rdrecord(record, sampto=frames, smooth_frames=False).e_p_signal
+        except Exception as error:  # wfdb raises whatever its parsing happens to hit
+            found = f"{type(error).__name__}: {error}; {', '.join(map(file_state, files))}"
+            raise unreadable(header.path, "samples for wfdb", found) from error
+        for (name, s), samples in zip(signals, read, strict=True):
+            first = np.rint(samples[0] * s.gain + s.baseline)
+            is_known = s.first is not None and s.checksum and frames == held and s.format != "8"
+            if is_known and first != s.first:  # its checksum tells whether the file is another one
+                total = np.rint(samples * s.gain + s.baseline).sum()
+                if (total - s.checksum) % 2**16 > 0:
+                    expected = f"the first value {s.first} or the checksum {s.checksum} of {name}"
+                    raise unreadable(header.path, expected, f"others in {file_state(s.file)}")
+            known = leads.get(name, s)
+            if (s.per_frame, s.unit) != (known.per_frame, known.unit):
+                found = f"{s.per_frame} and {s.unit} of {name}"
+                raise unreadable(header.path, "samples per frame and units of its record", found)
+    return {name: x for (name, _), x in zip(signals, read, strict=True) if name in leads}
 
 
 def read_recording(path: Path | str) -> Recording:
     """Reads a WFDB record in any format that wfdb reads, of one or several segments.
 
-    Leads stored with several samples per frame keep their own rate; the samples of leads stored
-    with fewer are repeated to match (WFDB's high-resolution mode). Gaps and invalid samples are
-    NaN. Leads without a name become "lead 1" by their position, and a name that comes again gets
-    a number: "ECG", "ECG 2".
+    The ECG with most samples per frame keeps its rate; the samples of leads stored with fewer are
+    repeated to match (WFDB's high-resolution mode). Gaps and invalid samples are NaN. Leads
+    without a name become "unnamed 1" by their position, and a name that comes again gets a
+    number: "ECG", "ECG 2".
 
     Args:
         path: The record, with or without suffix.
 
     Raises:
-        RecordError: A file is missing, shorter than its header says, or not WFDB.
+        RecordError: A file is missing, holds less than its header says, or is not WFDB.
     """
-    import wfdb  # imports pandas
-
     stem = record_stem(path)
-    header = _existing(beside(stem, "hea"))
-    try:
-        record = wfdb.rdrecord(str(stem), smooth_frames=False)
-    except Exception as error:  # wfdb raises whatever its parsing happens to hit
-        raise RecordError(
-            f"{header}: cannot be read as a WFDB record ({type(error).__name__}: {error}). "
-            f"{_state_of_files(header)} Fetch the record again if one is missing or too short."
-        ) from error
-    if not record.n_sig:
-        raise RecordError(f"{header}: names no signals, so there is no ECG to read.")
-    longest = max(len(signal) for signal in record.e_p_signal)
+    header = read_header(_existing(beside(stem, "hea")))
+    if not (leads := header.signals):
+        raise RecordError(f"{header.path}: names no signals, so there is no ECG to read.")
+    parts = header.segments or [(header, frames_held(header))]
+    if short := [part.path.name for part, n in parts if part and n > frames_held(part)]:
+        raise unreadable(header.path, "segments no longer than their files", short)
+    files = {signal.file for part, _ in parts if part for signal in part.signals.values()}
+    n_bytes, per_frame = sum(file.stat().st_size for file in files), header.per_frame
+    n_samples = per_frame * sum(frames for _, frames in parts)
+    if len(leads) * n_samples > SAMPLES_PER_BYTE * n_bytes + 2**24:
+        raise unreadable(header.path, f"what {n_bytes} bytes can hold", f"{n_samples} samples")
+    samples = np.full((len(leads), n_samples), np.nan, dtype=np.float32)
+    stop = 0
+    for part, frames in parts:
+        start, stop = stop, stop + frames * per_frame
+        if part and frames:
+            for name, read in _read_signals(part, frames, leads).items():
+                row = samples[list(leads).index(name), start:stop]
+                repeated = len(read) != len(row)
+                row[:] = read[np.arange(len(row)) * len(read) // len(row)] if repeated else read
     return Recording(
         name=stem.name,
-        samples=np.stack(
-            [np.repeat(s, longest // len(s)).astype(np.float32) for s in record.e_p_signal]
-        ),
-        sampling_rate=float(record.fs) * max(record.samps_per_frame),
-        leads=_unique_names(record.sig_name),
-        units=tuple(unit or _DEFAULT_UNIT for unit in record.units),
-        comments=tuple(record.comments or ()),
+        samples=samples,
+        sampling_rate=header.frame_rate * per_frame,
+        leads=tuple(leads),
+        units=tuple(signal.unit for signal in leads.values()),
+        comments=tuple(header.comments),
     )
 
 
 def _existing(file: Path) -> Path:
-    if not file.is_file():
-        raise RecordError(f"{file}: no such file. Expected a WFDB record with all its files there.")
+    if not is_file(file):
+        raise RecordError(
+            f"{file}: no such file, or none of data. Expected a WFDB record with all its files."
+        )
     return file
-
-
-def _state_of_files(header: Path) -> str:
-    states = [
-        f"{file.name} ({f'{file.stat().st_size} bytes' if file.is_file() else 'missing'})"
-        for file in dict.fromkeys(_named_files(header))
-    ]
-    return f"It names {', '.join(states)}." if states else "It names no signals."
-
-
-def _unique_names(names: Iterable[str | None]) -> tuple[str, ...]:
-    unique: list[str] = []
-    for position, given in enumerate(names, start=1):
-        name = (given or "").strip() or f"lead {position}"
-        candidates = (name if number == 1 else f"{name} {number}" for number in count(1))
-        unique.append(next(candidate for candidate in candidates if candidate not in unique))
-    return tuple(unique)
 
 
 def read_annotations(path: Path | str, extension: str) -> Annotations:
@@ -166,12 +223,25 @@ def read_annotations(path: Path | str, extension: str) -> Annotations:
 
     stem = record_stem(path)
     file = _existing(beside(stem, extension))
+    has_header = is_file(beside(stem, "hea"))
+    header = read_header(beside(stem, "hea")) if has_header else None
+    if header:
+        named_file(header.path, file.name)
     try:
-        found = wfdb.rdann(str(stem), extension)
+        _check_notes(file)
+        lines = [f"r 0 {header.frame_rate!r}"] if header else []
+        with _for_wfdb(lines, {"r.atr": file}) as record:
+            found = wfdb.rdann(record, "atr")
         samples = found.sample
-        if beside(stem, "hea").is_file():  # whose rate wfdb takes if the annotations give none
-            samples = np.rint(samples * (_highest_rate(stem) / found.fs)).astype(np.int64)
-    except Exception as error:  # as above
+        if header:  # whose rate wfdb takes if the annotations give none
+            ratio = header.frame_rate * header.per_frame / found.fs
+            samples = np.rint(samples * ratio).astype(np.int64)
+        if len({len(samples), len(found.symbol), len(found.aux_note)}) > 1:
+            raise ValueError("more notes than annotations")
+        end = header.frames * header.per_frame if header and header.frames else np.inf
+        if (np.diff(samples, prepend=0, append=end) < 0).any():
+            raise ValueError("not in order of time within the record")
+    except Exception as error:  # wfdb raises whatever its parsing happens to hit
         raise RecordError(
             f"{file}: cannot be read as WFDB annotations ({type(error).__name__}: {error}). "
             "Fetch it again, or name another extension."
@@ -183,13 +253,20 @@ def read_annotations(path: Path | str, extension: str) -> Annotations:
     )
 
 
-def _highest_rate(stem: Path) -> float:
-    """Sampling rate (Hz) of the leads with most samples per frame."""
-    import wfdb
+def _check_notes(file: Path) -> None:
+    """Refuses an annotation file that is too large, or over which wfdb's reader would not end.
 
-    header = wfdb.rdheader(str(stem), rd_segments=True)
-    first = next((piece for piece in getattr(header, "segments", [header]) if piece), header)
-    return float(header.fs * max(getattr(first, "samps_per_frame", None) or [1]))
+    It loops over a note that begins with "## " but neither gives the first time resolution nor
+    belongs to a list of definitions. A note follows its length and a byte above 251.
+    """
+    if file.stat().st_size > _LARGEST_ANNOTATIONS:
+        raise ValueError(f"more than {_LARGEST_ANNOTATIONS} bytes")
+    content, kinds = file.read_bytes(), ""
+    for match in re.finditer(rb"(?s)(.)[\xfc-\xff](?=## )", content):
+        note = content[match.end() : match.end() + match[1][0]]
+        kinds += next((kind for kind, form in _NOTES.items() if re.fullmatch(form, note)), "?")
+    if not re.fullmatch("(de)*t?(de)*", kinds):
+        raise ValueError("a note that begins with ## and is no time resolution")
 
 
 def write_recording(recording: Recording, folder: Path | str, *, fmt: str = "16") -> Path:
