@@ -142,9 +142,9 @@ class Recording:
         if index is not None and not _NO_ECG.search(self.leads[index].casefold()):
             return index
         wanted = "channel that is known as an ECG" if lead is None else f"lead {lead!r}"
-        found = "" if index is None else " that is an ECG"
+        wanted += "" if index is None else " that is an ECG"
         raise RecordError(
-            f"Record {self.name!r} has no {wanted}{found}; its leads are {', '.join(self.leads)}. "
+            f"Record {self.name!r} has no {wanted}; its leads are {', '.join(self.leads)}. "
             "Name the one that is an ECG by --lead (of prepare --leads)."
         )
 
