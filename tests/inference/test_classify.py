@@ -218,12 +218,17 @@ def test_two_tables_in_one_folder_have_errors_of_their_own(
     assert errors(other) == errors(classify.out)
 
 
-def test_the_number_of_processes_makes_no_difference(classify, write_record):
+def test_threads_and_processes_make_no_difference(classify, write_record):
     for number in range(5):
         write_record(f"r{number}", duration_s=10.0 + 5 * number)
     write_record("short", n_samples=2000)
     assert classify("--jobs", "1")[0] == 1
     one, told = classify.out.read_bytes(), errors(classify.out)
+    torch.set_num_threads(3)
+    assert classify("--overwrite")[0] == 1
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(1)
+    assert classify.out.read_bytes() == one
     assert classify("--jobs", "2", "--overwrite")[0] == 1
     assert classify.out.read_bytes() == one
     assert errors(classify.out) == told
