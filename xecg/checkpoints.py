@@ -23,8 +23,7 @@ _KEYS = {"state_dict": dict, "epoch": int, "global_step": int, "pytorch-lightnin
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
     """Reads a checkpoint of a run onto the CPU.
 
-    Raises:
-        ConfigError: If it is no local file, no checkpoint, or holds numbers that are not finite.
+    Raises ConfigError if it is no local file, no checkpoint, or if a weight is not finite.
     """
     expected = f"ckpt_path {path}: expected a checkpoint of xecg fit, such as checkpoints/best.ckpt"
     if not Path(path).is_file():
@@ -82,11 +81,7 @@ class _Started(Callback):
 
 @contextmanager
 def restoring(trainer: Trainer, path: str | None) -> Iterator[None]:
-    """Lets a Trainer restore a checkpoint in the block; says so if it does not fit the run.
-
-    Raises:
-        ConfigError: If restoring it fails.
-    """
+    """Lets a Trainer restore a checkpoint in the block; raises ConfigError if that fails."""
     started, callbacks = _Started(), cast(Any, trainer).callbacks
     callbacks.append(started)
     try:

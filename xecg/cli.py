@@ -151,13 +151,8 @@ def function_parser(prog: str, function: Callable[..., Any]) -> Any:
 def parse(parser: Any, arguments: Sequence[str], flags: Sequence[str] = ()) -> Any:
     """Returns the parsed arguments; null if they are wrong, after saying so on standard error.
 
-    Args:
-        parser: A parser of jsonargparse.
-        arguments: The words behind the verb.
-        flags: Flags that the parser takes without listing them.
-
-    Raises:
-        ConfigError: If a config cannot be read.
+    ``flags`` are those that the parser takes without listing them. Raises ConfigError if a config
+    cannot be read.
     """
     for path in configs_of(arguments):
         read_settings(path)

@@ -27,13 +27,9 @@ _AHEAD = 256  # pieces that a cluster knows of at a time, so that a worker that 
 
 @dataclass(frozen=True)
 class Part:
-    """What became of a piece of work.
+    """What became of a piece, such as names of records: a file, or the error that prevented it.
 
-    Args:
-        items: The piece, such as names of records.
-        path: File of the part; it is there unless there is an error.
-        error: Why the part could not be made; ``WorkerDiedError`` if ``items`` is the one item
-            that kills whoever works on it.
+    The error is a ``WorkerDiedError`` if ``items`` is the one item that kills who works on it.
     """
 
     items: tuple[str, ...]
@@ -43,16 +39,11 @@ class Part:
 
 @contextmanager
 def executor(jobs: int | None = None, cluster: str | None = None) -> Iterator[Executor]:
-    """Yields the executor that pieces of work are run on.
+    """Yields what pieces of work are run on: this process (1 job), processes, or a dask cluster.
 
-    Args:
-        jobs: Number of processes on this machine; 1 works in this process, null takes every core
-            that this process may use.
-        cluster: Address of a dask scheduler (``tcp://host:8786``) or path of its scheduler file.
-
-    Raises:
-        ConfigError: If the number is below 1.
-        ExecutorError: If the cluster cannot be reached.
+    ``jobs`` null takes every core that this process may use; ``cluster`` is the address of a
+    scheduler (``tcp://host:8786``) or its scheduler file. Raises ConfigError if ``jobs`` is below
+    1, ExecutorError if no cluster answers.
     """
     jobs = available_cores() if jobs is None else jobs
     if jobs < 1:
@@ -78,23 +69,13 @@ def run_parts(
     unit: str = "record",
     ending: str = ".part",
 ) -> Iterator[Part]:
-    """Yields the parts of all pieces, in the order of the pieces.
+    """Yields the parts of all pieces, in the order of the pieces, in ``folder``.
 
-    The error of a piece is in its part; the other pieces are worked on all the same. A piece that
-    kills its worker is cut up until the item that does it is known.
-
-    Args:
-        work: ``work(items, path)`` writes the file ``path`` whole; it can be pickled.
-        pieces: Items of each piece.
-        folder: Folder of the parts, for this work and no other.
-        pool: Of :func:`executor`.
-        title: What is being done, for the progress bar.
-        unit: What an item is called in the progress bar.
-        ending: Ending of the names of the parts.
-
-    Raises:
-        ExecutorError: If no work can be done at all: the cluster is lost, or processes cannot be
-            started.
+    ``work(items, path)`` writes the file ``path`` whole; it can be pickled. The error of a piece is
+    in its part, and the other pieces are worked on all the same. A piece that kills its worker is
+    cut up until the item that does it is known. ``title`` and ``unit`` (of an item) are for the
+    progress bar. Raises ExecutorError if no work can be done at all: the cluster is lost, or
+    processes cannot be started.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)

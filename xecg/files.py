@@ -17,14 +17,9 @@ _MOST_BYTES, _MOST_VALUES, _DEEPEST = 1_000_000, 100_000, 50  # of a file of set
 
 @contextmanager
 def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file that takes the name ``path`` at the end, or is removed on an error.
+    """Opens a file (``w`` text, ``wb`` bytes) that takes its name at the end, or goes on an error.
 
-    Args:
-        path: The file; one of that name is replaced.
-        mode: ``"w"`` for text, ``"wb"`` for bytes.
-
-    Raises:
-        UnwritableError: The file cannot be written: the folder is read-only, the disk full.
+    Raises UnwritableError if the folder is read-only, the disk full, or the like.
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
@@ -45,11 +40,7 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file at once.
-
-    Raises:
-        UnwritableError: The file cannot be opened.
-    """
+    """Writes a file at once, or raises UnwritableError."""
     with whole_file(path, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
@@ -57,9 +48,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
 def read_settings(path: Path) -> Any:
     """Reads a YAML file of settings.
 
-    Raises:
-        ConfigError: If it is no file, not UTF-8, no YAML, too large, nested too deeply, or contains
-            itself; also if references to its own parts make it too large.
+    Raises ConfigError if it is no file, not UTF-8, no YAML, nested too deeply, contains itself, or
+    is too large, also by references to its own parts.
     """
     try:
         if not path.is_file():

@@ -12,13 +12,10 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Databases, branches, attribution methods, statistics: by name, from any package.
+    """Databases, branches, attribution methods, statistics (``kind``): by name, from any package.
 
     A name is looked up among what was registered, then among the entry points of the group
     ``xecg.<kind>``, then as a class path (``my_package.module.Thing``).
-
-    Args:
-        kind: What is registered, in the plural: ``databases``.
     """
 
     def __init__(self, kind: str) -> None:
@@ -26,11 +23,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._registered: dict[str, T] = {}
 
     def register(self, name: str, thing: T) -> T:
-        """Gives ``thing`` a name, and returns it.
-
-        Raises:
-            ConfigError: If something else has that name already.
-        """
+        """Gives ``thing`` a name, and returns it; raises ConfigError if the name is taken."""
         if self._registered.setdefault(name, thing) is not thing:
             raise ConfigError(f"{self.kind}: {name!r} is registered already; choose another name")
         return thing

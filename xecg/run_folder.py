@@ -68,8 +68,7 @@ def _new_folder(name: str) -> Path:
 def claimed(folder: Path, resumed: bool) -> Iterator[None]:
     """Makes the folder of a run and holds it, so that no other run writes into it.
 
-    Raises:
-        ConfigError: If the folder is in use, cannot be made, or is not empty and not resumed.
+    Raises ConfigError if it is in use, cannot be made, or is not empty and not resumed.
     """
     running = folder / ".running"
     lock = FileLock(running)  # freed even if the process is killed

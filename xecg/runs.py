@@ -99,13 +99,7 @@ class _SaveConfig(SaveConfigCallback):
 class RunCLI(LightningCLI):
     """Parses the flags of a run; makes its task, its data module and its Trainer.
 
-    Args:
-        verb: ``fit``, ``validate``, ``test`` or ``predict``.
-        arguments: Flags of the run.
-
-    Raises:
-        ConfigError: If settings contradict each other, or the run's folder is in use.
-        SystemExit: If a flag is wrong, after saying so.
+    Raises ConfigError if settings contradict each other, SystemExit if a flag is wrong.
     """
 
     model: Task
@@ -255,14 +249,9 @@ class RunCLI(LightningCLI):
 
 
 def run(verb: str, arguments: Sequence[str]) -> int:
-    """Runs a verb of Lightning, and closes its W&B run so that the next has one of its own.
+    """Runs a verb of Lightning; returns the exit status: 0, or 143 where SIGTERM stopped the run.
 
-    Args:
-        verb: ``fit``, ``validate``, ``test`` or ``predict``.
-        arguments: Flags of the run.
-
-    Returns:
-        Exit status: 0, or 143 where SIGTERM stopped the run.
+    It closes its W&B run, so that the next has one of its own.
     """
     if "--help" in arguments or "-h" in arguments:
         print(short_help(verb, arguments))
