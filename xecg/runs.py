@@ -182,8 +182,7 @@ class RunCLI(LightningCLI):
 
     def fit(self) -> None:
         """Trains, tests the best checkpoint and writes its weights."""
-        with restoring(self.trainer, self.config.ckpt_path):
-            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.config.ckpt_path)
+        self._run("fit", self.config.ckpt_path)
         if self.config.trainer.fast_dev_run:  # writes no checkpoint
             self.test(None)
             return
@@ -193,30 +192,28 @@ class RunCLI(LightningCLI):
 
     def validate(self) -> None:
         """Evaluates a checkpoint on the validation split."""
-        with restoring(self.trainer, self.config.ckpt_path):
-            self.trainer.validate(self.model, self.datamodule, ckpt_path=self.config.ckpt_path)
+        self._run("validate", self.config.ckpt_path)
 
     def predict(self) -> None:
         """Writes the predictions of a checkpoint for the test sets."""
-        with restoring(self.trainer, self.config.ckpt_path):
-            self.trainer.predict(self.model, self.datamodule, ckpt_path=self.config.ckpt_path)
+        self._run("predict", self.config.ckpt_path)
 
     def test(self, checkpoint: str | None = None) -> None:
         """Tests a checkpoint; writes and prints the table, which says more than Lightning's."""
-        checkpoint = checkpoint or self.config.ckpt_path
-        with restoring(self.trainer, checkpoint):
-            self.trainer.test(self.model, self.datamodule, ckpt_path=checkpoint, verbose=False)
+        self._run("test", checkpoint or self.config.ckpt_path, verbose=False)
         if self.trainer.is_global_zero:
             write_report(self.model.test_reports, self.run_folder / REPORT)
             report = format_report(self.model.test_reports)
             print(f"\n{report}\n\nEverything is in {self.run_folder}")
 
+    def _run(self, verb: str, checkpoint: str | None, **options: Any) -> None:
+        with restoring(self.trainer, checkpoint):
+            run = getattr(self.trainer, verb)
+            run(self.model, self.datamodule, ckpt_path=checkpoint, **options)
+
     def _best_checkpoint(self) -> str:
-        best, last = (
-            callback
-            for callback in self.trainer.checkpoint_callbacks
-            if isinstance(callback, ModelCheckpoint)
-        )
+        callbacks = self.trainer.checkpoint_callbacks
+        best, last = (one for one in callbacks if isinstance(one, ModelCheckpoint))
         if not best.best_model_path:
             rank_zero_info("No epoch was validated: the last weights are tested and written.")
         return best.best_model_path or last.best_model_path
