@@ -148,7 +148,7 @@ def test_windows_left_out_are_named_though_the_record_is_classified(classify, wr
     ("arguments", "message"),
     [
         (["records/short"], "'short' lasts 8 s"),
-        (["records", "--lead", "V9"], "no lead 'V9'; its leads are II. Name one of them"),
+        (["records", "--lead", "V9"], "no lead 'V9'; its leads are II."),
         (["nowhere"], "neither such a folder nor a header"),
         (["empty"], "no WFDB header"),
         (["records/r", "--weights", "nobody"], "found no file nobody"),

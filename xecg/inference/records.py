@@ -236,12 +236,6 @@ class Made:
             found = pd.read_parquet(part.path, columns=[]).attrs[_PROBLEMS]
             self.problems.extend(Problem(*problem) for problem in found)
 
-    def failed(self) -> RecordError:
-        """Returns the error where no record gives a result."""
-        record, reason, _ = (*self.problems, Problem("paths", "expected at least one", True))[0]
-        more = f" (and {len(self.problems) - 1} more)" if self.problems[1:] else ""
-        return RecordError(f"there is no result: {record}: {reason}{more}")
-
     def tables(self) -> Iterator[pd.DataFrame]:
         """Yields the rows of each part that has any."""
         yield from (table for part in self.parts if len(table := pd.read_parquet(part)))
@@ -316,7 +310,9 @@ def made_in_parts(
         shutil.rmtree(folder)
         for parent in new:
             parent.rmdir()
-        raise made.failed()
+        record, reason, _ = (*made.problems, Problem("paths", "expected at least one", True))[0]
+        more = f" (and {len(made.problems) - 1} more)" if made.problems[1:] else ""
+        raise RecordError(f"there is no result: {record}: {reason}{more}")
     yield made
     for place in out.parent.glob(f"{escape(out.name)}.parts-*"):
         shutil.rmtree(place)
