@@ -28,6 +28,34 @@ def test_what_diagnoses_say_about_af(codes, label, af):
     assert rhythm_of(codes) == (label, af)
 
 
+@pytest.mark.parametrize(
+    ("lines", "af"),
+    [
+        *[((f"Dx: {code}",), 1) for code in ("282825002", "426749004", "314208002", "440059007")],
+        *[((f"Dx: {code}",), -1) for code in ("195080001", "427665004", "720448006")],
+        *[((f"Dx{text}",), 1) for text in (f"  {AF}", f"= {AF};{PVC}", f": {PVC} {AF}")],
+        *[((f"dx: {text}",), 1) for text in (f"{PVC}|{AF}", f"[{AF}, {PVC}]", f"{AF}.0")],
+        ((f"Dx: {PVC}", "Rx: Unknown", f"Dx: {AF}"), 1),
+        ((f"Dx: {AF}", f"Dx: {AFL}"), -1),
+        *[((f"Dx: {text}",), None) for text in ("AF", "Unknown", "-", "房颤", "I48", "164889004")],
+        ((f"Dx: {SR}, Unknown",), None),
+        ((f"Dx: {SR}", "Dx: AF"), None),
+        ((f"Diagnosis: {SR}",), None),
+    ],
+)
+def test_diagnoses_as_people_write_them(tmp_path, lines, af):
+    """What cannot be read is never "not AF": null stands for a record that is refused."""
+    write_record(tmp_path, "A1")
+    with (tmp_path / "A1.hea").open("a", encoding="utf-8") as file:
+        file.writelines(f"# {line}\n" for line in lines)
+    database = get_database("challenge", tmp_path)
+    if af is None:
+        with pytest.raises(RecordError, match="SNOMED CT codes"):
+            database.read("A1")
+    else:
+        assert database.read("A1").rhythms[0].af == af
+
+
 def test_records_anywhere_below_the_root(tmp_path):
     write_record(tmp_path / "ptb-xl" / "g1", "HR1", comments=(f"Dx: {SR}",))
     write_record(tmp_path / "georgia", "E1", comments=("Age: 60", f"Dx: {PVC}, {AF}"))

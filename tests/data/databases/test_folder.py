@@ -77,3 +77,18 @@ def test_records_are_paths_below_the_folder_whatever_the_table_calls_them(own):
     (own / "records.csv").write_text("record,label\n../elsewhere/1,AF\n")
     with pytest.raises(DataError, match="elsewhere/1"):
         get_database("folder", own).records()
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_record_that_links_name_twice_has_no_two_labels(own, link):
+    getattr(own / "ecgs" / "9.hea", link)(own / "ecgs" / "1.hea")
+    (own / "records.csv").write_text("record,label\necgs/1,AF\necgs/9,N\n")
+    with pytest.raises(DataError, match="ecgs/1 a second time"):
+        get_database("folder", own).records()
+
+
+@pytest.mark.parametrize("named", ["../elsewhere/1", "..", "ecgs/../../1", "/etc/1"])
+def test_records_elsewhere_are_refused(own, named):
+    (own / "records.csv").write_text(f"record,label\n{named},AF\n")
+    with pytest.raises(DataError, match="expected records below"):
+        get_database("folder", own).records()

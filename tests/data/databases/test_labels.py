@@ -34,6 +34,13 @@ def test_columns_in_any_order_with_others_between(table):
     assert read_labels(path) == {"a/1": Row("AF", "Ada"), "2": Row("SR", "")}
 
 
+@pytest.mark.parametrize(
+    "column", ["Person", "patient", "patient_id", "Subject ID", "PatientNo", "subjects", "pid"]
+)
+def test_persons_under_another_name(table, column):
+    assert read_labels(table(f"record,label,{column}\n1,AF,7\n")) == {"1": Row("AF", "7")}
+
+
 def test_a_table_as_excel_saves_it(table):
     assert read_labels(table("record,label\n1,AF\n", "utf-8-sig")) == {"1": Row("AF")}
 
@@ -51,9 +58,7 @@ def test_a_table_without_a_header(table):
         ("record,label\n1,AF\n1,SR\n", "row 2 names record 1 a second time"),
         ("record,label\n1,\n", "row 1 has no label"),
         ("record,label\n1,flutter, typical\n", "double quotes"),
-        ("record,label,Person\n1,AF,7\n", "found Person"),
-        ("record,label,patient_id\n1,AF,7\n", "found patient_id"),
-        ("record,label,Subject ID\n1,AF,7\n", "found Subject ID"),
+        ("record,label,person,MRN\n1,AF,7,8\n", "one column of persons, found person, MRN"),
         ("record,label\n,AF\n", "row 1 has no record"),
     ],
 )

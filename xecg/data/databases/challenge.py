@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set
+from functools import reduce
 from typing import ClassVar
+from unicodedata import normalize
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
 from xecg.data.databases.labels import whole_record
 from xecg.errors import RecordError
+from xecg.signal.recording import Recording
 from xecg.signal.wfdb import read_recording
 
-# SNOMED CT codes of the rhythms that are distinguished here
-ATRIAL_FIBRILLATION = "164889003"
-ATRIAL_FLUTTER = "164890007"
+# SNOMED CT codes of the rhythms that are distinguished here: those of the Challenges' tables
+# (164889003 as a finding in the ECG, paroxysmal, chronic, rapid; flutter; either) and the other
+# kinds of the same rhythms.
+ATRIAL_FIBRILLATION = frozenset({
+    "164889003", "282825002", "426749004", "314208002", "49436004", "440059007", "440028005",
+    "706923002", "233910005", "233911009", "300996004", "715395008", "762247006",
+    "120041000119109",
+})  # fmt: skip
+EITHER = "195080001"
+ATRIAL_FLUTTER = frozenset({
+    EITHER, "164890007", "5370000", "425615007", "427665004", "720448006", "15964901000119107",
+})  # fmt: skip
 SINUS = {
     "426783006": "sinus rhythm",
     "426177001": "sinus bradycardia",
@@ -59,13 +72,7 @@ class Challenge(Database):
     def read(self, record: str) -> LabelledRecording:
         """Reads one record, its rhythm and the collection it came from (``# Source:``)."""
         recording = read_recording(self.root / record)
-        listed = recording.comment("Dx")
-        if listed is None:
-            raise RecordError(
-                f"{recording.name}: expected a comment '# Dx: ...' in the header, found "
-                f"{len(recording.comments)} other comments; the challenge layout needs diagnoses"
-            )
-        label, af = rhythm_of({code.strip() for code in listed.split(",")})
+        label, af = rhythm_of(diagnoses(recording))
         return LabelledRecording(
             recording,
             source=recording.comment("Source") or "",
@@ -80,9 +87,46 @@ def rhythm_of(codes: Set[str]) -> tuple[str, int]:
     a window shows. Every other set of codes is not AF, the empty one too: 13 Chapman-Shaoxing
     headers among xFuseMap's list no diagnosis, and its labels count them as not AF.
     """
-    if ATRIAL_FLUTTER in codes:
-        both = ATRIAL_FIBRILLATION in codes
+    if codes & ATRIAL_FLUTTER:
+        both = codes & ATRIAL_FIBRILLATION or EITHER in codes
         return "atrial fibrillation and flutter" if both else "atrial flutter", LEFT_OUT
-    if ATRIAL_FIBRILLATION in codes:
+    if codes & ATRIAL_FIBRILLATION:
         return "atrial fibrillation", AF
     return next((name for code, name in SINUS.items() if code in codes), "other"), NOT_AF
+
+
+def diagnoses(recording: Recording) -> frozenset[str]:
+    """Returns the SNOMED CT codes of all ``Dx`` lines of a header, whatever separates them.
+
+    Raises:
+        RecordError: There is no such line, or something in one that is no code.
+    """
+    lines = [normalize("NFKC", comment) for comment in recording.comments]
+    found = [re.fullmatch(r"(?i)dx\b\s*[:;=]?(.*)", line) for line in lines]
+    listed = [match[1].strip() for match in found if match]
+    words = [word for text in listed for word in re.split(r"(?:[^\w.]|_)+", text) if word]
+    codes = [re.sub(r"\.0*$", "", word) for word in words]
+    unclear = [code for code in codes if not _is_snomed(code)]
+    if not listed or unclear or (not codes and any(listed)):
+        other = f"{len(lines)} other comments"
+        raise RecordError(
+            f"{recording.name}: expected a comment '# Dx: ...' in the header with SNOMED CT codes, "
+            f"found {unclear or listed or other}; without readable diagnoses it is left out"
+        )
+    return frozenset(codes)
+
+
+def _is_snomed(code: str) -> bool:
+    """Whether a code has the check digit of SNOMED CT (Verhoeff 1969, the group D5)."""
+
+    def product(a: int, b: int) -> int:
+        turned = (a - b if a >= 5 else a + b) % 5
+        return turned + 5 * ((a >= 5) != (b >= 5))
+
+    if not re.fullmatch(r"[0-9]{6,18}", code):
+        return False
+    digits = [int(digit) for digit in reversed(code)]
+    for place in range(len(digits)):
+        for _ in range(place % 8):
+            digits[place] = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)[digits[place]]
+    return reduce(product, digits) == 0

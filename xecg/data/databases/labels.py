@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, RhythmSpan
 from xecg.errors import DataError, RecordError
+from xecg.signal.header import is_file
 from xecg.signal.waves import BEAT_SYMBOLS
 from xecg.signal.wfdb import Annotations, beside, record_stem
 
@@ -47,6 +48,8 @@ def read_labels(
         DataError: The table cannot be read, lacks a column, or names a record twice.
     """
     try:
+        if not is_file(path):
+            raise OSError("no regular file")
         return _read_labels(path, tuple(columns), root, path.stat().st_mtime_ns)
     except (OSError, ValueError, Warning) as error:  # pandas' errors are ValueErrors
         raise DataError(
@@ -84,33 +87,41 @@ def _read_labels(
     like_person = [
         name for name in found if re.fullmatch(_PERSON, re.sub(r"[^a-z]", "", name.lower()))
     ]
-    if unclear := [name for name in like_person if name != "person"]:
+    if len(like_person) > 1:
         raise DataError(
-            f"{path}: expected persons in the column person, found {', '.join(unclear)}; rename it "
-            "(to person, or to something else if it names nobody)"
+            f"{path}: expected one column of persons, found {', '.join(like_person)}; rename those "
+            "that are not to tell persons apart"
         )
     rows: dict[str, Row] = {}
-    persons = table["person"] if "person" in table else [""] * len(table)
+    files: dict[object, str] = {}
+    persons = table[like_person[0]] if like_person else [""] * len(table)
     for number, line in enumerate(zip(table["record"], table["label"], persons, strict=True), 1):
         named, label, person = (text.strip() for text in line)
         if not named or not label:
             raise DataError(f"{path}: row {number} has no {'label' if named else 'record'}")
         record = named if root is None else _below(root, path, named)
-        if record in rows:
-            raise DataError(f"{path}: row {number} names record {record} a second time")
+        same = files.setdefault(_file_of(root, record), record)
+        if record in rows or same != record:
+            raise DataError(f"{path}: row {number} names record {same} a second time")
         rows[record] = Row(label, person)
     return rows
 
 
 def _below(root: Path, table: Path, named: str) -> str:
     """Path below ``root``, without ending, of a record as a table names it."""
-    stem = record_stem(path := table.parent / named)
-    if stem != path and beside(path, "hea").is_file():  # a name that ends like a file
-        stem = path
+    stem = record_stem(table.parent / named)
     below = posixpath.relpath(posixpath.normpath(stem.as_posix()), root.as_posix())
-    if below.startswith("../"):
+    if below.split("/")[0] == "..":
         raise DataError(f"{table}: expected records below {root}, found {named}")
     return below
+
+
+def _file_of(root: Path | None, record: str) -> object:
+    """What identifies the header of a record, also where links lead to it."""
+    header = beside(root / record, "hea") if root else Path()
+    if not is_file(header):
+        return record
+    return header.stat().st_dev, header.stat().st_ino
 
 
 def row_of(record: str, rows: Mapping[str, Row], path: Path, known: Container[str]) -> Row:
