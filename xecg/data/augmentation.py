@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import tau
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +16,7 @@ from xecg.signal.waves import NOT_ANNOTATED
 class Augmentation:
     """Changes of training windows, each switched off by 0.
 
-    Sizes are relative to a window's range, since windows are scaled to [0, 1]; after all changes
-    the windows are scaled to [0, 1] again.
+    Sizes are relative to a window's range; changed windows are scaled to [0, 1] again.
 
     Args:
         share: Share of the windows that is changed. The others stay as they are, so that batch
@@ -51,13 +51,10 @@ class Augmentation:
         sampling_rate: float,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor | None]:
-        """Returns changed copies of a batch; the other windows are the same to the bit.
+        """Returns changed copies of a batch ``(batch, 1, time)``; other windows stay to the bit.
 
-        Args:
-            signals: Windows ``(batch, 1, time)`` in [0, 1].
-            codes: Labels per sample ``(batch, time)``, uint8, which move along with a shift.
-            sampling_rate: Sampling rate of the windows in Hz.
-            generator: Source of all random numbers, on the CPU.
+        Labels per sample, ``(batch, time)`` uint8, move along with a shift. All random numbers
+        come from ``generator``, on the CPU.
         """
         chosen = torch.rand(len(signals), generator=generator) < self.share
         rows = chosen.nonzero()[:, 0].to(signals.device)
@@ -89,25 +86,23 @@ class Augmentation:
                 wave = draw.oscillation(time, 0.05, 0.7)
                 signals = signals + draw.uniform(0, self.wander) * wave
         if self.noise > 0:
-            noise = draw.normal(len(time))
-            signals = signals + draw.uniform(0, self.noise) * noise
+            noise = torch.randn(len(signals), 1, len(time), generator=draw.generator)
+            signals = signals + draw.uniform(0, self.noise) * noise.to(signals.device)
         if self.polarity > 0:
             signals = torch.where(draw.uniform(0, 1) < self.polarity, -signals, signals)
         return signals
 
 
-class _Draw:
-    """Random numbers of shape ``(batch, 1, 1)`` or ``(batch, 1, time)`` for some windows."""
+class _Draw(NamedTuple):
+    """Draws ``(batch, 1, 1)`` numbers, or ``(batch, 1, time)`` oscillations."""
 
-    def __init__(self, batch: int, device: torch.device, generator: torch.Generator) -> None:
-        self.batch, self.device, self.generator = batch, device, generator
+    batch: int
+    device: torch.device
+    generator: torch.Generator
 
     def uniform(self, low: float, high: float) -> Tensor:
         values = torch.rand(self.batch, 1, 1, generator=self.generator)
         return (low + (high - low) * values).to(self.device)
-
-    def normal(self, time: int) -> Tensor:
-        return torch.randn(self.batch, 1, time, generator=self.generator).to(self.device)
 
     def oscillation(self, time: Tensor, low_hz: float, high_hz: float) -> Tensor:
         return torch.sin(tau * (self.uniform(low_hz, high_hz) * time + self.uniform(0, 1)))

@@ -47,8 +47,7 @@ class WindowDataModule(LightningDataModule, ABC):
         num_workers: Number of processes that load batches; 0 is fastest for memory-mapped stores.
     """
 
-    shifts = True
-    """Whether a window may be shifted in time: the label stays true, or is one of samples."""
+    shifts = True  # whether a window may be shifted: its label stays true, or is one of samples
 
     def __init__(
         self,
@@ -94,11 +93,7 @@ class WindowDataModule(LightningDataModule, ABC):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The preprocessing that every store was prepared with.
-
-        Raises:
-            DataError: If the stores differ in it.
-        """
+        """The preprocessing of every store; raises DataError if the stores differ in it."""
         first, *others = [*self.sources, *self.test_sources]
         expected = first.opened.info.preprocessing
         for source in others:
@@ -123,8 +118,7 @@ class WindowDataModule(LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         """Opens the stores, splits them by person or record, builds the datasets.
 
-        Raises:
-            StoreError: If a person or a signal would be in two of training, validation and test.
+        Raises StoreError if a person or a signal would be in two of training, validation and test.
         """
         del stage  # all splits are made together, so that their disjointness is always checked
         _ = self.preprocessing  # is one for all stores
@@ -148,10 +142,7 @@ class WindowDataModule(LightningDataModule, ABC):
         assert_disjoint(tables_of | {"held-out": self._tested()})
 
     def _dataset(
-        self,
-        name: str,
-        chosen: Sequence[tuple[Source, Ints]],
-        leads: Sequence[str] | None = None,
+        self, name: str, chosen: Sequence[tuple[Source, Ints]], leads: Sequence[str] | None = None
     ) -> WindowDataset:
         parts = []
         for source, rows in chosen:
@@ -179,14 +170,9 @@ class WindowDataModule(LightningDataModule, ABC):
     def check_weights(self, info: Any, name: str) -> None:
         """Checks that weights take these windows and did not learn from the test sets.
 
-        Args:
-            info: ``preprocessing`` of the weights (or checkpoint), and ``learnt``, which is null
-                where it is not known.
-            name: Name of the weights in errors.
-
-        Raises:
-            WeightsError: If their windows were made by other settings.
-            StoreError: If they learnt from persons or signals of the test sets.
+        ``info`` has their ``preprocessing``, and ``learnt``, which is null if unknown. Raises
+        WeightsError if their windows were made by other settings, and StoreError if they learnt
+        from persons or signals of the test sets.
         """
         found, expected = dict(info.preprocessing), self.preprocessing.to_dict()
         differ = [key for key in expected | found if found.get(key) != expected.get(key)]
@@ -267,8 +253,7 @@ class AFData(WindowDataModule):
     def pools(self, dataset: WindowDataset) -> tuple[list[Ints], list[float]]:
         """Returns a pool per source and class; the sources' weights hold within a class.
 
-        Raises:
-            DataError: If the training split has only one class.
+        Raises DataError if the training split has only one class.
         """
         sources, weights = super().pools(dataset)
         labels = dataset.targets()
@@ -279,7 +264,7 @@ class AFData(WindowDataModule):
             present = [weight for pool, weight in zip(chosen, weights, strict=True) if len(pool)]
             if not present:
                 raise DataError(f"the training split has no {name} window; add a source that has")
-            pools += [pool for pool in chosen if len(pool)]
+            pools += filter(len, chosen)
             shares += [weight / sum(present) for weight in present]
         return pools, shares
 
@@ -291,10 +276,7 @@ class PWaveData(WindowDataModule):
     def target(store: Store, rows: Ints) -> NDArray[np.uint8]:
         """Returns 1 for a sample in a P wave, 0 outside, 255 if not annotated: ``(n, time)``.
 
-        A window in AF has no P wave anywhere, annotated or not.
-
-        Raises:
-            DataError: If a window in AF carries an annotated P wave.
+        A window in AF has no P wave anywhere; raises DataError if one is annotated there.
         """
         target = np.full((len(rows), store.signals.shape[1]), NOT_ANNOTATED, dtype=np.uint8)
         wave_row = store.index["wave_row"].to_numpy()[rows]
@@ -303,9 +285,8 @@ class PWaveData(WindowDataModule):
         in_af = store.index["af"].to_numpy()[rows] == 1
         if len(labelled := rows[in_af & (target == P).any(axis=1)]):
             records = sorted(set(store.index["record"].iloc[labelled]))
-            raise DataError(
-                f"{store.path}: P waves are annotated in AF, in record {', '.join(records)}"
-            )
+            where = f"in record {', '.join(records)}"
+            raise DataError(f"{store.path}: P waves are annotated in AF, {where}")
         target[in_af] = OTHER
         return target
 
@@ -319,8 +300,7 @@ class RRVariabilityData(WindowDataModule):
     """Windows whose RR intervals are known: five beats or more, and a rhythm label.
 
     Without a rhythm label (the noisy records of CinC 2017) only annotated beats count, since a
-    detector cannot be trusted there. Windows are not shifted by the augmentation: a shift moves
-    beats out of the window, the measures would no longer be its own.
+    detector cannot be trusted there. Windows are never shifted, as beats would leave them.
     """
 
     shifts = False

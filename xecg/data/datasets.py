@@ -19,17 +19,11 @@ from xecg.errors import ConfigError, DataError
 
 
 class Batch(NamedTuple):
-    """What a task's step receives.
+    """What a task's step receives."""
 
-    Args:
-        signal: ``(batch, 1, time)`` float32 in [0, 1].
-        target: What the task is to predict; see ``target`` of the data modules.
-        window: ``(batch,)`` int64, position in the dataset.
-    """
-
-    signal: Tensor
-    target: Tensor
-    window: Tensor
+    signal: Tensor  # (batch, 1, time) float32 in [0, 1]
+    target: Tensor  # what the task is to predict; see target of the data modules
+    window: Tensor  # (batch,) int64, position in the dataset
 
 
 Target = Callable[[Store, Ints], NDArray[np.generic]]
@@ -84,15 +78,9 @@ class Source:
 
 
 class WindowDataset(Dataset[Batch]):
-    """Windows out of one or several stores, fetched a batch at a time.
+    """Windows of rows of one or several stores, in their order, fetched a batch at a time.
 
-    Args:
-        parts: Stores and their rows; positions count through the parts in their order.
-        target: Makes the target of rows of one store.
-        name: Name in results.
-
-    Raises:
-        DataError: If there is no window at all.
+    Raises DataError if there is no window at all.
     """
 
     def __init__(self, parts: Sequence[tuple[Store, Ints]], target: Target, name: str) -> None:
@@ -152,17 +140,8 @@ class MixtureSampler(Sampler[int]):
 
     A pool that is larger than its share is drawn without repetition; a smaller one is drawn whole
     before any position comes again. The order is a function of seed and epoch alone, so that a
-    resumed run, and every process of a distributed one, draws the same.
-
-    Args:
-        pools: Positions per pool.
-        shares: Weight per pool, positive; they need not sum to 1.
-        size: Number of positions an epoch.
-        seed: Random seed of the order.
-        epoch: Returns the current epoch.
-
-    Raises:
-        ConfigError: If a pool is empty or a share not positive.
+    resumed run, and every process of a distributed one, draws the same. Shares are relative.
+    Raises ConfigError if a pool is empty or a share not positive.
     """
 
     def __init__(

@@ -66,27 +66,20 @@ def split_stores(
     Each store is split alone: within a stratum (groups with any AF; the others by their most
     frequent rhythm) the parts get their shares of the groups, within two groups. A person of
     several stores is in the part that the first of them gives; where a later store has no share
-    for that part, its windows of the person are left out. The order of rows does not matter. Split
-    whole indices, choose windows after.
-
-    Args:
-        tables: Databases and whole indices of the stores.
-        splits: Shares and seed for each store.
-        kept_out: Keys of windows whose persons are neither trained nor selected on.
+    for that part, its windows of the person are left out. Persons of windows with a key in
+    ``kept_out`` are only tested on. Split whole indices, choose windows after.
     """
     alone = [_split_alone(index, split) for (_, index), split in zip(tables, splits, strict=True)]
     given = pd.Series(np.concatenate(alone)).groupby(persons(tables)).transform("first").to_numpy()
     if kept_out:
         out = np.concatenate([seen(*table, np.concatenate(kept_out)) for table in tables])
         given = np.where(out & (given != PARTS.index("test")), len(PARTS), given)
+    rows_of: list[dict[Part, Ints]] = []
     parts = np.split(given, np.cumsum([len(a) for a in alone])[:-1])
-    return [
-        {
-            part: np.flatnonzero((number == i) & (split.shares[i] > 0))
-            for i, part in enumerate(PARTS)
-        }
-        for number, split in zip(parts, splits, strict=True)
-    ]
+    for number, split in zip(parts, splits, strict=True):
+        used = np.append(split.shares, 0)[number] > 0
+        rows_of.append({part: np.flatnonzero(used & (number == i)) for i, part in enumerate(PARTS)})
+    return rows_of
 
 
 def _split_alone(index: pd.DataFrame, split: Split) -> Ints:
@@ -111,8 +104,7 @@ def _split_alone(index: pd.DataFrame, split: Split) -> Ints:
 def persons(tables: Sequence[Table]) -> Ints:
     """Returns a number per window of all tables, ``(windows,)``: the same for one person.
 
-    Windows are of one person if they share an identity, a signal, or a group of their store,
-    directly or by way of other windows.
+    Windows of one person share identity, signal or group, directly or by way of other windows.
     """
     named = [
         np.column_stack([keys(*table), _hashed(table[1]["group"], f"{number} ")])
@@ -122,12 +114,7 @@ def persons(tables: Sequence[Table]) -> Ints:
 
 
 def merge_groups(groups: NDArray[Any], digests: NDArray[np.uint64]) -> NDArray[Any]:
-    """Gives groups that share a signal, directly or by way of others, the first of their names.
-
-    Args:
-        groups: Group of each window: ``(windows,)``.
-        digests: Digest of each window's samples: ``(windows,)``.
-    """
+    """Gives groups that share a signal, directly or by way of others, the first of their names."""
     names = np.column_stack([pd.factorize(groups)[0], -1 - pd.factorize(digests)[0]])
     merged: NDArray[Any] = pd.Series(groups).groupby(_connected(names)).transform("min").to_numpy()
     return merged
@@ -163,13 +150,7 @@ def _hashed(names: ArrayLike, prefix: str = "") -> Ints:
 
 
 def seen(database: str, index: pd.DataFrame, learnt: ArrayLike) -> NDArray[np.bool_]:
-    """Returns whether each window, or another window of its group, was learnt from: ``(windows,)``.
-
-    Args:
-        database: Identity of the database.
-        index: Index of the windows.
-        learnt: Keys of the windows that were trained and selected on, as weights carry them.
-    """
+    """Returns whether any window of each window's group has a key in ``learnt``: ``(windows,)``."""
     hit = np.flatnonzero(np.isin(keys(database, index), np.asarray(learnt)).any(axis=1))
     return index["group"].isin(index["group"].iloc[hit]).to_numpy()
 
@@ -182,14 +163,7 @@ def people(tables: Sequence[Table], learnt: ArrayLike) -> str:
 
 
 def assert_disjoint(parts: Mapping[str, Sequence[Table]]) -> None:
-    """Asserts that no two parts of a run share a person or a signal.
-
-    Args:
-        parts: Databases and indices of the windows of each part, by its name.
-
-    Raises:
-        StoreError: If two parts do.
-    """
+    """Raises StoreError if two parts of a run share a person or a signal."""
     for (name, tables), (other, others) in combinations(parts.items(), 2):
         if shared := people(others, np.concatenate([keys(*table) for table in tables])):
             raise StoreError(

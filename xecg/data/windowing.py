@@ -17,34 +17,21 @@ from xecg.signal.preprocessing import Preprocessing, cut_windows
 from xecg.signal.recording import Recording
 from xecg.signal.waves import NOT_ANNOTATED, resample_codes
 
-SINUS_RHYTHMS = frozenset({"N", "SBR"})
-"""Sinus rhythm and sinus bradycardia, as the WFDB annotations that come with beats call them."""
-
+SINUS_RHYTHMS = frozenset({"N", "SBR"})  # WFDB's sinus rhythm and sinus bradycardia
+# Beats that the sinus node started: normal, or with a bundle branch block. AAMI's normal class also
+# has atrial (e) and nodal (j) escapes; heart rate variability (Task Force 1996) leaves them out.
 SINUS_BEATS = frozenset("NLRB")
-"""Beats that the sinus node started: normal, or conducted with a bundle branch block.
-
-An atrial (``e``) or nodal (``j``) escape beat is in the AAMI class of normal beats, but its RR
-interval is not one of the sinus node: heart rate variability (Task Force 1996) leaves it out.
-"""
 
 
 @dataclass(frozen=True)
 class LabelledWindows:
-    """Windows of one lead with everything that a store keeps of them.
+    """Windows of one lead with everything that a store keeps of them."""
 
-    Args:
-        signals: ``(windows, time)`` float32, scaled.
-        waves: ``(windows, time)`` uint8 wave codes, or null where no window has any.
-        columns: Columns of the index, by name: ``(windows,)`` each, or one value for all.
-        r_peaks: R peaks per window, in samples of the window.
-        left_out: Number of windows that were left out, by reason.
-    """
-
-    signals: NDArray[np.float32]
-    waves: NDArray[np.uint8] | None
-    columns: dict[str, Any]
-    r_peaks: list[NDArray[np.int32]]
-    left_out: Mapping[str, int]
+    signals: NDArray[np.float32]  # (windows, time), scaled
+    waves: NDArray[np.uint8] | None  # (windows, time) wave codes; null where the lead has none
+    columns: dict[str, Any]  # of the index, by name: (windows,) each, or one value for all
+    r_peaks: list[NDArray[np.int32]]  # per window, in its samples
+    left_out: Mapping[str, int]  # number of windows, by reason
 
     def __len__(self) -> int:
         return len(self.signals)
@@ -57,17 +44,9 @@ def labelled_windows(
     leads: str | Sequence[str],
     stride_s: float,
 ) -> list[LabelledWindows]:
-    """Cuts the chosen leads of a record into windows and labels each; one entry per lead.
+    """Cuts each chosen lead of a record into labelled windows, one every ``stride_s`` seconds.
 
-    Args:
-        labelled: The record with its labels.
-        record: Name of the record in its database.
-        preprocessing: Band limits, sampling rate, window, scaling.
-        leads: ``"preferred"``, ``"all"``, or names of leads.
-        stride_s: Seconds from the start of a window to the next one's.
-
-    Raises:
-        RecordError: If a named lead is missing, or the record is shorter than a window.
+    Raises RecordError if a named lead is missing, or the record is shorter than a window.
     """
     return [
         _windows_of(labelled, record, lead, preprocessing, stride_s)
@@ -76,7 +55,7 @@ def labelled_windows(
 
 
 def choose_leads(recording: Recording, leads: str | Sequence[str]) -> list[int]:
-    """Returns positions of the chosen leads: the preferred one, all of them, or those named."""
+    """Returns positions of the chosen leads: ``"preferred"`` (one), ``"all"``, or names."""
     if leads == "preferred":
         return [recording.choose_lead()]
     if leads == "all":
@@ -110,14 +89,10 @@ def _windows_of(
     names = ["start_s", "rhythm", "af", "n_beats", "rmssd_ms", "sdnn_ms", "normal_beats", "digest"]
     waves = _waves_of(labelled, recording.leads[lead], preprocessing, cut.starts)
     share = 0.0 if waves is None else (waves != NOT_ANNOTATED).mean(axis=1, dtype=np.float32)
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)} | {
-        "record": record,
-        "person": labelled.person,
-        "source": labelled.source,
-        "lead": recording.leads[lead],
-        "reference_beats": labelled.r_peaks is not None,
-        "annotated_share": share,
-    }
+    columns: dict[str, Any] = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    columns |= {"record": record, "person": labelled.person, "source": labelled.source}
+    columns |= {"lead": recording.leads[lead], "annotated_share": share}
+    columns["reference_beats"] = labelled.r_peaks is not None
     return LabelledWindows(cut.signals, waves, columns, r_peaks, cut.left_out)
 
 
@@ -126,15 +101,9 @@ def rhythm_between(
 ) -> tuple[str, int]:
     """Returns the rhythm of a window and whether it is AF (1), not AF (0) or left out (-1).
 
-    One span over the whole window gives its own. Several give their labels joined by ``+`` in
-    order of time, and their AF if they agree on it, else -1. A stretch that no span covers counts
-    as one that is unlabelled.
-
-    Args:
-        spans: Spans of the record, in order of time.
-        start_s: Start of the window in seconds.
-        stop_s: End of the window in seconds.
-        tolerance_s: Length up to which overlaps and gaps do not count, in seconds.
+    Several spans give their labels joined by ``+`` in order of time, and their AF if they agree on
+    it, else -1. A stretch without a span is unlabelled. Overlaps and gaps up to ``tolerance_s`` do
+    not count.
     """
     overlaps = [
         (span, min(span.stop_s, stop_s) - max(span.start_s, start_s))
@@ -155,8 +124,7 @@ def heartbeats(
 ) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
     """Returns R peaks in seconds, rising, and their WFDB symbols: ``(beats,)`` each.
 
-    They are the reference where there is one, else detected in the lead ``signal``, ``(time,)``;
-    the symbols of detected beats are empty.
+    Without a reference they are detected in ``signal``, ``(time,)``, and their symbols are empty.
     """
     rate = labelled.recording.sampling_rate
     if labelled.r_peaks is None or labelled.beat_symbols is None:
@@ -167,33 +135,20 @@ def heartbeats(
 
 
 def only_sinus(rhythm: str, symbols: NDArray[np.str_]) -> bool:
-    """Returns whether a window is known to hold sinus beats in sinus rhythm and nothing else.
-
-    Args:
-        rhythm: Label of the window.
-        symbols: ``(beats,)`` WFDB symbols of its beats.
-    """
+    """Returns whether a window of a rhythm and beats is known to be sinus and nothing else."""
     in_sinus_rhythm = SINUS_RHYTHMS.issuperset(rhythm.split("+"))
     return in_sinus_rhythm and len(symbols) > 0 and SINUS_BEATS.issuperset(symbols.tolist())
 
 
 def digest(samples: NDArray[np.float32]) -> np.uint64:
-    """Returns a 64-bit digest of samples ``(time,)``: equal samples, equal digest.
-
-    Two different signals out of a million share one with a probability of 3e-8; their groups
-    are then split together, which does no harm.
-    """
+    """Returns a digest of samples ``(time,)``; 64 bits rarely collide (3e-8 in a million)."""
     hashed = hashlib.blake2b(np.ascontiguousarray(samples).data, digest_size=8)
     return np.uint64(int.from_bytes(hashed.digest(), "little"))
 
 
 def _waves_of(
-    labelled: LabelledRecording,
-    lead: str,
-    preprocessing: Preprocessing,
-    starts: NDArray[np.int64],
+    labelled: LabelledRecording, lead: str, preprocessing: Preprocessing, starts: NDArray[np.int64]
 ) -> NDArray[np.uint8] | None:
-    """Returns wave codes of the windows, ``(windows, time)``; null if the lead has none."""
     codes = labelled.codes.get(lead)
     if codes is None or not len(starts):
         return None
