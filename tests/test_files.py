@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from xecg.errors import ConfigError, UnwritableError, XECGError
-from xecg.files import read_settings, whole_file, write_whole
+from xecg.files import csv_text, read_settings, whole_file, write_whole
 
 
 def test_content_replaces_what_was_there(tmp_path: Path) -> None:
@@ -122,3 +123,12 @@ def test_settings_that_are_not_there_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(ConfigError, match=str(path)):
             read_settings(path)
+
+
+def test_a_table_holds_no_formulas() -> None:
+    texts = ["=1+1", "@sum", "+x", "-x", "-1.5", "A,b", "plain"]
+    table = pd.DataFrame({"record": texts, "p": 7 * [0.123456789]})
+    lines = csv_text(table).splitlines()
+    assert lines[0] == "record,p"
+    names = ["'=1+1", "'@sum", "'+x", "'-x", "-1.5", '"A,b"', "plain"]
+    assert lines[1:] == [f"{name},0.123457" for name in names]

@@ -4,12 +4,15 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
 
 import yaml
 
 from xecg.errors import ConfigError, UnwritableError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR}
 _MOST_BYTES, _MOST_VALUES, _DEEPEST = 1_000_000, 100_000, 50  # of a file of settings
@@ -43,6 +46,19 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file at once, or raises UnwritableError."""
     with whole_file(path, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def csv_text(table: "pd.DataFrame", **options: Any) -> str:
+    """Returns a table as CSV, floats with six digits.
+
+    Text that a spreadsheet would run (``=...``, ``@...``) is set behind an apostrophe.
+    """
+    texts = table.select_dtypes(["object", "string", "category"]).columns
+    safe = table.copy()
+    for name in texts:
+        text = safe[name].astype(str)
+        safe[name] = text.where(~text.str.match(r"[=+@\t\r]|-(?![\d.])"), "'" + text)
+    return str(safe.to_csv(index=False, float_format="%.6g", lineterminator="\n", **options))
 
 
 def read_settings(path: Path) -> Any:

@@ -27,7 +27,7 @@ from xecg.checkpoints import WholeCheckpoints, read_checkpoint, restoring
 from xecg.cli import PARSING, parse
 from xecg.data.datamodules import WindowDataModule
 from xecg.errors import ConfigError
-from xecg.files import write_whole
+from xecg.files import csv_text, write_whole
 from xecg.metrics.bootstrap import Interval
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.run_flags import add_run_arguments, flags_of_classes, short_help
@@ -275,7 +275,7 @@ def write_report(reports: Reports, path: Path) -> None:
         for part, metrics in parts.items()
         for metric, interval in metrics.items()
     ]
-    write_whole(path, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+    write_whole(path, csv_text(pd.DataFrame(rows)))
 
 
 def format_report(reports: Reports) -> str:

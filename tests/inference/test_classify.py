@@ -17,7 +17,8 @@ from xecg.networks.xecgarch import fuse
 from xecg.signal.preprocessing import Preprocessing
 from xecg.signal.wfdb import read_recording
 
-HEADER = ["record", "start_s", "p_af", "p_af_morphology", "p_af_rhythm", "predicted"]
+P_AF = ["p_af", "p_af_morphology", "p_af_rhythm"]
+HEADER = ["record", "lead", "start_s", *P_AF, "quality", "predicted", "note"]
 
 
 @pytest.fixture
@@ -54,14 +55,14 @@ def test_a_row_for_each_window_holds_what_the_network_says(classify, network, wr
     status, (header, *rows) = classify()
     assert status == 0
     assert header == HEADER
-    assert [(row[0], float(row[1])) for row in rows] == [
-        ("long", 0),
-        ("long", 10),
-        ("long", 14),
-        ("one", 0),
+    assert [(row[0], row[1], float(row[2])) for row in rows] == [
+        ("long", "II", 0),
+        ("long", "II", 10),
+        ("long", "II", 14),
+        ("one", "II", 0),
     ]
     filtered = Preprocessing().filter_and_resample(read_recording(path).lead(None), 360.0)
-    for _, start_s, *numbers, predicted in rows[:3]:
+    for _, _, start_s, *numbers, quality, predicted, note in rows[:3]:
         start = round(250 * float(start_s))
         x = Preprocessing().scale(filtered[start : start + 2500])
         with torch.no_grad():
@@ -71,6 +72,8 @@ def test_a_row_for_each_window_holds_what_the_network_says(classify, network, wr
             [float(number) for number in numbers], [p[0, 1].item() for p in p_af], rtol=1e-4
         )
         assert predicted == ("AF" if p_af[0][0, 1] > 0.5 else "non-AF")
+        assert float(quality) > 0.5
+        assert note == ""
     assert list(classify.out.parent.iterdir()) == [classify.out]
 
 
@@ -90,14 +93,29 @@ def test_a_row_for_each_record_holds_the_means_of_its_windows(classify, write_re
     _, (_, *windows) = classify()
     status, (header, *rows) = classify("--per-record", "--overwrite")
     assert status == 0
-    assert header == ["record", "windows", "af_share", *HEADER[2:]]
-    assert [row[:2] for row in rows] == [["long", "4"], ["one", "1"]]
+    assert header == ["record", "lead", "windows", "judged", "af_share", *P_AF, "predicted"]
+    assert [row[:4] for row in rows] == [["long", "II", "4", "4"], ["one", "II", "1", "1"]]
     for row in rows:
         own = [window for window in windows if window[0] == row[0]]
-        means = np.mean([[float(number) for number in window[2:5]] for window in own], axis=0)
-        np.testing.assert_allclose([float(number) for number in row[3:6]], means, rtol=1e-5)
-        assert row[6] == ("AF" if means[0] > 0.5 else "non-AF")
-        assert float(row[2]) == np.mean([window[5] == "AF" for window in own])
+        means = np.mean([[float(number) for number in window[3:6]] for window in own], axis=0)
+        np.testing.assert_allclose([float(number) for number in row[5:8]], means, rtol=1e-5)
+        assert row[8] == ("AF" if means[0] > 0.5 else "non-AF")
+        assert float(row[4]) == np.mean([window[7] == "AF" for window in own])
+
+
+def test_windows_that_cannot_be_judged_are_no_prediction(classify, write_record):
+    write_record("half", duration_s=30.0, flat_s=(13, 19))
+    write_record("flat", flat_s=(0, 5))
+    status, (_, *rows) = classify()
+    assert status == 0
+    assert [row[7] == "cannot be judged" for row in rows] == [True, False, True, False]
+    assert all("flat" in row[8] and float(row[6]) < 0.5 for row in (rows[0], rows[2]))
+    _, (_, *records) = classify("--per-record", "--overwrite")
+    assert [row[2:4] for row in records] == [["1", "0"], ["3", "2"]]
+    assert records[0][4:] == ["nan"] * 4 + ["cannot be judged"]
+    judged = [rows[1], rows[3]]
+    means = np.mean([[float(number) for number in row[3:6]] for row in judged], axis=0)
+    np.testing.assert_allclose([float(number) for number in records[1][5:8]], means, rtol=1e-5)
 
 
 def test_bad_records_are_named_and_stop_nobody(classify, write_record, tmp_path, capsys):
@@ -138,7 +156,7 @@ def test_windows_left_out_are_named_though_the_record_is_classified(classify, wr
     write_record("r", duration_s=30.0, missing_s=(12, 13))
     status, (_, *rows) = classify()
     assert status == 0
-    assert [row[1] for row in rows] == ["0", "20"]
+    assert [row[2] for row in rows] == ["0", "20"]
     told = "1 of 3 windows cannot be used (1 missing samples): 10 to 20 s"
     assert errors(classify.out) == {"r": told}
     assert f"xecg: r: {told}" in capsys.readouterr().err
@@ -189,7 +207,7 @@ def test_records_of_one_name_in_two_folders_keep_apart(classify, write_record):
     write_record("100", folder="records/ward", rhythm="AF")
     _, (_, home, ward) = classify()
     assert [home[0], ward[0]] == ["home/100", "ward/100"]
-    assert home[2] != ward[2]
+    assert home[3] != ward[3]
 
 
 @pytest.mark.parametrize("existing", ["predictions.csv", "predictions.errors.csv"])
@@ -254,7 +272,7 @@ def test_a_command_that_was_killed_continues(classify, tmp_path, weights, write_
     status, (_, *rows) = classify()
     assert status == 0
     kept = set(table["record"])
-    assert {row[0] for row in rows if row[5] == "kept"} == kept
+    assert {row[0] for row in rows if row[7] == "kept"} == kept
     assert [row for row in rows if row[0] not in kept] == [
         row for row in whole if row[0] not in kept
     ]
@@ -297,5 +315,5 @@ def test_real_records(xecg_data, classify, capsys):
     assert status == 1  # A00592 lasts 9.99 s
     counts = {name: sum(row[0] == name for row in rows) for name in ("A00001", "1", "201", "A0033")}
     assert counts == {"A00001": 3, "1": 1, "201": 181, "A0033": 1}
-    assert rows[-2][:2] == ["201", "1795.556"]
+    assert [rows[-2][0], rows[-2][2]] == ["201", "1795.556"]
     assert set(errors(classify.out)) == {"A00592"}

@@ -20,6 +20,7 @@ KEYS = {
     "p_af",
     "p_af_morphology",
     "p_af_rhythm",
+    "quality",
     "predicted",
     "r_peaks",
     "relevance_morphology",
@@ -113,6 +114,18 @@ def test_the_arrays_are_what_the_network_sees_says_and_looks_at(
         np.testing.assert_allclose(arrays[f"p_af_{branch}"], p_af[branch], rtol=1e-5)
     np.testing.assert_allclose(arrays["p_af"], sum(p_af.values()) / 2, rtol=1e-5)
     assert arrays["predicted"].tolist() == (arrays["p_af"] > 0.5).astype(int).tolist()
+
+
+def test_a_window_that_cannot_be_judged_says_so(explain, write_record):
+    write_record("r", flat_s=(0, 5))
+    _, folder = explain("--picture=svg")
+    assert load(folder / "r.npz")["predicted"].tolist() == [-1]
+    (row,) = summary(folder)
+    assert row["predicted"] == "cannot be judged"
+    assert "flat" in row["note"]
+    drawn = (folder / "r.svg").read_text()
+    assert "cannot be judged: flat" in drawn
+    assert "cannot be judged" in (folder / "index.html").read_text()
 
 
 def test_r_peaks_are_filled_up(explain, write_record):

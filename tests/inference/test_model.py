@@ -97,7 +97,8 @@ def test_an_array_gives_the_numbers_of_the_record(model, write_record, tmp_path)
 def test_a_row_is_a_window_whatever_the_shape_and_the_unit(model):
     one = model.classify(ECG, sampling_rate=500)
     assert list(one) == [
-        *("signal", "start_s", "p_af", "p_af_morphology", "p_af_rhythm", "predicted", "note")
+        *("signal", "start_s", "p_af", "p_af_morphology", "p_af_rhythm"),
+        *("quality", "predicted", "note"),
     ]
     assert one["start_s"].tolist() == [0, 10, 14]
     assert set(one["note"]) == {""}
@@ -118,10 +119,11 @@ def test_windows_that_cannot_be_classified_say_why_and_have_no_probability(model
         "",
         "",
         "cannot be classified: flat line",
-        "",
+        "flat for 20% of the time",
         "",
     ]
-    bad = table["note"] != ""
+    assert table["predicted"][4] == "cannot be judged"
+    bad = table["note"].str.startswith("cannot")
     assert table.loc[bad, ["p_af", "p_af_morphology", "p_af_rhythm"]].isna().all(axis=None)
     assert (table.loc[bad, "predicted"] == "").all()
     assert table.loc[~bad].notna().all(axis=None)

@@ -103,7 +103,7 @@ def test_r_peaks_are_where_the_beats_are_in_every_window(write_record, sampling_
     truth = synthesize("N", sampling_rate=sampling_rate, duration_s=24.0, seed=7)
     true_s = truth.r_peaks / sampling_rate
     windows = read_windows(path, PREPROCESSING)
-    for start_s, peaks in zip(windows.start_s, windows.r_peaks(), strict=True):
+    for start_s, peaks in zip(windows.start_s, windows.r_peaks, strict=True):
         found_s = start_s + peaks / 250
         inner = true_s[(true_s > start_s + 0.1) & (true_s < start_s + 9.9)]
         assert np.abs(inner[:, None] - found_s).min(axis=1).max() < 0.04

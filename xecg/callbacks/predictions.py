@@ -15,7 +15,7 @@ from tqdm import tqdm
 from xecg.errors import ConfigError
 from xecg.explain.attributions import BranchExplainer
 from xecg.explain.relevance import wave_relevance
-from xecg.files import write_whole
+from xecg.files import csv_text, write_whole
 
 _BATCH = 64  # windows: an explanation keeps the activations of all layers
 _WIDEST = 8  # columns of a window; a task that collects more of it collects them by sample
@@ -132,4 +132,4 @@ def _table(dataset: Any, positions: NDArray[Any], columns: Mapping[str, Any]) ->
 def _write(table: pd.DataFrame, trainer: Trainer, name: str) -> None:
     path = Path(trainer.default_root_dir) / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, table.to_csv(index=False, float_format="%.6g"))
+    write_whole(path, csv_text(table))

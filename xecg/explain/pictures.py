@@ -158,6 +158,7 @@ class ExplainedWindow:
         relevance: Relevance by each branch, ``(time,)``, in the order in which to draw them.
         p_af: Probability of AF by each branch, and under ``"fused"`` by the whole network.
         predicted: Predicted class, by the same names.
+        note: What else the reader must know, such as why the window cannot be judged.
     """
 
     record: str
@@ -170,6 +171,7 @@ class ExplainedWindow:
     relevance: Mapping[str, NDArray[np.floating]]
     p_af: Mapping[str, float]
     predicted: Mapping[str, str]
+    note: str = ""
 
     def __post_init__(self) -> None:
         where = f"the window at {self.start_s:g} s of record {self.record}"
@@ -262,6 +264,7 @@ class _WindowPlot:
         window, y = self.window, top - _HEADER_MM + 2.5
         span = f"{window.start_s:g} to {window.start_s + window.duration_s:g} s"
         parts = [f"lead {window.lead}", span, *self._prediction(FUSED, "predicted")]
+        parts += [window.note] if window.note else []
         _draw_title(axes, y, window.record, parts, size=11)
         draw_colour_bar(axes, self.right, y)
         xs = self._across(np.arange(window.signal.size))

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from xecg.errors import ConfigError
-from xecg.inference.model import BATCH, load, load_once, one_thread, predicted
+from xecg.inference.model import BATCH, NOT_JUDGED, load, load_once, one_thread, predicted
 from xecg.inference.records import LeadWindows, Problem, made_in_parts, read_items, write_part
 
 _PIECE = 64  # records at most
@@ -28,20 +29,22 @@ def classify(
 ) -> int:
     """Writes the probability of AF of each window of WFDB records as a CSV table.
 
-    Its columns are record, start_s, p_af (all branches together), p_af_morphology, p_af_rhythm and
-    predicted (AF where p_af is above 0.5, else non-AF). The last window of a record ends with it.
-    Records that cannot be classified, and windows that cannot be used (missing samples, flat
-    line), are printed and listed in OUT.errors.csv beside the table; the exit status is 1 if a
-    record is missing in the table. A command that was killed continues where it was when it is
-    given again. Not a medical device.
+    Its columns are record, lead, start_s, p_af (all branches together), p_af_morphology,
+    p_af_rhythm, quality (1 best, below 0.5 too low), predicted (AF where p_af is above 0.5, else
+    non-AF; "cannot be judged" where the quality is too low) and note, which says what is wrong with
+    such a window: noise, flat or clipped stretches, swings, pauses. The last window of a record
+    ends with it. Records that cannot be classified, and windows that cannot be used (missing
+    samples, flat line), are printed and listed in OUT.errors.csv beside the table; the exit status
+    is 1 if a record is missing in the table. A command that was killed continues where it was when
+    it is given again. Not a medical device.
 
     Args:
         paths: WFDB records, or folders of them.
         out: Table to write, such as predictions.csv.
         weights: Name of released weights, weights file, or folder of a run.
         lead: Name of the lead; by default II, else MLII, else I, else the first.
-        per_record: Write one row per record: number of windows, af_share (the share of windows
-            predicted AF), mean probabilities, and the class of the mean.
+        per_record: Write one row per record: number of windows, how many can be judged, and of
+            these af_share (the share predicted AF), mean probabilities, and the class of the mean.
         overwrite: Replace the table and its errors.
         jobs: Number of processes; one per core by default, threads of this one for few records.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
@@ -87,9 +90,12 @@ def classify_piece(
 
 
 def _by_record(table: pd.DataFrame) -> pd.DataFrame:
-    names = [name for name in table if str(name).startswith("p_af")]
-    table["af_share"] = table["predicted"] == "AF"
-    by_record = table.astype(dict.fromkeys(names, "float64")).groupby("record", sort=False)
-    means = by_record[["af_share", *names]].mean()
-    means.insert(0, "windows", by_record.size())
-    return means.assign(predicted=predicted(means["p_af"])).reset_index()
+    names = [str(name) for name in table if str(name).startswith("p_af")]
+    judged = table["predicted"] != NOT_JUDGED
+    table = table.astype(dict.fromkeys(names, "float64")).assign(judged=judged, windows=1)
+    table["af_share"] = (table["predicted"] == "AF").astype("float64").where(judged)
+    table[names] = table[names].where(judged)
+    by_record = table.groupby(["record", "lead"], sort=False)
+    counts, means = by_record[["windows", "judged"]].sum(), by_record[["af_share", *names]].mean()
+    classes = np.where(counts["judged"] > 0, predicted(means["p_af"]), NOT_JUDGED)
+    return counts.join(means).assign(predicted=classes).reset_index()

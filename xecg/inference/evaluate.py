@@ -19,7 +19,7 @@ from xecg.explain import faithfulness
 from xecg.explain.faithfulness import ALL, FILLINGS, MEASURES, ORDERS, Settings, evaluate_maps
 from xecg.explain.pictures import INK, QUIET_INK, save_figure
 from xecg.explain.relevance import CLASSES
-from xecg.files import write_whole
+from xecg.files import csv_text, write_whole
 from xecg.networks.weights import WeightsInfo, find_weights, load_xecgarch
 from xecg.networks.xecgarch import XECGArch
 
@@ -147,7 +147,7 @@ def _write(tables: Mapping[str, pd.DataFrame], report: str, out: Path, picture: 
     except OSError as error:
         raise ConfigError(f"out: {out} cannot be made ({error})") from error
     for name, table in tables.items():
-        write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+        write_whole(out / f"{name}.csv", csv_text(table))
     drawn = draw_curves(tables["curves"], tables["areas"])
     save_figure(drawn, out / f"curves.{picture}", dpi=_DPI)
     drawn = draw_randomisation(tables["randomisation"])

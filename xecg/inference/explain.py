@@ -18,7 +18,7 @@ from xecg.explain.attributions import BranchExplainer
 from xecg.explain.pictures import save_figure
 from xecg.explain.relevance import WAVES, enrichment_column, wave_title
 from xecg.files import whole_file
-from xecg.inference.model import Maps, load, load_once, one_thread, spread
+from xecg.inference.model import NOT_JUDGED, Maps, load, load_once, one_thread, spread
 from xecg.inference.records import Made, Problem, made_in_parts, read_items, write_part
 
 NO_PEAK = -1
@@ -27,6 +27,7 @@ NO_PEAK = -1
 SUMMARY, PAGE, ERRORS = "summary.csv", "index.html", "errors.csv"
 _FILES = "files"  # folder beside the parts
 _PICTURES = "pictures"  # in the attributes of a part's table
+_CODES = {"AF": 1, "non-AF": 0, NOT_JUDGED: -1}
 _PIECE = 16  # records at most
 _FEW = 8, partial(executor, 1)  # records that are explained before other processes have started
 _PER_SHEET = 2  # windows
@@ -49,7 +50,7 @@ def explain(
     """Shows where each branch looks in the windows of WFDB records, for the class it predicts.
 
     Of each record RECORD.npz (signal as the network saw it, sampling_rate, start_s, p_af,
-    p_af_morphology, p_af_rhythm, predicted: 1 AF or 0 non-AF, r_peaks in samples of the window
+    p_af_morphology, p_af_rhythm, quality, predicted: 1 AF, 0 non-AF, -1 cannot be judged, r_peaks
     filled up with -1, relevance_morphology, relevance_rhythm) and pictures on ECG paper; of all
     summary.csv with every relevance statistic, such as morphology_enrichment_p, the share of
     relevance / share of time of a wave (in AF, P is the place where a P wave would be), and
@@ -133,12 +134,12 @@ def _arrays(maps: Maps) -> dict[str, Any]:
     r_peaks = np.full((len(maps), max(map(len, maps.r_peaks))), NO_PEAK, dtype=np.int64)
     for row, peaks in zip(r_peaks, maps.r_peaks, strict=True):
         row[: len(peaks)] = peaks
-    columns = ("start_s", "p_af", *(f"p_af_{branch}" for branch in maps.relevance))
+    columns = ("start_s", "p_af", *(f"p_af_{branch}" for branch in maps.relevance), "quality")
     return {
         "signal": maps.signal,
         "sampling_rate": np.array(maps.sampling_rate),
         **{name: maps.table[name].to_numpy() for name in columns},
-        "predicted": (maps.table["predicted"] == "AF").to_numpy(np.int64),
+        "predicted": maps.table["predicted"].map(_CODES).to_numpy(np.int64),
         "r_peaks": r_peaks,
         **{f"relevance_{branch}": relevance for branch, relevance in maps.relevance.items()},
     }

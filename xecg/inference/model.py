@@ -21,6 +21,7 @@ from xecg.inference.records import LeadWindows, cut_lead
 from xecg.networks.weights import find_weights, load_xecgarch
 from xecg.networks.xecgarch import FUSED, XECGArch, fuse
 from xecg.signal.preprocessing import Preprocessing
+from xecg.signal.quality import JUDGED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
+NOT_JUDGED = "cannot be judged"
 BATCH = 32  # windows: larger batches leave the processor's cache
 _PLOTTED = 4  # windows
 
@@ -38,8 +40,9 @@ class Maps:
     """Windows of ECGs, and where each branch looks in them.
 
     Args:
-        table: A row a window: ``record`` or ``signal``, ``start_s``, ``p_af``, ``p_af_<branch>``,
-            ``predicted``, and ``<branch>_<statistic>`` of :func:`xecg.wave_relevance`.
+        table: A row a window: ``record`` and ``lead``, or ``signal``; ``start_s``, ``p_af``,
+            ``p_af_<branch>``, ``quality``, ``predicted``, ``note``, and ``<branch>_<statistic>`` of
+            :func:`xecg.wave_relevance`.
         signal: What the network saw, scaled, float32 ``(windows, time)``.
         relevance: By branch, of the class that it predicts, float32 ``(windows, time)``.
         r_peaks: R peaks of each window, in samples of the window.
@@ -75,6 +78,11 @@ class Maps:
 
         columns = {FUSED: "p_af"} | {branch: f"p_af_{branch}" for branch in self.relevance}
         p_af = {name: float(self.table[column].iloc[row]) for name, column in columns.items()}
+        classes = dict(zip(p_af, map(str, predicted([*p_af.values()])), strict=True))
+        note = str(self.table["note"].iloc[row])
+        if note:
+            note = f"{NOT_JUDGED}: {note}"
+            del classes[FUSED]
         return ExplainedWindow(
             record=lead.record,
             lead=lead.lead,
@@ -85,7 +93,8 @@ class Maps:
             r_peaks=self.r_peaks[row],
             relevance={branch: maps[row] for branch, maps in self.relevance.items()},
             p_af=p_af,
-            predicted=dict(zip(p_af, map(str, predicted([*p_af.values()])), strict=True)),
+            predicted=classes,
+            note=note,
         )
 
 
@@ -124,8 +133,9 @@ class Model:
 
         Returns:
             A row a window: ``signal`` (row of ``ecg``), ``start_s``, ``p_af`` (all branches
-            together), ``p_af_<branch>``, ``predicted`` (``AF`` or ``non-AF``), and ``note``: why a
-            window cannot be classified; it has no probability then.
+            together), ``p_af_<branch>``, ``quality`` (1 best, below 0.5 too low), ``predicted``
+            (``AF``, ``non-AF``, or ``cannot be judged``), and ``note``: why a window cannot be
+            judged, or cannot be classified; it has no probability then.
 
         Raises:
             RecordError: The array has another shape, is shorter than a window, infinite, or scaled
@@ -141,7 +151,7 @@ class Model:
         whole = pd.DataFrame(rows, columns=["signal", "start_s", "note"])
         reasons = whole.pop("note")
         whole = whole.merge(_numbered(self.table(leads), leads), how="left")
-        whole["note"] = reasons.where(reasons == "", "cannot be classified: " + reasons)
+        whole["note"] = whole["note"].fillna("cannot be classified: " + reasons)
         return whole.fillna({"predicted": ""})
 
     def explain(
@@ -200,16 +210,24 @@ class Model:
         ]
 
     def table(self, leads: Sequence[LeadWindows]) -> pd.DataFrame:
-        """Returns ``record``, ``start_s``, ``p_af``, ``p_af_<branch>``, ``predicted``."""
+        """Returns a row a window: record, lead, start_s, probabilities, quality, predicted, note.
+
+        A window whose quality is too low is given as ``cannot be judged``; the note says why.
+        """
         none = np.empty((0, self.preprocessing.window_samples), np.float32)
         p_af = self.p_af(np.concatenate([none, *(lead.signals for lead in leads)]))
         columns = {
             "record": [lead.record for lead in leads for _ in range(len(lead))],
+            "lead": [lead.lead for lead in leads for _ in range(len(lead))],
             "start_s": np.concatenate([np.empty(0), *(lead.start_s for lead in leads)]),
             "p_af": p_af[FUSED],
             **{f"p_af_{branch}": p_af[branch] for branch in self.branches},
         }
-        return pd.DataFrame(columns | {"predicted": predicted(p_af[FUSED])})
+        quality = [one for lead in leads for one in lead.quality]
+        values = np.array([one.value for one in quality], dtype=np.float64)
+        classes = np.where(values < JUDGED, NOT_JUDGED, predicted(p_af[FUSED]))
+        notes = [one.reason for one in quality]
+        return pd.DataFrame(columns | {"quality": values, "predicted": classes, "note": notes})
 
     def maps(self, leads: Sequence[LeadWindows], explainer: BranchExplainer) -> Maps:
         """Returns the maps of all windows, of which there is at least one.
@@ -219,7 +237,7 @@ class Model:
             explainer: Of this model's network.
         """
         signal = np.concatenate([lead.signals for lead in leads])
-        r_peaks = [peaks for lead in leads for peaks in lead.r_peaks()]
+        r_peaks = [peaks for lead in leads for peaks in lead.r_peaks]
         rate = self.preprocessing.sampling_rate
         relevance, tables = {}, [self.table(leads)]
         explained = explainer.explain(torch.from_numpy(signal).unsqueeze(1))
@@ -315,7 +333,7 @@ def spread(n: int, most: int) -> list[int]:
 def _numbered(table: pd.DataFrame, leads: Sequence[LeadWindows]) -> pd.DataFrame:
     """The table with the number of each signal in place of a record."""
     numbers = [number for number, lead in enumerate(leads) for _ in range(len(lead))]
-    numbered = table.drop(columns="record")
+    numbered = table.drop(columns=["record", "lead"])
     numbered.insert(0, "signal", np.array(numbers, np.int64))
     return numbered
 

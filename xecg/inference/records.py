@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from glob import escape
 from hashlib import sha256
 from itertools import pairwise
@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from xecg.errors import ConfigError, RecordError, WorkerDiedError, XECGError
 from xecg.executors import Part, executor, run_parts
-from xecg.files import whole_file, write_whole
+from xecg.files import csv_text, whole_file, write_whole
 from xecg.signal.heartbeats import detect_r_peaks
 from xecg.signal.preprocessing import Preprocessing, cut_windows
+from xecg.signal.quality import Quality, window_quality
 from xecg.signal.wfdb import find_records, read_recording
 
 _PIECES = 32  # at least, of many records
@@ -69,8 +70,9 @@ class LeadWindows:
         """The windows as the network takes them, scaled, ``(windows, window_samples)``."""
         return self.preprocessing.scale(self.filtered)
 
+    @cached_property
     def r_peaks(self) -> list[NDArray[np.int64]]:
-        """Detects the R peaks of each window, in samples of the window.
+        """Detected R peaks of each window, in samples of the window.
 
         They are looked for in the whole lead, so that the detector has settled in every window.
         """
@@ -81,6 +83,18 @@ class LeadWindows:
         return [
             peaks[first:last] - start
             for first, last, start in zip(firsts, lasts, self.starts, strict=True)
+        ]
+
+    @cached_property
+    def quality(self) -> list[Quality]:
+        """Quality of each window."""
+        rate, length_s = self.preprocessing.sampling_rate, self.preprocessing.window_s
+        edges = np.rint(np.stack([self.start_s, self.start_s + length_s]).T * self.raw_rate)
+        return [
+            window_quality(self.raw[start:stop], filtered, peaks, rate)
+            for (start, stop), filtered, peaks in zip(
+                edges.astype(int), self.filtered, self.r_peaks, strict=True
+            )
         ]
 
     @property
@@ -247,7 +261,7 @@ class Made:
                 if "start_s" in table:
                     table["start_s"] = [f"{start:.10g}" for start in table["start_s"]]
                 first = file.tell() == 0
-                table.to_csv(file, index=False, header=first, float_format="%.6g", na_rep="nan")
+                file.write(csv_text(table, header=first, na_rep="nan"))
 
     def report(self, path: Path) -> None:
         """Prints all problems and writes them as a table; without any, removes an earlier one."""
@@ -256,7 +270,7 @@ class Made:
         path.unlink(missing_ok=True)
         if self.problems:
             table = pd.DataFrame(self.problems)[["record", "reason"]]
-            write_whole(path, table.to_csv(index=False))
+            write_whole(path, csv_text(table))
 
 
 @contextmanager
