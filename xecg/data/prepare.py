@@ -21,7 +21,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from pyarrow import parquet
 
-from xecg.data.databases import Database, LabelledRecording, get_database
+from xecg.data.databases import Database, get_database
 from xecg.data.splits import merge_groups
 from xecg.data.store import (
     COLUMNS,
@@ -35,7 +35,7 @@ from xecg.data.store import (
     StoreInfo,
 )
 from xecg.data.windowing import labelled_windows
-from xecg.errors import ConfigError, DataError, RecordError, StoreError, WorkerDiedError, XECGError
+from xecg.errors import ConfigError, DataError, StoreError, WorkerDiedError, XECGError
 from xecg.executors import Part, executor, run_parts
 from xecg.files import whole_file
 from xecg.signal.preprocessing import Preprocessing
@@ -60,10 +60,10 @@ def prepare(
 ) -> Store:
     """Prepares a database, or reuses the store that is there already.
 
-    The store appears at ``out`` when it is whole; until then parts are kept beside it, from which
-    the same call continues if it was killed. If several processes prepare one store, one works and
-    the others wait. A record that cannot be used is skipped, logged and counted in the store's
-    info. The result does not depend on the number of processes.
+    The store appears at ``out`` when it is whole; a call that was killed continues when it is made
+    again. Of several processes that prepare one store, one works and the others wait. A record that
+    cannot be used is skipped, logged and counted in the store's info. The result does not depend on
+    the number of processes.
 
     Args:
         database: Where the records come from: a database, or the name of one.
@@ -94,8 +94,10 @@ def prepare(
         if waited and (store := _reusable(out, recipe, overwrite)):
             return store
         parts = Path(f"{out}.parts-{_digest(recipe.fingerprint, database.identity)}")
+        size = max(1, min(_LARGEST_PIECE, len(records) // _PIECES))
+        pieces = [records[i : i + size] for i in range(0, len(records), size)]
         work = partial(prepare_piece, database, recipe)
-        made = list(run_parts(work, _pieces(records), parts, pool, title=database.name))
+        made = list(run_parts(work, pieces, parts, pool, title=database.name))
         try:
             info = _merge(made, database, recipe, parts / "store")
             _install(parts / "store", out)
@@ -105,12 +107,6 @@ def prepare(
             shutil.rmtree(folder, ignore_errors=True)
     _log_skipped(info, out)
     return Store.open(out)
-
-
-def _pieces(records: Sequence[str]) -> list[Sequence[str]]:
-    """The records in pieces, whatever the number of processes."""
-    size = max(1, min(_LARGEST_PIECE, len(records) // _PIECES))
-    return [records[i : i + size] for i in range(0, len(records), size)]
 
 
 def _log_skipped(info: StoreInfo, out: Path) -> None:
@@ -157,10 +153,10 @@ def recipe_of(
 
 
 def file_digest(folder: Path, tables: Iterable[Path] = ()) -> str:
-    """Returns number, total size and a digest of all files below a folder, but hidden ones.
+    """Returns ``"96 files of 100423568 bytes, 0f343b0931126a20"``: the files below a folder.
 
-    The digest is over paths and sizes, and over the contents of tables of labels. 17,000 files
-    take about 0.1 s. An example: ``"96 files of 100423568 bytes, 0f343b0931126a20"``.
+    The digest is over paths and sizes, and over the contents of ``tables``; hidden files are left
+    out.
     """
     sizes = sorted(_sizes(folder))
     read = [hashlib.sha256(table.read_bytes()).hexdigest() for table in tables]
@@ -201,13 +197,9 @@ def _reusable(out: Path, recipe: Recipe, overwrite: bool = False) -> Store | Non
 
 @contextmanager
 def only_one(out: Path) -> Iterator[bool]:
-    """Holds the lock on ``out``, a file beside it, which is freed even if the process is killed.
+    """Holds a lock beside ``out`` that the end of the process frees; yields whether it waited.
 
-    Yields:
-        Whether another process had the lock and was waited for.
-
-    Raises:
-        StoreError: If the lock file cannot be written.
+    Raises StoreError if the lock file cannot be written.
     """
     lock = FileLock(f"{out}.lock")
     try:
@@ -233,23 +225,26 @@ def cannot_write(out: Path, error: OSError) -> StoreError:
 def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], path: Path) -> None:
     """Cuts and labels records into one part; a record that cannot be used is skipped.
 
-    The file ``path`` holds, pickled, signals and waves of each lead of each record, then the index
-    of all and what is missing.
+    The file holds, pickled, signals and waves of each lead, then the index of all and what is
+    missing.
     """
+    how = recipe.preprocessing, recipe.leads, recipe.stride_s
     labels: list[tuple[int, dict[str, Any]]] = []  # number of windows, and their columns
     skipped: dict[str, str] = {}
     left_out: Counter[str] = Counter()
     with whole_file(path, "wb") as file:
         for record in records:
+            labelled = None
             try:
-                labelled = _read(database, record)
-                found = labelled_windows(
-                    labelled, record, recipe.preprocessing, recipe.leads, recipe.stride_s
-                )
+                labelled = database.read(record)
+                found = labelled_windows(labelled, record, *how)
             except (XECGError, OSError) as error:
                 skipped[record] = str(error)
                 continue
             except Exception as error:
+                if labelled is None:  # damaged bytes bring parsers to raise anything
+                    skipped[record] = f"cannot be read ({type(error).__name__}: {error})"
+                    continue
                 error.add_note(f"while record {record} of {database.name} was cut into windows")
                 raise
             for windows in found:
@@ -263,17 +258,7 @@ def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], pa
         pickle.dump({"index": _index_of(labels), "skipped": skipped, "left_out": left_out}, file)
 
 
-def _read(database: Database, record: str) -> LabelledRecording:
-    try:
-        return database.read(record)
-    except (XECGError, OSError):
-        raise
-    except Exception as error:  # damaged bytes bring parsers to raise anything
-        raise RecordError(f"cannot be read ({type(error).__name__}: {error})") from error
-
-
 def _index_of(labels: Sequence[tuple[int, dict[str, Any]]]) -> pa.Table:
-    """The lines of the index, but for the rows of the waves."""
     arrays: dict[str, Any] = {}
     for name, kind in COLUMNS.items():
         if name != "wave_row":

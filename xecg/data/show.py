@@ -89,10 +89,7 @@ def count_classes(store: Store, split: Split) -> pd.DataFrame:
 
 
 def choose_examples(store: Store, n: int = N_EXAMPLES, seed: int = 0) -> list[int]:
-    """Returns at most ``n`` rows to draw, by random seed.
-
-    Rhythms take turns; annotated windows and new records come first.
-    """
+    """Returns at most ``n`` rows: rhythms take turns, annotated windows and new records lead."""
     index = _table(store)
     rank = {rhythm: i for i, rhythm in enumerate(index["rhythm"].value_counts().index)}
     found = index.assign(rank=index["rhythm"].map(rank), bare=index["wave_row"] < 0)
@@ -105,15 +102,9 @@ def choose_examples(store: Store, n: int = N_EXAMPLES, seed: int = 0) -> list[in
 
 
 def draw_examples(store: Store, path: Path, *, seed: int = 0) -> None:
-    """Draws a page of windows as PNG: signal, R peaks, annotated waves.
+    """Draws windows, chosen by a seed, with R peaks and waves into a PNG; replaces an old one.
 
-    Args:
-        store: Where the windows are.
-        path: File to write; an existing one is replaced.
-        seed: Random seed of the choice of windows.
-
-    Raises:
-        StoreError: If the file cannot be written.
+    Raises StoreError if the file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -126,14 +117,8 @@ def draw_examples(store: Store, path: Path, *, seed: int = 0) -> None:
         handles |= _draw_window(axes, store, row, int(index["wave_row"][row]))
         axes.set_title(_caption(index.iloc[row]), loc="left", fontsize=8, pad=3, parse_math=False)
     panels[-1].set_xlabel("time in the window / s", color=_QUIET, fontsize=8)
-    figure.legend(
-        handles.values(),
-        handles.keys(),
-        loc="outside lower right",
-        ncols=6,
-        frameon=False,
-        fontsize=8,
-    )
+    looks: dict[str, Any] = {"ncols": 6, "frameon": False, "fontsize": 8}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower right", **looks)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     try:
@@ -153,12 +138,11 @@ def _draw_window(axes: Any, store: Store, row: int, wave_row: int) -> dict[str, 
     handles = {"R peak": axes.plot(peaks_s, above, "v", color=_R_PEAK, ms=4)[0]}
     nothing = NOT_ANNOTATED if store.info.n_annotated else OTHER
     codes = store.waves[wave_row] if wave_row >= 0 else np.full(len(signal), nothing)
-    for code in (code for code in _COLOURS if (codes == code).any()):
-        style = {"color": _COLOURS[code], "alpha": 0.3, "linewidth": 0}
-        across = axes.get_xaxis_transform()
-        handles[_NAMES[code]] = axes.fill_between(
-            time_s, 0, 1, where=codes == code, transform=across, **style
-        )
+    style = {"alpha": 0.3, "linewidth": 0, "transform": axes.get_xaxis_transform()}
+    for code, colour in _COLOURS.items():
+        if (at := codes == code).any():
+            area = axes.fill_between(time_s, 0, 1, where=at, color=colour, **style)
+            handles[_NAMES[code]] = area
     axes.set(xlim=(0, len(signal) / rate), yticks=[])
     axes.set_ylim(low - 0.08 * (high - low), high + 0.22 * (high - low))
     axes.grid(axis="x", color="#f0c9c2", linewidth=0.6)
@@ -170,13 +154,9 @@ def _draw_window(axes: Any, store: Store, row: int, wave_row: int) -> dict[str, 
 def _caption(window: pd.Series) -> str:
     rmssd = "unknown" if np.isnan(window["rmssd_ms"]) else f"{window['rmssd_ms']:.0f} ms"
     beats = "annotated" if window["reference_beats"] else "detected"
-    facts = [
-        f"{window['record']}, lead {window['lead']}, from {window['start_s']:g} s",
-        f"{window['rhythm']} ({MEANINGS[window['af']]})",
-        f"{window['n_beats']} beats {beats}",
-        f"RMSSD {rmssd}",
-    ]
-    return "   |   ".join(facts)
+    place = f"{window['record']}, lead {window['lead']}, from {window['start_s']:g} s"
+    rhythm = f"{window['rhythm']} ({MEANINGS[window['af']]})"
+    return "   |   ".join([place, rhythm, f"{window['n_beats']} beats {beats}", f"RMSSD {rmssd}"])
 
 
 def _leads(leads: pd.Series) -> str:

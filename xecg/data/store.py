@@ -20,16 +20,14 @@ from xecg.errors import ConfigError, StoreError
 from xecg.files import write_whole
 from xecg.signal.preprocessing import Preprocessing
 
-FORMAT = 2
-"""Raised when another release computes other values from the same records."""
+FORMAT = 2  # raised when a release computes other values from the same records
 INFO_FILE, SIGNALS_FILE, WAVES_FILE = "store.json", "signals.npy", "waves.npy"
 INDEX_FILE, R_PEAKS = "index.parquet", "r_peaks"
 
-COLUMNS = {
+COLUMNS = {  # of the index, and their types
     "record": "category",  # path below the folder of the database, without ending
     "person": "category",  # a name that is the same in all databases, or empty
-    # What a split keeps together: the person, else database and record; groups that share an
-    # identical signal have one name.
+    # What a split keeps together: the person, else the record; one for identical signals.
     "group": "category",
     "source": "category",  # the collection that the record is from
     "lead": "category",
@@ -45,16 +43,13 @@ COLUMNS = {
     "annotated_share": "float32",  # share of the samples with a wave annotation
     "digest": "uint64",  # of the samples as they were recorded
 }
-"""Columns of the index and their types."""
-_LEADS = ("preferred", "all")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides about the content of a store.
 
-    Raises:
-        ConfigError: If a setting is out of its range.
+    Raises ConfigError if a setting is out of its range.
     """
 
     database: str
@@ -74,7 +69,9 @@ class Recipe:
             raise ConfigError(f"limit: expected at least 1 record, found {self.limit}")
         if not isinstance(self.leads, str):
             object.__setattr__(self, "leads", tuple(self.leads))
-        if not self.leads or (isinstance(self.leads, str) and self.leads not in _LEADS):
+        if not self.leads or (
+            isinstance(self.leads, str) and self.leads not in ("preferred", "all")
+        ):
             raise ConfigError(
                 f"leads: expected 'preferred', 'all' or a list of names, found {self.leads!r}"
             )
@@ -92,11 +89,11 @@ class Recipe:
         changed = sorted(str(n) for n in here | there if here.get(n) != there.get(n))
         lines = {n: f"{n}: {here.get(n)} here, {there.get(n)} asked for" for n in changed}
         if "files" in lines:  # whose digests say nothing to a reader
-            lines["files"] = (
-                f"files: the database had {old} and has {new} now"
-                if old != new
-                else f"files: names or labels of the database's {old} have changed since"
-            )
+            lines["files"] = f"files: the database had {old} and has {new} now"
+            if old == new:
+                lines["files"] = (
+                    f"files: names or labels of the database's {old} have changed since"
+                )
         return list(lines.values())
 
 
@@ -134,11 +131,7 @@ class StoreInfo:
 
     @classmethod
     def read(cls, folder: Path) -> StoreInfo:
-        """Reads ``store.json`` from a folder.
-
-        Raises:
-            StoreError: If it is missing, damaged, or written in another format.
-        """
+        """Reads ``store.json``; raises StoreError if missing, damaged or of another format."""
         path = folder / INFO_FILE
         if not path.is_file():
             raise StoreError(
@@ -181,11 +174,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path | str) -> Store:
-        """Opens the store in a folder.
-
-        Raises:
-            StoreError: If it is missing, incomplete, damaged, or of another format.
-        """
+        """Opens a store; raises StoreError if missing, damaged or of another format."""
         path = Path(path)
         info = StoreInfo.read(path)
         data, window = path / info.data, info.preprocessing.window_samples

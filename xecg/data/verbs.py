@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from xecg.data.databases import Database, get_database
+from xecg.data.databases import get_database
 from xecg.errors import ConfigError, StoreError
 from xecg.signal.preprocessing import Preprocessing
 
@@ -58,22 +58,24 @@ def prepare(
         af_share: Synthetic: share of the records in AF.
         seed: Synthetic: random seed of the persons.
     """
+    from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
     from xecg.data.prepare import prepare as prepare_database
 
+    out, makes = out or STORES / name.rpartition(".")[2], name == "synthetic" and root is None
+    lead = leads[0] if leads in (["preferred"], ["all"]) else leads
     labels = {"table": table, "af": af, "not_af": not_af, "left_out": left_out}
-    settings = {
-        "persons": persons,
-        "records_per_person": records_per_person,
-        "duration_s": duration_s,
-        "af_share": af_share,
-        "seed": seed,
-    }
-    out = out or STORES / name.rpartition(".")[2]
+    options = _given(labels, name == "folder", "the database 'folder'")
+    people: dict[str, Any] = {"persons": persons, "records_per_person": records_per_person}
+    settings = people | {"duration_s": duration_s, "af_share": af_share, "seed": seed}
+    given = _given(settings, makes, "synthetic records that are made now, without root")
+    if makes:
+        given |= {"leads": tuple(lead)} if isinstance(lead, list) and lead else {}
+        root = synthetic_records(Path(f"{out}-records"), SyntheticSettings(**given))
     store = prepare_database(
-        _database(name, root, out, leads, labels, settings),
+        get_database(name, root or Path("data") / name, **options),
         out,
         preprocessing=preprocessing,
-        leads=leads[0] if leads in (["preferred"], ["all"]) else leads,
+        leads=lead,
         stride_s=stride_s,
         limit=limit,
         overwrite=overwrite,
@@ -81,27 +83,6 @@ def prepare(
         cluster=cluster,
     )
     print(f"{out}: {len(store)} windows of {store.info.n_records} records")
-
-
-def _database(
-    name: str,
-    root: Path | None,
-    out: Path,
-    leads: list[str] | None,
-    labels: dict[str, Any],
-    settings: dict[str, Any],
-) -> Database:
-    """The database of a name; makes its records if they are synthetic and not there."""
-    from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
-
-    makes = name == "synthetic" and root is None
-    options = _given(labels, name == "folder", "the database 'folder'")
-    given = _given(settings, makes, "synthetic records that are made now, without root")
-    if makes:
-        if leads and leads not in (["preferred"], ["all"]):
-            given["leads"] = tuple(leads)
-        root = synthetic_records(Path(f"{out}-records"), SyntheticSettings(**given))
-    return get_database(name, root or Path("data") / name, **options)
 
 
 def _given(options: dict[str, Any], apply: bool, what: str) -> dict[str, Any]:
