@@ -1,13 +1,11 @@
 """Windows of one length, rate, band and scale, cut from a lead; what is left out, and why."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,43 +13,32 @@ from scipy import signal as dsp
 
 from xecg.errors import ConfigError, RecordError
 
-INPUT_RATES_HZ = (100.0, 1000.0)
-"""Lowest and highest sampling rate of a recording."""
-
+INPUT_RATES_HZ = (100.0, 1000.0)  # lowest and highest sampling rate of a recording
 _OUTPUT_RATES_HZ = (50.0, 1000.0)
 MISSING_SAMPLES, FLAT_LINE = "missing samples", "flat line"
 
 _FILTER_ORDER = 3  # -6 dB at each edge, as the filter runs twice, and twice its slope
-# Mirrored at both ends, by as much as a 0.5 Hz filter remembers. On cuts of MIT-BIH records this
-# leaves a third of the error at the edges that SciPy's default (odd, 21 samples) leaves: a cut
-# within a QRS complex is not turned into a step.
+# Mirrored ends, as long as a 0.5 Hz filter remembers: on cuts of MIT-BIH records a third of the
+# error at the edges that SciPy's default (odd, 21 samples) leaves.
 _PADDING_S = 2.0
-# Terms of the resampling ratio: enough for 250 Hz from any rate up to 500 Hz of two decimals to be
-# exact; the filter for larger ones would take longer to design than a record to read.
+# Terms of the resampling ratio: 250 Hz is exact from any rate up to 500 Hz of two decimals; a
+# filter for larger ones takes longer to design than a record to read.
 _LARGEST_FACTOR = 50_000
-# Filtered span / largest raw value below which only rounding errors are left
-_FLAT_SHARE = 1e-6
+_FLAT_SHARE = 1e-6  # filtered span / largest raw value below which only rounding errors are left
 
 
-def bridge_missing(
-    signal: NDArray[np.floating],
-) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Replaces NaN by straight lines between the neighbouring samples.
+def bridge_missing(signal: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Replaces NaN in `signal` (time,) by straight lines between the neighbouring samples.
 
-    Filters need every sample, and a line adds the least of its own. At the ends the nearest
-    sample is held; a signal of nothing but NaN becomes zeros.
-
-    Returns:
-        The signal without NaN, (time,), the same array if none was missing; and the mask of the
-        missing samples, (time,), which must not be used as ECG.
+    At the ends the nearest sample is held; NaN alone become zeros. Returns the bridged signal, the
+    same array if nothing was missing, and the mask (time,) of samples that are not ECG.
     """
     missing = np.isnan(signal)
     if not missing.any():
         return signal, missing
     if missing.all():
         return np.zeros_like(signal), missing
-    bridged = signal.copy()
-    present = ~missing
+    bridged, present = signal.copy(), ~missing
     bridged[missing] = np.interp(np.flatnonzero(missing), np.flatnonzero(present), signal[present])
     return bridged, missing
 
@@ -61,34 +48,22 @@ def limit_band(
 ) -> NDArray[np.float64]:
     """Limits the band by Butterworth filters of order 3, forwards and backwards: without a shift.
 
-    Args:
-        signal: (time,), without missing samples.
-        sampling_rate: Sampling rate of ``signal`` (Hz).
-        low_hz: Lower edge, None for none.
-        high_hz: Upper edge, None for none; at or above half the sampling rate there is nothing to
-            take away, and only the lower edge is applied.
+    The signal (time,) has no missing samples. An edge of None, or an upper one at or above half the
+    sampling rate, is not applied.
     """
     high = high_hz if high_hz is not None and high_hz < sampling_rate / 2 else None
     if low_hz is None and high is None:
         return signal
     padding = min(round(_PADDING_S * sampling_rate), len(signal) - 1)
-    limited: NDArray[np.float64] = dsp.sosfiltfilt(
-        _sections(low_hz, high, sampling_rate), signal, padtype="even", padlen=padding
-    )
-    return limited
+    sections = _sections(low_hz, high, sampling_rate)
+    return np.asarray(dsp.sosfiltfilt(sections, signal, padtype="even", padlen=padding))
 
 
 @lru_cache(maxsize=64)
-def _sections(
-    low_hz: float | None, high_hz: float | None, sampling_rate: float
-) -> NDArray[np.float64]:
-    """Second-order sections of the band limit."""
-    edges = [edge for edge in (low_hz, high_hz) if edge is not None]
+def _sections(low_hz: float | None, high_hz: float | None, rate: float) -> NDArray[np.float64]:
+    edges = np.squeeze([edge for edge in (low_hz, high_hz) if edge is not None])
     kind = "lowpass" if low_hz is None else "highpass" if high_hz is None else "bandpass"
-    sections: NDArray[np.float64] = dsp.butter(
-        _FILTER_ORDER, np.squeeze(edges), kind, output="sos", fs=sampling_rate
-    )
-    return sections
+    return np.asarray(dsp.butter(_FILTER_ORDER, edges, kind, output="sos", fs=rate))
 
 
 def resampling_ratio(rate_from: float, rate_to: float) -> Fraction:
@@ -103,9 +78,8 @@ class Preprocessing:
 
     Args:
         low_hz: Lower edge of the band; null leaves slow baseline wander in.
-        high_hz: Upper edge of the band; null leaves the upper limit to the resampling. At or
-            above half the sampling rate of an input it takes nothing away from that input, and
-            only the lower edge is applied.
+        high_hz: Upper edge of the band; null leaves it to the resampling. Where it is at or above
+            half the sampling rate of an input, only the lower edge is applied to that input.
         sampling_rate: Samples per second after resampling (Hz).
         window_s: Length of a window in seconds; a whole number of samples.
         scaling: ``minmax`` scales each window to [0, 1]; ``none`` leaves physical units.
@@ -156,8 +130,8 @@ class Preprocessing:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> Preprocessing:
-        """Makes settings from what ``to_dict`` gave; every one must be there, and no other."""
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Makes settings from those of ``to_dict``; raises ConfigError if they are not the same."""
         expected, found = {field.name for field in fields(cls)}, set(settings)
         if expected != found:
             raise ConfigError(
@@ -171,48 +145,32 @@ class Preprocessing:
     ) -> NDArray[np.float32]:
         """Limits the band, then changes the sampling rate; neither shifts the ECG in time.
 
-        A Butterworth filter of order 3 at each edge, as second-order sections, runs forwards and
-        backwards over the lead with mirrored ends. Polyphase resampling with its own low-pass
-        filter follows; sample 0 stays at time 0.
-
-        Args:
-            signal: (time,), without missing samples: a filter would spread them.
-            sampling_rate: Sampling rate of ``signal`` (Hz); need not be whole.
-
-        Returns:
-            float32 (time',), as long in seconds, rounded up to a whole number of samples.
+        The lead (time,) has no missing samples, which a filter would spread. Polyphase resampling
+        has its own low-pass filter; sample 0 stays at time 0. Returns float32 (time',), as long in
+        seconds, rounded up to a whole number of samples.
         """
-        resampled = limit_band(
-            np.asarray(signal, dtype=np.float64), sampling_rate, self.low_hz, self.high_hz
-        )
-        ratio = resampling_ratio(sampling_rate, self.sampling_rate)
-        if ratio != 1:
-            resampled = dsp.resample_poly(
-                resampled, ratio.numerator, ratio.denominator, padtype="line"
-            )
-        return resampled.astype(np.float32)
+        samples = np.asarray(signal, dtype=np.float64)
+        samples = limit_band(samples, sampling_rate, self.low_hz, self.high_hz)
+        up, down = resampling_ratio(sampling_rate, self.sampling_rate).as_integer_ratio()
+        if up != down:
+            samples = dsp.resample_poly(samples, up, down, padtype="line")
+        return samples.astype(np.float32)
 
     def scale(self, windows: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Scales each window by itself: its smallest sample to 0, its largest to 1, exactly.
+        """Scales each window (..., time) by itself: its smallest sample to 0, its largest to 1.
 
-        Args:
-            windows: (..., time), without NaN. A window without any variation becomes zeros;
-                ``cut_windows`` leaves such windows out and counts them.
-
-        Returns:
-            float32, same shape.
+        A window without any variation becomes zeros.
         """
         signals = np.asarray(windows, dtype=np.float32)
         if self.scaling == "none":
             return signals
         lowest = signals.min(axis=-1, keepdims=True)
         span = signals.max(axis=-1, keepdims=True) - lowest
-        scaled: NDArray[np.float32] = (signals - lowest) / np.where(span > 0, span, np.float32(1))
-        return scaled
+        return np.asarray((signals - lowest) / np.where(span > 0, span, np.float32(1)))
 
 
 def _whole_samples(seconds: float, sampling_rate: float, name: str) -> int:
-    """A duration in samples, which must be a whole number of them."""
+    """Returns a duration in samples; raises ConfigError if they are no whole number."""
     samples = seconds * sampling_rate
     if round(samples) < 1 or abs(samples - round(samples)) > 1e-6 * samples:
         nearest = max(round(samples), 1) / sampling_rate
@@ -225,17 +183,11 @@ def _whole_samples(seconds: float, sampling_rate: float, name: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Windows of one lead.
+    """Windows of one lead, scaled as the preprocessing says."""
 
-    Args:
-        signals: float32 (windows, time), scaled as the preprocessing says.
-        starts: int64 (windows,), first sample of each at the rate of the preprocessing.
-        absent: Why each other window is left out, by its first sample.
-    """
-
-    signals: NDArray[np.float32]
-    starts: NDArray[np.int64]
-    absent: dict[int, str]
+    signals: NDArray[np.float32]  # (windows, time)
+    starts: NDArray[np.int64]  # (windows,), first sample of each at the rate of the preprocessing
+    absent: dict[int, str]  # why each other window is left out, by its first sample
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -249,13 +201,9 @@ class Windows:
 def window_starts(
     n_samples: int, window: int, stride: int, *, align_last: bool = False
 ) -> NDArray[np.int64]:
-    """Returns the first samples of all windows that lie within a record, ascending.
+    """Returns the first samples of all windows within a record, ascending; sizes are in samples.
 
-    Args:
-        n_samples: Length of the record in samples.
-        window: Length of a window in samples.
-        stride: Samples from one start to the next.
-        align_last: Add one window that ends with the record where the last one does not.
+    ``align_last`` adds a window that ends with the record where the last one does not.
     """
     starts = np.arange(0, n_samples - window + 1, stride, dtype=np.int64)
     if align_last and len(starts) and starts[-1] + window < n_samples:
@@ -274,15 +222,15 @@ def cut_windows(
 ) -> Windows:
     """Filters and resamples a lead, cuts it into windows, and scales them.
 
-    Missing samples are bridged by straight lines for the filter only: a window that touches one
-    is left out. So is a window whose samples are all the same, as from a loose electrode.
+    Missing samples are bridged for the filter only: a window that touches one is left out. So is a
+    window whose samples are all the same, as from a loose electrode.
 
     Args:
         signal: (time,) in physical units, NaN where samples are missing.
         sampling_rate: Sampling rate of ``signal``, 100 to 1000 Hz.
         preprocessing: Band, sampling rate, window length, scaling.
         stride_s: Seconds from one window to the next; None: as long as a window.
-        align_last: Add one window that ends with the record.
+        align_last: Whether to add a window that ends with the record.
         record: Name of the record, for messages.
 
     Raises:
@@ -319,10 +267,9 @@ def cut_windows(
 
 
 def _is_flat(raw: NDArray[np.floating], filtered: NDArray[np.float32]) -> bool:
-    """Whether a window is the same on one side of the filter.
+    """Returns whether a window is the same on one side of the filter.
 
-    A constant signal may have a filtered neighbour ringing into it, and a filtered ramp leaves
-    rounding errors, which scaling would blow up to noise.
+    A neighbour may ring into a constant signal, and a filtered ramp leaves rounding errors.
     """
     lowest, highest = float(raw.min()), float(raw.max())
     largest = max(abs(lowest), abs(highest))

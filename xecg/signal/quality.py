@@ -1,23 +1,17 @@
 """Whether a window can be judged: its quality, from the signal alone.
 
-Each measure is a size that spoils a window and the size at which it cannot be judged any more. The
-noise is what is left of the heartbeats when their median is taken away, which is the idea of the
-template matching of Orphanidou et al., IEEE J Biomed Health Inform 19(3), 2015; flat and clipped
-stretches and beats that are missing are those of Clifford et al., Physiol Meas 33(9), 2012.
+Noise is what is left of the heartbeats without their median, the idea of the template matching of
+Orphanidou et al., IEEE J Biomed Health Inform 19(3), 2015; flat and clipped stretches and missing
+beats are those of Clifford et al., Physiol Meas 33(9), 2012.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-JUDGED = 0.5
-"""Lowest quality of a window that is judged."""
-
+JUDGED = 0.5  # lowest quality of a window that is judged
 _FEWEST_BEATS = 4
 _BEAT_S = (0.3, 0.4)  # before and after the R peak: P wave to most of the T wave
 _QRS_S = 0.06
@@ -27,29 +21,19 @@ _STILL = 0.005  # share of the QRS complexes by which a flat line moves
 
 
 class Quality(NamedTuple):
-    """Quality of a window.
+    """Quality of a window."""
 
-    Args:
-        value: 1 best, 0 worst; below :data:`JUDGED` the window cannot be judged.
-        reason: What spoils the window most; empty if it can be judged.
-    """
-
-    value: float
-    reason: str
+    value: float  # 1 best, 0 worst; below JUDGED the window cannot be judged
+    reason: str  # what spoils the window most; empty if it can be judged
 
 
-@dataclass(frozen=True)
-class _Measure:
-    limit: float
-    sentence: Callable[[float], str]
-
-
-_MEASURES = {
-    "noise": _Measure(0.10, lambda x: f"noise of {x:.0%} of the QRS complexes"),
-    "flat": _Measure(0.15, lambda x: f"flat for {x:.0%} of the time"),
-    "clipped": _Measure(0.05, lambda x: f"clipped for {x:.0%} of the time"),
-    "spike": _Measure(4.0, lambda x: f"a swing {x:.1f} times as large as the QRS complexes"),
-    "pause_s": _Measure(4.0, lambda x: f"no heartbeat found for {x:.1f} s"),
+# The size at which a window cannot be judged any more, and what is said then.
+_MEASURES: dict[str, tuple[float, Callable[[float], str]]] = {
+    "noise": (0.10, lambda x: f"noise of {x:.0%} of the QRS complexes"),
+    "flat": (0.15, lambda x: f"flat for {x:.0%} of the time"),
+    "clipped": (0.05, lambda x: f"clipped for {x:.0%} of the time"),
+    "spike": (4.0, lambda x: f"a swing {x:.1f} times as large as the QRS complexes"),
+    "pause_s": (4.0, lambda x: f"no heartbeat found for {x:.1f} s"),
 }
 
 
@@ -59,35 +43,32 @@ def window_quality(
     r_peaks: NDArray[np.integer],
     sampling_rate: float,
 ) -> Quality:
-    """Returns the quality of a window.
+    """Returns the quality of a window: ``raw`` as recorded (raw time,), at any rate.
 
-    Args:
-        raw: The window as recorded, ``(raw time,)``, at any rate.
-        filtered: The window in the network's band, not scaled, ``(time,)``.
-        r_peaks: R peaks of the window, samples of ``filtered``.
-        sampling_rate: Sampling rate of ``filtered`` in Hz.
+    ``filtered`` (time,) is the window in the network's band, not scaled, at ``sampling_rate``
+    (Hz); ``r_peaks`` are samples of it.
     """
     seconds = len(filtered) / sampling_rate
     sizes = _of_beats(np.asarray(filtered, dtype=np.float64), r_peaks, sampling_rate)
     swing = sizes.pop("qrs")
     sizes["flat"] = _flat_share(raw, len(raw) / seconds, swing)
-    sizes["clipped"] = _clipped_share(raw)
-    values = {name: 1 - (1 - JUDGED) * size / _MEASURES[name].limit for name, size in sizes.items()}
+    sizes["clipped"] = float(sum(_in_runs(raw == end, 3).mean() for end in (raw.min(), raw.max())))
+    values = {name: 1 - (1 - JUDGED) * size / _MEASURES[name][0] for name, size in sizes.items()}
     worst = min(values, key=values.__getitem__)
     value = float(np.clip(values[worst], 0, 1))
-    return Quality(value, "" if value >= JUDGED else _MEASURES[worst].sentence(sizes[worst]))
+    return Quality(value, "" if value >= JUDGED else _MEASURES[worst][1](sizes[worst]))
 
 
 def _of_beats(
     signal: NDArray[np.float64], r_peaks: NDArray[np.integer], rate: float
 ) -> dict[str, float]:
-    """What the heartbeats say: their size, the noise between them, the longest pause."""
+    """Measures the size of the heartbeats, the noise between them, and the longest pause."""
     before, after, half = (round(s * rate) for s in (*_BEAT_S, _QRS_S))
     pause_s = float(np.diff(r_peaks, prepend=0, append=len(signal)).max() / rate)
     inner = r_peaks[(r_peaks >= before) & (r_peaks + after <= len(signal))]
     span = float(np.ptp(signal))
     if len(inner) < _FEWEST_BEATS:
-        return {"qrs": span, "pause_s": max(pause_s, 2 * _MEASURES["pause_s"].limit)}
+        return {"qrs": span, "pause_s": max(pause_s, 2 * _MEASURES["pause_s"][0])}
     beats = signal[inner[:, None] + np.arange(-before, after)]
     complexes = beats[:, before - half : before + half]
     qrs = float(np.median(np.ptp(complexes, axis=1)))
@@ -99,20 +80,15 @@ def _of_beats(
 
 
 def _flat_share(raw: NDArray[np.floating], rate: float, swing: float) -> float:
-    """Share of the window in stretches that do not move."""
+    """Returns the share of the window in stretches that do not move."""
     step = max(2, round(_PIECE_S * rate))
     pieces = raw[: len(raw) // step * step].reshape(-1, step)
     still = np.ptp(pieces, axis=1) <= _STILL * swing
     return float(_in_runs(still, round(_FLAT_S / _PIECE_S)).mean())
 
 
-def _clipped_share(raw: NDArray[np.floating]) -> float:
-    """Share of the window at its largest or its smallest value, two samples or more in a row."""
-    return float(sum(_in_runs(raw == end, 3).mean() for end in (raw.min(), raw.max())))
-
-
 def _in_runs(mask: NDArray[np.bool_], at_least: int) -> NDArray[np.bool_]:
-    """The true values of ``mask`` that stand in runs of that length or longer."""
+    """Returns the true values of ``mask`` that stand in runs of that length or longer."""
     edges = np.flatnonzero(np.diff(np.r_[False, mask, False]))
     kept = np.zeros(len(mask), dtype=bool)
     for start, stop in edges.reshape(-1, 2):

@@ -1,7 +1,5 @@
 """Wave codes: samples of an ECG that belong to a P wave, a QRS complex, a T wave, or to none."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -12,19 +10,16 @@ from xecg.errors import RecordError
 from xecg.signal.wfdb import Annotations
 
 OTHER, P, QRS, T = 0, 1, 2, 3
-NOT_ANNOTATED = 255
-"""No annotator looked here: neither a wave nor the absence of one."""
-
+NOT_ANNOTATED = 255  # no annotator looked here: neither a wave nor the absence of one
 WAVE_NAMES = ("other", "P", "QRS", "T")
 
+# WFDB's codes at the peak of a QRS complex; "!" (a ventricular flutter wave), "x" (a blocked
+# atrial beat) and "|" (an artefact) mark none.
 BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")
-"""WFDB's codes of annotations at the peak of a QRS complex; ``!`` (a ventricular flutter wave),
-``x`` (a blocked atrial beat) and ``|`` (an artefact) mark none."""
-
 _CODES = {"p": P, "t": T, "u": OTHER} | dict.fromkeys(BEAT_SYMBOLS, QRS)
 _ONSET, _OFFSET = "(", ")"
 
-# Time after an R peak (ms), in order of writing: P yields to QRS, ST-T to both.
+# From and to (ms) an R peak, in order of writing: ST-T yields to P, and both to QRS.
 _WINDOWS_MS = ((T, 100, 350), (P, -220, -60), (QRS, -50, 50))
 
 
@@ -34,22 +29,17 @@ def wave_codes(
     """Returns the code of each sample, from annotated onsets, peaks and offsets of waves.
 
     Waves are written in WFDB as ``( p )``, ``( N )``, ``( t )`` at onset, peak and offset; both
-    ends belong to the wave. Several peaks in a row of one kind are one wave (biphasic T). U waves
-    are OTHER. An onset or offset that an annotator left out is not guessed:
+    ends belong to the wave. Peaks of one kind in a row are one wave (biphasic T); U waves are
+    OTHER. An onset or offset that an annotator left out is not guessed:
 
     - A T wave (usual in the QT Database) or QRS complex without onset is marked from its peak,
       one without offset up to its peak; the part of unknown extent is OTHER.
     - Half a P wave would be a wrong example, and OTHER would be one too: a P wave without onset
       or offset is NOT_ANNOTATED, as far as the annotations beside it let it reach.
 
-    Args:
-        annotations: Annotations with samples at the rate of the codes.
-        n_samples: Length of the lead.
-        region: First sample that the annotator looked at, and the one after the last; all
-            others are NOT_ANNOTATED. None: from the first onset to the last offset.
-
-    Raises:
-        RecordError: Annotations beyond the lead.
+    ``region`` is the first sample that the annotator looked at and the one after the last, by
+    default from the first onset to the last offset; samples outside are NOT_ANNOTATED. Raises
+    RecordError for annotations beyond the ``n_samples`` of the lead.
     """
     samples = annotations.samples
     if len(samples) and not 0 <= samples.min() <= samples.max() < n_samples:
@@ -67,7 +57,7 @@ def wave_codes(
 
 
 def _annotated_region(marks: list[tuple[int, str]]) -> tuple[int, int]:
-    """First onset, and the sample after the last offset; empty without either."""
+    """Returns the first onset and the sample after the last offset; empty without either."""
     onsets = [sample for sample, symbol in marks if symbol == _ONSET]
     offsets = [sample for sample, symbol in marks if symbol == _OFFSET]
     if not onsets or not offsets or onsets[0] > offsets[-1]:
@@ -76,7 +66,7 @@ def _annotated_region(marks: list[tuple[int, str]]) -> tuple[int, int]:
 
 
 def _waves(marks: list[tuple[int, str]], n_samples: int) -> Iterator[tuple[int, int, int]]:
-    """Code, first and last sample of each wave; U waves are left out."""
+    """Yields code, first and last sample of each wave; U waves are left out."""
     of_waves = [mark for mark in marks if mark[1] in _CODES or mark[1] in (_ONSET, _OFFSET)]
     bounded = [(-1, ""), *of_waves, (n_samples, "")]
     runs = [(code, list(run)) for code, run in groupby(bounded, lambda mark: _CODES.get(mark[1]))]
@@ -95,32 +85,22 @@ def _waves(marks: list[tuple[int, str]], n_samples: int) -> Iterator[tuple[int, 
 def resample_codes(
     codes: NDArray[np.uint8], rate_from: float, rate_to: float, n_samples: int
 ) -> NDArray[np.uint8]:
-    """Returns codes at another sampling rate, each of the nearest sample.
+    """Returns codes (n_samples,) at another sampling rate (Hz), each of the nearest sample.
 
-    Args:
-        codes: uint8 (time,), one at least.
-        rate_from: Their sampling rate (Hz).
-        rate_to: Sampling rate of the result (Hz).
-        n_samples: Length of the result; beyond the end the last code is held.
+    Beyond the end of ``codes`` (time,), of which there is one at least, the last one is held.
     """
     nearest = np.rint(np.arange(n_samples) * (rate_from / rate_to)).astype(np.int64)
-    resampled: NDArray[np.uint8] = codes[np.minimum(nearest, len(codes) - 1)]
-    return resampled
+    return np.asarray(codes[np.minimum(nearest, len(codes) - 1)])
 
 
 def codes_around_r_peaks(
     r_peaks: NDArray[np.integer], n_samples: int, sampling_rate: float
 ) -> NDArray[np.uint8]:
-    """Returns codes where waves usually lie, for ECGs without annotated waves.
+    """Returns codes (n_samples,) where waves usually lie, for ECGs without annotated waves.
 
-    P from -220 to -60 ms of an R peak, QRS from -50 to +50 ms, ST-T (code T) from 100 to 350 ms;
-    the first sample belongs to the window, the last does not.
-    Where the windows of neighbouring beats meet, P yields to QRS, and ST-T to both.
-
-    Args:
-        r_peaks: (peaks,), sample positions; those outside the lead count as well.
-        n_samples: Length of the lead.
-        sampling_rate: Sampling rate of the lead (Hz).
+    P lies from -220 to -60 ms of an R peak, QRS from -50 to 50 ms, ST-T (code T) from 100 to
+    350 ms. Where neighbouring beats meet, P yields to QRS, and ST-T to both. R peaks (peaks,) are
+    sample positions; those outside the lead count as well.
     """
     codes = np.full(n_samples, OTHER, dtype=np.uint8)
     peaks = np.asarray(r_peaks, dtype=np.int64)[:, np.newaxis]

@@ -6,6 +6,7 @@ from typing import Literal, Self, get_args
 
 import numpy as np
 import scipy.fft
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from xecg.errors import ConfigError
@@ -34,12 +35,9 @@ _VECTORS = {
     "V6": np.array([0.831, 0.076, 0.230]),
 }
 LEADS = tuple(_VECTORS)
-
-Rhythm = Literal["N", "AF", "O"]
+Rhythm = Literal["N", "AF", "O"]  # sinus, atrial fibrillation, sinus with ectopic beats
 RHYTHMS: tuple[Rhythm, ...] = get_args(Rhythm)
-
-# Beyond five standard deviations a Gaussian of 2 mV is below 0.01 uV.
-_REACH_SIGMAS = 5.0
+_REACH_SIGMAS = 5.0  # beyond them a Gaussian of 2 mV is below 0.01 uV
 _LARGEST = np.finfo(float).max
 
 
@@ -47,34 +45,24 @@ _LARGEST = np.finfo(float).max
 class Noise:
     """Typical size of each kind of noise; every lead draws its own around it (log-normal).
 
-    Args:
-        wander_mv: Baseline wander below 0.5 Hz, partly in step with the breath, RMS, mV.
-        electrode_mv: Electrode movement, 1/f from 0.5 Hz, RMS, mV: it fills the band of P, T and
-            fibrillatory waves.
-        muscle_mv: Muscle noise, 20-120 Hz, in bursts, RMS, mV.
-        powerline_mv: Amplitude of the mains, mV; 0 where a recorder has filtered it.
-        powerline_hz: Frequency of the mains, Hz.
-
-    Raises:
-        ConfigError: A negative or non-finite size.
+    Raises ConfigError for a size that is negative or not finite.
     """
 
-    wander_mv: float = 0.08
-    electrode_mv: float = 0.012
-    muscle_mv: float = 0.01
-    powerline_mv: float = 0.0
+    wander_mv: float = 0.08  # RMS below 0.5 Hz, partly in step with the breath
+    electrode_mv: float = 0.012  # RMS, 1/f from 0.5 Hz: the band of P, T and fibrillatory waves
+    muscle_mv: float = 0.01  # RMS, 20-120 Hz, in bursts
+    powerline_mv: float = 0.0  # amplitude of the mains; 0 where a recorder has filtered it
     powerline_hz: float = 50.0
 
     def __post_init__(self) -> None:
-        sizes = {f"noise.{name}": (value, 0, _LARGEST) for name, value in vars(self).items()}
-        check_ranges(**sizes)
+        check_ranges(**{f"noise.{name}": (v, 0, _LARGEST) for name, v in vars(self).items()})
 
     @classmethod
     def none(cls) -> Self:
         """Returns no noise at all."""
         return cls(wander_mv=0, electrode_mv=0, muscle_mv=0)
 
-    def draw(self, rng: np.random.Generator, times_s: Floats, breathing: heart.Breathing) -> Floats:
+    def draw(self, rng: Generator, times_s: Floats, breathing: heart.Breathing) -> Floats:
         """Draws the noise of one lead at ``times_s``, evenly spaced from 0: (time,), mV."""
         wander, electrode, muscle, mains = rng.lognormal(0, 0.6, 4)
         drift = 0.6 * breathing.at(times_s) + 0.9 * heart.slow_variation(rng, times_s, 0.02, 0.45)
@@ -92,7 +80,7 @@ class Noise:
 
 
 def check_ranges(**ranges: tuple[float, float, float]) -> None:
-    """Refuses a value outside of its lowest and highest."""
+    """Raises ConfigError for a value outside of its lowest and highest."""
     for key, (value, low, high) in ranges.items():
         if not low <= value <= high:
             upper = f" to {high:g}" if high < _LARGEST else " or more"
@@ -100,9 +88,9 @@ def check_ranges(**ranges: tuple[float, float, float]) -> None:
 
 
 def _coloured(
-    rng: np.random.Generator, n: int, rate: float, low_hz: float, high_hz: float, *, power: float
+    rng: Generator, n: int, rate: float, low_hz: float, high_hz: float, *, power: float
 ) -> Floats:
-    """Gaussian noise of unit variance whose spectrum falls as 1 / f**power within a band."""
+    """Draws Gaussian noise of unit variance whose spectrum falls as 1 / f**power within a band."""
     length = scipy.fft.next_fast_len(max(n, 16), real=True)
     spectrum = scipy.fft.rfft(rng.normal(size=length))
     frequencies = scipy.fft.rfftfreq(length, 1 / rate)
@@ -114,29 +102,20 @@ def _coloured(
 
 @dataclass(frozen=True, eq=False)
 class SyntheticECG:
-    """A recording with its truth.
+    """A recording with its truth, the same for all leads.
 
-    Args:
-        recording: Samples in mV.
-        r_peaks: Sample nearest the centre of each beat's main QRS deflection, the same in all
-            leads, (n,), ascending; a deep Q or S of a lead has its extremum a few ms beside.
-        codes: Wave code of each sample (see ``xecg.signal.waves``), uint8, (time,). A wave
-            reaches to 2.5 standard deviations of its outermost Gaussians; T ends where the next
-            wave begins. In AF there is no P.
-        waves: Code, onset, peak and offset of each wave, (m, 4), in samples and in the order of
-            time; both ends belong to the wave, and the record's ends cut it.
-        rhythm: "N" sinus, "AF", or "O": sinus rhythm with ectopic beats.
-        beat_symbols: "N", "V" or "A" for each R peak.
-        person: Name of the person, such as "synthetic-7" for ``person_seed=7``.
+    A deep Q or S of a lead has its extremum a few ms beside the R peak. A wave reaches to 2.5
+    standard deviations of its outermost Gaussians, both ends included; T ends where the next wave
+    begins, and the record's ends cut any. In AF there is no P.
     """
 
-    recording: Recording
-    r_peaks: NDArray[np.int64]
-    codes: NDArray[np.uint8]
-    waves: NDArray[np.int64]
+    recording: Recording  # in mV
+    r_peaks: NDArray[np.int64]  # (n,), samples of the main QRS deflections, ascending
+    codes: NDArray[np.uint8]  # (time,), see xecg.signal.waves
+    waves: NDArray[np.int64]  # (m, 4): code, onset, peak and offset in samples, in order of time
     rhythm: Rhythm
-    beat_symbols: tuple[str, ...]
-    person: str
+    beat_symbols: tuple[str, ...]  # "N", "V" or "A" for each R peak
+    person: str  # such as "synthetic-7" for person_seed=7
 
     @property
     def rr(self) -> RRMeasures:
@@ -177,28 +156,25 @@ def synthesize(
     person_seed = seed if person_seed is None else person_seed
     noise = Noise() if noise is None else noise
     _check(rhythm, leads, sampling_rate, noise)
-    check_ranges(
-        duration_s=(duration_s, 1, _LARGEST),
-        seed=(seed, 0, np.inf),
-        person_seed=(person_seed, 0, np.inf),
-    )
+    check_ranges(duration_s=(duration_s, 1, _LARGEST))
+    check_ranges(seed=(seed, 0, np.inf), person_seed=(person_seed, 0, np.inf))
     pacing, shapes, atria, interference = np.random.default_rng(seed).spawn(4)
     person, breathing = heart.draw_person(person_seed), heart.Breathing.draw(pacing)
     if rhythm == "AF":
         beats = heart.fibrillation_beats(pacing, duration_s)
     else:
         beats = heart.sinus_beats(pacing, person, breathing, duration_s, ectopic=rhythm == "O")
-    gaussians, extents_s = heart.place_waves(
-        shapes, person, beats, breathing, with_p=rhythm != "AF"
-    )
+    has_p = rhythm != "AF"
+    gaussians, extents_s = heart.place_waves(shapes, person, beats, breathing, with_p=has_p)
     times_s = np.arange(round(duration_s * sampling_rate)) / sampling_rate
     dipole = sum_gaussians(gaussians, times_s.size, sampling_rate)
     if rhythm == "AF":
         dipole += fibrillatory_waves(atria, times_s)
     samples = np.stack([_VECTORS[lead] for lead in leads]) @ dipole
     samples += np.stack([noise.draw(interference, times_s, breathing) for _ in leads])
+    units = ("mV",) * len(leads)
     recording = Recording(
-        name, samples.astype(np.float32), float(sampling_rate), tuple(leads), ("mV",) * len(leads)
+        name, samples.astype(np.float32), float(sampling_rate), tuple(leads), units
     )
     return _with_truth(recording, rhythm, beats, extents_s, f"synthetic-{person_seed}")
 
@@ -239,15 +215,11 @@ def sum_gaussians(
     return dipole
 
 
-def fibrillatory_waves(rng: np.random.Generator, times_s: Floats) -> NDArray[np.float64]:
-    """Draws the fibrillatory waves of the atria: a sawtooth whose frequency and size wander.
+def fibrillatory_waves(rng: Generator, times_s: Floats) -> NDArray[np.float64]:
+    """Draws the dipole (3, time), mV, of fibrillating atria: a sawtooth that wanders.
 
-    After the model of Stridh & Sornmo 2001 (IEEE Trans. Biomed. Eng. 48:105), a harmonic series
-    with slowly modulated frequency (here 4-9 Hz) and amplitude; smooth random modulation stands in
-    for their single sinusoids.
-
-    Returns:
-        Dipole, (3, time), mV.
+    After Stridh and Sornmo (IEEE Trans. Biomed. Eng. 48:105, 2001): a harmonic series of modulated
+    frequency (here 4-9 Hz) and size; smooth random courses stand in for their single sinusoids.
     """
     wandering = rng.uniform(0.1, 0.4) * heart.slow_variation(rng, times_s, 0.05, 1.0)
     frequency = np.clip(rng.uniform(4.5, 8.5) + wandering, 4, 9)

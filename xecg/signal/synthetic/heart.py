@@ -4,39 +4,30 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 ONSET, PEAK, OFFSET = 0, 1, 2
 
-# A wave begins and ends where its outermost Gaussian has fallen to exp(-2.5**2 / 2) = 4 %.
-_EXTENT_SIGMAS = 2.5
-# Beats reach this far beyond both ends of the record, so that cut waves are there too.
-_MARGIN_S = 2.0
-# No RR interval is shorter than this share of the mean one, on average over a record.
-_SHORTEST_MEAN = 0.6
+_EXTENT_SIGMAS = 2.5  # a wave ends where its outermost Gaussian is exp(-2.5**2 / 2) = 4 %
+_MARGIN_S = 2.0  # beats go beyond both ends of the record, so that cut waves are there too
+_SHORTEST_MEAN = 0.6  # smallest share of the mean RR interval, on average over a record
 
 
-def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(rng: Generator, low: float, high: float) -> float:
     """Draws a positive number whose logarithm is uniform between those of ``low`` and ``high``."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 @dataclass(frozen=True, eq=False)
 class Gaussians:
-    """Gaussians to be summed, one a row: of one wave, or of all repetitions of it in a record.
+    """Gaussians to be summed, one a row: of one wave, or of all repetitions of it in a record."""
 
-    Args:
-        centres_s: (n,), from the wave's reference point or the record's start.
-        rise_s: (n,), standard deviation before the centre.
-        fall_s: (n,), standard deviation after the centre.
-        dipoles_mv: (n, 3), dipole at the centre.
-    """
-
-    centres_s: Floats
-    rise_s: Floats
-    fall_s: Floats
-    dipoles_mv: Floats
+    centres_s: Floats  # (n,), from the wave's reference point or the record's start
+    rise_s: Floats  # (n,), standard deviation before the centre
+    fall_s: Floats  # (n,), standard deviation after the centre
+    dipoles_mv: Floats  # (n, 3), at the centre
 
     @property
     def onset_s(self) -> float:
@@ -54,8 +45,8 @@ class Person:
     """Rates and waves that stay the same from one recording of a person to the next.
 
     Rate and RMSSD are the usual ones in sinus rhythm, PR and T those at 60 beats a minute, QT is
-    after Bazett. Time 0 of a wave is the middle of P, the centre of R, the main deflection of an
-    ectopic QRS, the peak of T.
+    after Bazett. Time 0 is the middle of P, the centre of R, the main deflection of an ectopic
+    QRS, the peak of T.
     """
 
     heart_rate_bpm: float
@@ -91,7 +82,7 @@ def draw_person(person_seed: int) -> Person:
 
 
 def _rotation(frontal: float, horizontal: float) -> Floats:
-    """Turns the heart's axis in the frontal (x, y) and then in the horizontal (x, z) plane."""
+    """Returns the turn of the heart in the frontal (x, y), then the horizontal (x, z) plane."""
     cos, sin = np.cos(frontal), np.sin(frontal)
     in_frontal = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
     cos, sin = np.cos(horizontal), np.sin(horizontal)
@@ -99,23 +90,23 @@ def _rotation(frontal: float, horizontal: float) -> Floats:
     return np.asarray(in_horizontal @ in_frontal)
 
 
-def _scatter(rng: np.random.Generator, dipoles: NDArray[np.float64] | list[list[float]]) -> Floats:
+def _scatter(rng: Generator, dipoles: NDArray[np.float64] | list[list[float]]) -> Floats:
     """Varies each dipole by up to a quarter of its length in every direction."""
     dipoles = np.asarray(dipoles)
     lengths = np.linalg.norm(dipoles, axis=1, keepdims=True)
     return np.asarray(dipoles + 0.25 * lengths * rng.uniform(-1, 1, dipoles.shape))
 
 
-def _p_wave(rng: np.random.Generator, axis: Floats) -> Gaussians:
-    """The right atrium, then the left one: the notch in some leads, the biphasic P in V1."""
+def _p_wave(rng: Generator, axis: Floats) -> Gaussians:
+    """Draws the right atrium, then the left: the notch in some leads, the biphasic P in V1."""
     gap = rng.uniform(0.022, 0.042)
     sigmas = rng.uniform(0.013, 0.018, 2)
     dipoles = log_uniform(rng, 0.4, 1.4) * _scatter(rng, [[0.04, 0.09, -0.05], [0.08, 0.08, 0.06]])
     return Gaussians(np.array([-gap / 2, gap / 2]), sigmas, sigmas, dipoles @ axis.T)
 
 
-def _qrs(rng: np.random.Generator, axis: Floats) -> Gaussians:
-    """Septum (Q), free walls (R), base (S)."""
+def _qrs(rng: Generator, axis: Floats) -> Gaussians:
+    """Draws septum (Q), free walls (R), base (S)."""
     breadth = rng.uniform(0.85, 1.2)
     centres = breadth * np.array([-rng.uniform(0.020, 0.027), 0, rng.uniform(0.020, 0.028)])
     sigmas = breadth * rng.uniform([0.006, 0.009, 0.008], [0.008, 0.012, 0.011])
@@ -124,22 +115,22 @@ def _qrs(rng: np.random.Generator, axis: Floats) -> Gaussians:
     return Gaussians(centres, sigmas, sigmas, dipoles @ axis.T)
 
 
-def _t_wave(rng: np.random.Generator, axis: Floats) -> Gaussians:
-    """A wave that rises slowly and falls faster."""
+def _t_wave(rng: Generator, axis: Floats) -> Gaussians:
+    """Draws a wave that rises slowly and falls faster."""
     fall = rng.uniform(0.030, 0.040)
     rise = fall * rng.uniform(1.2, 1.7)
     dipoles = log_uniform(rng, 0.3, 1.2) * _scatter(rng, [[0.38, 0.28, -0.15]])
     return Gaussians(np.zeros(1), np.array([rise]), np.array([fall]), dipoles @ axis.T)
 
 
-def _ectopic_p(rng: np.random.Generator, p: Gaussians) -> Gaussians:
-    """Another focus: the atria are crossed in another direction, often upwards."""
+def _ectopic_p(rng: Generator, p: Gaussians) -> Gaussians:
+    """Draws another focus: the atria are crossed in another direction, often upwards."""
     direction = np.array([rng.uniform(-0.8, 1), rng.uniform(-1.2, 0.4), rng.uniform(-1, 1)])
     return Gaussians(p.centres_s, p.rise_s, p.fall_s, _scatter(rng, p.dipoles_mv * direction))
 
 
-def _ectopic_qrs(rng: np.random.Generator) -> Gaussians:
-    """A broad, slurred complex: from the right outflow tract downwards, from an apex upwards."""
+def _ectopic_qrs(rng: Generator) -> Gaussians:
+    """Draws a broad, slurred complex, from the right outflow tract downwards or an apex upwards."""
     main = np.array([[0.4, 1.2, 0.8], [0.9, -0.9, 0.6], [-0.7, -0.8, -0.7]][rng.integers(3)])
     early, late = rng.uniform([-0.3, -0.4], [0.3, 0.4])
     breadth = rng.uniform(0.85, 1.15)
@@ -149,27 +140,24 @@ def _ectopic_qrs(rng: np.random.Generator) -> Gaussians:
     return Gaussians(breadth * np.array([-0.038, 0, 0.045]), sigmas, sigmas, size * dipoles)
 
 
-def _discordant_t(rng: np.random.Generator, qrs: Gaussians) -> Gaussians:
-    """Repolarisation runs against the broad complex that it follows."""
+def _discordant_t(rng: Generator, qrs: Gaussians) -> Gaussians:
+    """Draws the repolarisation, which runs against the broad complex that it follows."""
     dipole = -rng.uniform(0.3, 0.5) * qrs.dipoles_mv[1:2]
     rise, fall = rng.uniform([0.055, 0.040], [0.070, 0.050])
     return Gaussians(np.zeros(1), np.array([rise]), np.array([fall]), dipole)
 
 
-def slow_variation(
-    rng: np.random.Generator, times_s: Floats, low_hz: float, high_hz: float
-) -> Floats:
+def slow_variation(rng: Generator, times_s: Floats, low_hz: float, high_hz: float) -> Floats:
     """Draws a smooth course of unit variance at ``times_s``, (time,): a sum of five sinusoids."""
     rates, phases = rng.uniform(low_hz, high_hz, 5), rng.uniform(0, 2 * np.pi, 5)
-    waves = (
-        np.sin(2 * np.pi * f * times_s + phase) for f, phase in zip(rates, phases, strict=True)
-    )
+    pairs = zip(rates, phases, strict=True)
+    waves = (np.sin(2 * np.pi * f * times_s + phase) for f, phase in pairs)
     return np.asarray(sum(waves) * np.sqrt(2 / 5))
 
 
 @dataclass(frozen=True)
 class Breathing:
-    """Breathing, which drives the RR intervals, the height of the R waves and the baseline alike.
+    """Breathing, which drives RR intervals, height of the R waves and baseline alike.
 
     Its phase starts at ``phase`` and wanders by ``unrest`` (rad) with the frequency ``unrest_hz``.
     """
@@ -180,49 +168,34 @@ class Breathing:
     unrest: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Self:
+    def draw(cls, rng: Generator) -> Self:
         """Draws the breathing of one recording."""
-        return cls(
-            rate_hz=rng.uniform(0.15, 0.4),
-            phase=rng.uniform(0, 2 * np.pi),
-            unrest_hz=rng.uniform(0.01, 0.05),
-            unrest=rng.uniform(0.2, 0.8),
-        )
+        ranges = (0.15, 0.4), (0, 2 * np.pi), (0.01, 0.05), (0.2, 0.8)
+        return cls(*(rng.uniform(low, high) for low, high in ranges))
 
     def at(self, times_s: Floats) -> Floats:
-        """Depth of the breath at ``times_s``, from -1 (out) to 1 (in)."""
+        """Returns the depth of the breath at ``times_s``, from -1 (out) to 1 (in)."""
         wandering = self.unrest * np.sin(2 * np.pi * self.unrest_hz * times_s)
         return np.sin(2 * np.pi * self.rate_hz * times_s + self.phase + wandering)
 
 
 @dataclass(frozen=True, eq=False)
 class Beats:
-    """Heartbeats from before a record's start to after its end.
+    """Heartbeats from before a record's start to after its end; times in seconds."""
 
-    Args:
-        times_s: Centres of the R waves, (n,), s from the record's start, ascending.
-        rr_s: RR interval before each beat, (n,), s.
-        symbols: "N", "V" or "A" for each beat, (n,).
-    """
-
-    times_s: Floats
-    rr_s: Floats
-    symbols: NDArray[np.str_]
+    times_s: Floats  # (n,), centres of the R waves from the record's start, ascending
+    rr_s: Floats  # (n,), RR interval before each beat
+    symbols: NDArray[np.str_]  # (n,), "N", "V" or "A"
 
 
 def sinus_beats(
-    rng: np.random.Generator,
-    person: Person,
-    breathing: Breathing,
-    duration_s: float,
-    *,
-    ectopic: bool,
+    rng: Generator, person: Person, breathing: Breathing, duration_s: float, *, ectopic: bool
 ) -> Beats:
     """Draws sinus rhythm at about the person's rate and RMSSD.
 
-    With ``ectopic``, at least one beat within the record is a ventricular or atrial ectopic one.
-    A ventricular beat comes early and is followed by a compensatory pause (the sinus node keeps
-    its pace); an atrial one resets the node.
+    With ``ectopic``, at least one beat within the record is ectopic. A ventricular one comes early
+    and is followed by a compensatory pause (the sinus node keeps its pace); an atrial one resets
+    the node.
     """
     rate_bpm = person.heart_rate_bpm * rng.lognormal(0, 0.1)
     mean = 60 / float(np.clip(rate_bpm, 45, 105 if ectopic else 120))
@@ -238,7 +211,7 @@ def sinus_beats(
     return _beats_within(rng, rr, symbols, duration_s)
 
 
-def fibrillation_beats(rng: np.random.Generator, duration_s: float) -> Beats:
+def fibrillation_beats(rng: Generator, duration_s: float) -> Beats:
     """Draws atrial fibrillation: log-normal RR intervals above a refractory floor.
 
     The spread shrinks with the mean, so that fast AF may look nearly regular.
@@ -253,14 +226,14 @@ def fibrillation_beats(rng: np.random.Generator, duration_s: float) -> Beats:
 
 
 def _enough(duration_s: float, mean_rr_s: float) -> int:
-    """Intervals that cover the record and its margins from any beat within it."""
+    """Returns how many intervals cover the record and its margins from any beat within it."""
     return 2 * int(np.ceil((duration_s + _MARGIN_S) / (_SHORTEST_MEAN * mean_rr_s))) + 1
 
 
 def _sinus_rr(
-    rng: np.random.Generator, n: int, mean_s: float, rmssd_ms: float, breathing: Breathing
+    rng: Generator, n: int, mean_s: float, rmssd_ms: float, breathing: Breathing
 ) -> Floats:
-    """RR intervals with respiratory, Mayer (0.1 Hz) and slower variation of a given RMSSD.
+    """Draws RR intervals with respiratory, Mayer (0.1 Hz) and slower variation of a given RMSSD.
 
     For sinusoids a_i of frequency f_i and jitter s, sampled once per beat of mean length RR,
     RMSSD**2 = sum a_i**2 (1 - cos(2 pi f_i RR)) + 2 s**2; all sizes are scaled to fit it.
@@ -279,11 +252,8 @@ def _sinus_rr(
     return np.asarray(mean_s + scale * courses)
 
 
-def _ectopic_symbols(rng: np.random.Generator, n: int) -> NDArray[np.str_]:
-    """Marks ectopic beats: scattered, bigeminal or trigeminal, never two in a row.
-
-    The middle beat is always one.
-    """
+def _ectopic_symbols(rng: Generator, n: int) -> NDArray[np.str_]:
+    """Marks the middle beat and others, scattered, bigeminal or trigeminal, never two in a row."""
     middle = n // 2
     period = int(rng.choice([0, 2, 3], p=[0.7, 0.15, 0.15]))
     if period:
@@ -299,7 +269,7 @@ def _ectopic_symbols(rng: np.random.Generator, n: int) -> NDArray[np.str_]:
 
 
 def _beats_within(
-    rng: np.random.Generator, rr_s: Floats, symbols: NDArray[np.str_], duration_s: float
+    rng: Generator, rr_s: Floats, symbols: NDArray[np.str_], duration_s: float
 ) -> Beats:
     """Places the middle beat at random within the record and keeps what the margins hold."""
     times = np.cumsum(rr_s)
@@ -309,18 +279,16 @@ def _beats_within(
 
 
 def place_waves(
-    rng: np.random.Generator, person: Person, beats: Beats, breathing: Breathing, *, with_p: bool
+    rng: Generator, person: Person, beats: Beats, breathing: Breathing, *, with_p: bool
 ) -> tuple[list[Gaussians], Floats]:
     """Places the person's waves around each beat.
 
     QT scales with the square root of RR (Bazett), PR a little. The RR interval that counts is
     half the last one and half the record's mean, as repolarisation follows the rate slowly.
-
-    Returns:
-        Gaussians for each wave shape; and onset, peak and offset of P, QRS and T of each beat,
-        (beats, 3, 3), s, NaN where there is no such wave.
+    Returns Gaussians for each wave shape; and onset, peak and offset of P, QRS and T of each beat,
+    (beats, 3, 3), s, NaN where there is no such wave.
     """
-    n = beats.times_s.size
+    n, whole = beats.times_s.size, np.ones(beats.times_s.size)
     pace = np.sqrt((beats.rr_s + beats.rr_s.mean()) / 2)
     height = 1 + rng.uniform(0.02, 0.12) * breathing.at(beats.times_s)
     ventricular, atrial = beats.symbols == "V", beats.symbols == "A"
@@ -331,19 +299,17 @@ def place_waves(
     ) -> None:
         at, stretch = at[which, None], stretch[which, None]
         size = height[which] * rng.lognormal(0, 0.04, which.sum())
-        placed.append(
-            Gaussians(
-                (at + stretch * wave.centres_s).ravel(),
-                (stretch * wave.rise_s).ravel(),
-                (stretch * wave.fall_s).ravel(),
-                (size[:, None, None] * wave.dipoles_mv).reshape(-1, 3),
-            )
+        centres, rise, fall = (
+            at + stretch * wave.centres_s,
+            stretch * wave.rise_s,
+            stretch * wave.fall_s,
         )
+        dipoles = (size[:, None, None] * wave.dipoles_mv).reshape(-1, 3)
+        placed.append(Gaussians(centres.ravel(), rise.ravel(), fall.ravel(), dipoles))
         extents[which, column] = at + stretch * np.array([wave.onset_s, 0.0, wave.offset_s])
 
-    whole = np.ones(n)
     late = rng.normal(0, 0.003, n)
-    ectopic = (person.ectopic_qrs, person.ectopic_t, ventricular)
+    ectopic = person.ectopic_qrs, person.ectopic_t, ventricular
     for qrs, t, which in ((person.qrs, person.t, ~ventricular), ectopic):
         t_end = beats.times_s + qrs.onset_s + person.qtc_s * pace + late
         t_end += 0.5 * (qrs.offset_s - person.qrs.offset_s)  # a broad QRS prolongs QT
@@ -357,10 +323,7 @@ def place_waves(
 
 
 def _without_overlap(extents_s: Floats) -> Floats:
-    """Cuts P where it meets QRS, and T where it meets either.
-
-    So a sample belongs to one wave only, and an annotator's brackets never interleave.
-    """
+    """Cuts P where it meets QRS, and T where it meets either: a sample has one wave only."""
     extents = extents_s.copy()
     p, qrs, t = extents[:, 0], extents[:, 1], extents[:, 2]
     p[:, OFFSET] = np.minimum(p[:, OFFSET], qrs[:, ONSET])
