@@ -20,8 +20,8 @@ class Stage:
 
     Args:
         epoch: First epoch of the stage, from 0.
-        frozen_layers: Number of blocks to freeze from the input on, for all branches or by branch.
-            A branch that is not named keeps its depth.
+        frozen_layers: Number of blocks to freeze from the input on, for all branches or by branch
+            (a branch that is not named keeps its depth).
     """
 
     epoch: int
@@ -30,11 +30,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Stages:
-    """Schedule of stages in the order of their epochs, the first from epoch 0 on.
-
-    Raises:
-        ConfigError: If there is no stage, or the epochs do not rise from 0.
-    """
+    """Schedule of stages; raises ConfigError if their epochs do not rise from 0."""
 
     stages: list[Stage]
 
@@ -55,16 +51,14 @@ class Progression:
     """Schedule of a depth that moves by ``change`` blocks every ``every_n_epochs`` epochs.
 
     Args:
-        start: Frozen depth in epoch 0, for all branches or by branch. A branch that is not named
-            is never frozen.
+        start: Frozen depth in epoch 0, for all branches or by branch (a branch that is not named
+            is never frozen).
         every_n_epochs: Number of epochs between two changes.
         change: Number of blocks added to the depth at each change; negative unfreezes.
-        stop: Depth at which the change ends; by default 0 when unfreezing, all blocks when
-            freezing.
+        stop: Depth at which the change ends; by default none or all blocks.
 
     Raises:
-        ConfigError: If ``every_n_epochs`` is below 1, ``change`` is 0, or ``stop`` lies on the
-            other side of ``start``.
+        ConfigError: If the settings contradict each other.
     """
 
     start: FrozenLayers
@@ -79,10 +73,8 @@ class Progression:
             raise ConfigError("change must not be 0: for one depth throughout, set frozen_layers")
         starts = self.start.values() if isinstance(self.start, dict) else [self.start]
         if self.stop is not None and any((self.stop - s) * self.change < 0 for s in starts):
-            raise ConfigError(
-                f"stop must be reachable from start={self.start} by steps of {self.change}; found "
-                f"{self.stop}"
-            )
+            wanted = f"reachable from start={self.start} by steps of {self.change}"
+            raise ConfigError(f"stop must be {wanted}; found {self.stop}")
 
     def __call__(self, epoch: int, branch: str, n_blocks: int) -> int:
         """Returns the frozen depth of a branch in an epoch."""
@@ -101,14 +93,12 @@ def _of(branch: str, frozen_layers: FrozenLayers) -> int | None:
 class LayerFreezing(Callback):
     """Freezes the first blocks of each branch, counted from the input.
 
-    A frozen block gets no gradient, keeps its batch statistics and normalises by them, in training
-    as in evaluation: its parameters and buffers stay bit-identical. The task has ``branches``, a
-    mapping of names to modules with ``blocks``. Optimizers are never touched: give them all
-    parameters; those without a gradient are neither moved nor decayed.
-
-    One depth throughout works with every strategy. A depth that changes needs, on several
-    processes, ``ddp_find_unused_parameters_true``, because ``DistributedDataParallel`` waits for
-    the gradient of every parameter that was trainable when it was set up.
+    A frozen block gets no gradient and normalises by its batch statistics, which it keeps: its
+    parameters and buffers stay bit-identical. The task has ``branches``, a mapping of names to
+    modules with ``blocks``. Optimizers are never touched: give them all parameters; those without
+    a gradient are neither moved nor decayed. On several processes, a depth that changes needs
+    ``ddp_find_unused_parameters_true``, because ``DistributedDataParallel`` waits for the gradient
+    of every parameter that was trainable when it was set up.
 
     Args:
         frozen_layers: Number of blocks to freeze throughout, for all branches or by branch (a
@@ -137,22 +127,18 @@ class LayerFreezing(Callback):
         self.allow_random = allow_random
         if schedule is None:
             schedule = [Stage(0, frozen_layers or 0)]
-        self.schedule: Schedule = Stages(schedule) if isinstance(schedule, list) else schedule
         depths: list[FrozenLayers] = []
         if isinstance(schedule, list):
-            depths = [stage.frozen_layers for stage in schedule]
+            depths, schedule = [stage.frozen_layers for stage in schedule], Stages(schedule)
         elif isinstance(schedule, Progression):
             depths = [schedule.start]
+        self.schedule: Schedule = schedule
         self._named = [name for one in depths if isinstance(one, dict) for name in one]
         self._n_blocks: dict[str, int] = {}
         self._constant = True
 
     def depth_at(self, epoch: int) -> dict[str, int]:
-        """Returns the number of frozen blocks of each branch of the task in ``epoch``.
-
-        Raises:
-            ConfigError: If a depth is impossible.
-        """
+        """Returns the number of frozen blocks by branch; ConfigError if that is impossible."""
         depths = {}
         for name, n in self._n_blocks.items():
             depths[name] = depth = self.schedule(epoch, name, n)
@@ -164,11 +150,7 @@ class LayerFreezing(Callback):
         return depths
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Checks the schedule against the branches.
-
-        Raises:
-            ConfigError: If a branch is unknown, a depth impossible, or random blocks are frozen.
-        """
+        """Raises ConfigError on unknown branches, impossible depths and frozen random blocks."""
         if stage != "fit":
             return
         branches: Any = getattr(pl_module, "branches", None)
@@ -178,10 +160,9 @@ class LayerFreezing(Callback):
                 f"found {type(pl_module).__name__} without"
             )
         self._n_blocks = {name: len(branch.blocks) for name, branch in branches.items()}
-        for name in self._named:
-            if name not in branches:
-                known = ", ".join(branches)
-                raise ConfigError(f"frozen layers: branch must be one of {known}; found {name}")
+        if unknown := [name for name in self._named if name not in branches]:
+            known = ", ".join(branches)
+            raise ConfigError(f"frozen layers: branch must be one of {known}; found {unknown[0]}")
         epochs = _UNLIMITED if trainer.max_epochs in (None, -1) else trainer.max_epochs
         first, *others = [self.depth_at(epoch) for epoch in range(max(epochs or 0, 1))]
         self._constant = all(depths == first for depths in others)
@@ -199,11 +180,7 @@ class LayerFreezing(Callback):
                 block.requires_grad_(not frozen)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Checks that the strategy bears a depth that changes.
-
-        Raises:
-            ConfigError: If the strategy would wait for gradients of frozen parameters.
-        """
+        """Raises ConfigError if the strategy would wait for gradients of frozen parameters."""
         unused = getattr(trainer.model, "find_unused_parameters", None)
         static = getattr(trainer.model, "static_graph", None)
         if not self._constant and trainer.world_size > 1 and not (unused and not static):
@@ -232,7 +209,6 @@ class LayerFreezing(Callback):
     def _scheduled(
         self, pl_module: LightningModule, epoch: int
     ) -> Iterator[tuple[nn.Module, bool]]:
-        """Yields every block, and whether it is frozen in ``epoch``."""
         branches: Any = pl_module.branches
         for name, depth in self.depth_at(epoch).items():
             for number, block in enumerate(branches[name].blocks, start=1):

@@ -27,8 +27,7 @@ class WindowTables(BasePredictionWriter):
     ``windows/<test set>.csv`` after a test, ``predictions_<test set>.csv`` after ``xecg predict``:
     ``record``, ``group`` (person or record), ``lead``, ``start_s``, then what the task collects.
     Of an AF classifier that is ``p_af_<branch>``, ``p_af`` and ``af`` (1 or 0), and after a test
-    ``<branch>_<statistic>``: the columns of :func:`xecg.explain.relevance.wave_relevance`, of the
-    relevance for the class that the branch predicts.
+    ``<branch>_<statistic>``, the columns of :func:`xecg.explain.relevance.wave_relevance`.
 
     Args:
         explain: Number of windows of each test set to explain, drawn at random, the same ones for
@@ -52,12 +51,7 @@ class WindowTables(BasePredictionWriter):
         self.explain, self.attribution, self.sets = explain, attribution, sets
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuses what cannot be written after the run, before it.
-
-        Raises:
-            ConfigError: If several processes predict, or a test set or the method is not there.
-            NetworkError: If the method does not cover the network.
-        """
+        """Raises ConfigError or NetworkError before the run on what could not be written after."""
         super().setup(trainer, pl_module, stage)
         if stage == "predict" and trainer.world_size > 1:
             raise ConfigError(f"--trainer.devices: predict takes 1, found {trainer.world_size}")
@@ -88,10 +82,8 @@ class WindowTables(BasePredictionWriter):
         loaders: Any = trainer.predict_dataloaders
         outputs = predictions if len(loaders) > 1 else [predictions]
         for loader, parts in zip(loaders, outputs, strict=True):
-            columns = {
-                name: torch.cat([part[name] for part in parts]).double().cpu().numpy()
-                for name in parts[0]
-            }
+            joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            columns = {name: values.double().cpu().numpy() for name, values in joined.items()}
             positions = columns.pop("window").astype(np.int64)
             name = f"predictions_{loader.dataset.name}.csv"
             _write(_table(loader.dataset, positions, columns), trainer, name)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 from typing import Any, cast
 
 import numpy as np
@@ -36,8 +36,7 @@ from xecg.explain.relevance import (
 
 TITLES: Mapping[int, str] = {0: CLASSES[0], 1: CLASSES[1], -1: "unlabelled"}
 CORRELATION = "map_correlation"
-_METHODS = ("r_peaks", "column", "__getitems__")
-_DPI = 72.0  # 841 pixels across, to be read on a screen
+_METHODS = ("r_peaks", "column", "__getitems__")  # of validation data
 _Measured = tuple[pd.DataFrame, Tensor]  # of a branch: table of the windows, maps (n, time)
 
 
@@ -66,12 +65,9 @@ class WatchedWindows:
 
 
 def watch(dataset: Any, n_windows: int, sampling_rate: float, seed: int) -> WatchedWindows:
-    """Draws windows with ``FEWEST_BEATS`` R peaks or more.
+    """Draws windows with ``FEWEST_BEATS`` R peaks or more, half AF where windows are labelled.
 
-    Half are AF, or as many as there are; without any label in the data, unlabelled ones.
-
-    Raises:
-        ConfigError: If the data does not say R peaks and labels, or no window has enough R peaks.
+    Raises ConfigError if the data says no R peaks and labels, or no window has enough R peaks.
     """
     if missing := [name for name in _METHODS if not hasattr(dataset, name)]:
         raise ConfigError(
@@ -84,22 +80,17 @@ def watch(dataset: Any, n_windows: int, sampling_rate: float, seed: int) -> Watc
     chosen: list[int] = []
     for code, size in sizes.items():
         positions = rng.permutation(np.flatnonzero(af == code)).tolist()
-        able = (p for p in positions if len(dataset.r_peaks(p)) >= FEWEST_BEATS)
-        chosen += islice(able, size)
+        chosen += islice((p for p in positions if len(dataset.r_peaks(p)) >= FEWEST_BEATS), size)
     if not chosen:
         raise ConfigError(
             f"relevance logging needs validation windows with {FEWEST_BEATS} R peaks or more; "
             f"found none of {len(af)}"
         )
-    index = {
-        name: np.asarray(dataset.column(name))[chosen] for name in ("record", "lead", "start_s")
-    }
-    return WatchedWindows(
-        signals=dataset.__getitems__(chosen).signal,
-        r_peaks=[np.asarray(dataset.r_peaks(position), np.int64) for position in chosen],
-        sampling_rate=sampling_rate,
-        index=pd.DataFrame({**index, "af": af[chosen]}),
-    )
+    columns = "record", "lead", "start_s"
+    index = pd.DataFrame({name: np.asarray(dataset.column(name))[chosen] for name in columns})
+    index["af"] = af[chosen]
+    peaks = [np.asarray(dataset.r_peaks(position), np.int64) for position in chosen]
+    return WatchedWindows(dataset.__getitems__(chosen).signal, peaks, sampling_rate, index)
 
 
 def measure_branch(
@@ -109,12 +100,11 @@ def measure_branch(
     classifies: bool,
     statistics: list[str] | None = None,
 ) -> tuple[pd.DataFrame, Tensor]:
-    """Measures an explanation of the watched windows.
+    """Returns a row a window, and the maps as ``last`` of the next epoch.
 
-    Returns a row a window, and the maps as ``last`` of the next epoch. Columns are those of
-    :func:`wave_relevance`, ``map_correlation`` with the last maps, NaN unless both times right,
-    ``right`` (the true class is predicted; without classes there is an output) and, of a
-    classifier, ``p_af``.
+    Columns are those of :func:`wave_relevance`, ``map_correlation`` with the last maps (NaN unless
+    both times right), ``right`` (the true class is predicted; without classes the output is finite)
+    and, of a classifier, ``p_af``.
     """
     logits, maps = explanation.logits, explanation.relevance[:, 0]
     peaks, rate, explained = windows.r_peaks, windows.sampling_rate, logits.amax(dim=1).numpy()
@@ -138,11 +128,7 @@ def measure_branch(
 def class_means(
     name: str, table: pd.DataFrame, rhythm: str
 ) -> tuple[dict[str, float], pd.DataFrame]:
-    """Returns means over the rightly predicted windows of a class, and the averaged columns.
-
-    The names are those of the log, the same in every epoch; ``n`` is the number of windows that
-    the means are over. A mean over no window is NaN.
-    """
+    """Returns means over the rightly predicted windows of a class, and the averaged columns."""
     p, p_here, qrs = map(enrichment_column, ("P", wave_title("P", rhythm), "QRS"))
     columns = table[table["right"]].drop(columns=["right", "p_af"], errors="ignore")
     columns = columns.rename(columns={p: p_here})
@@ -162,16 +148,16 @@ class RelevanceLogger(Callback):
     it predicts rightly. A branch in pre-training is explained for what it detects or measures (see
     :func:`xecg.explain.attributions.branch_outputs`), and means are over all windows.
 
-    Every logger gets ``relevance/<branch>/<non_af|af|unlabelled>/<column>``, which can be
-    monitored: the mean of each column of :func:`xecg.explain.wave_relevance` (``enrichment_p``, in
-    AF ``enrichment_where_p_would_be``, ...), ``domain_specificity``, ``map_correlation`` (each map
-    with the one before), ``n``, ``n_right`` and ``n_windows``. Weights & Biases also gets
-    histograms of the enrichments, a table of the windows, and a picture of some.
+    Every logger gets ``relevance/<branch>/<non_af|af|unlabelled>/<column>``: the mean of each
+    column of :func:`xecg.explain.wave_relevance` (``enrichment_p``, in AF
+    ``enrichment_where_p_would_be``, ...), ``domain_specificity``, ``map_correlation`` (each map
+    with the one before), ``n`` (windows of the means), ``n_right`` and ``n_windows``. Weights &
+    Biases also gets histograms of the enrichments, a table of the windows, and a picture of some.
 
-    Every number is there every time. A mean over no window is NaN (so is ``map_correlation`` at
-    first): ``ModelCheckpoint`` takes it for the worst value, ``EarlyStopping`` stops at it unless
-    ``check_finite`` is false. Training and random state are left alone. The state holds the last
-    maps, so that a resumed run logs what it would have logged without the stop.
+    Every number is there every time and can be monitored. A mean over no window is NaN:
+    ``ModelCheckpoint`` takes it for the worst value, ``EarlyStopping`` stops at it unless
+    ``check_finite`` is false. Training and random state are left alone, and a resumed run logs
+    what it would have logged without the stop.
 
     Args:
         n_windows: Number of watched windows; the time that logging takes grows with it.
@@ -179,8 +165,7 @@ class RelevanceLogger(Callback):
         statistics: Names in :data:`xecg.explain.STATISTICS`, or class paths; null takes all.
         every_n_epochs: Number of epochs from one logging to the next, from the first epoch on.
         n_pictures: Number of ECGs in the picture, half of them AF; 0 for no picture.
-        show_every_n_epochs: Number of epochs from one table and picture to the next; the last
-            epoch has both.
+        show_every_n_epochs: Number of epochs from one table and picture to the next.
         seed: Random seed of the draw of windows.
         name: First part of the names, to tell two of these callbacks apart.
 
@@ -227,11 +212,7 @@ class RelevanceLogger(Callback):
         self._last_maps, self._last_maps_of = state_dict["maps"], state_dict["maps_of"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Checks that there is something to explain.
-
-        Raises:
-            ConfigError: If the network has no branches, or the sampling rate is not known.
-        """
+        """Raises ConfigError if the network has no branches, or no sampling rate is known."""
         if stage not in (TrainerFn.FITTING, TrainerFn.VALIDATING):
             return
         if not getattr(getattr(pl_module, "network", None), "branches", None):
@@ -259,14 +240,13 @@ class RelevanceLogger(Callback):
             branches = self._explain(trainer, pl_module, windows)
             means: dict[str, float] = {}
             averaged: dict[str, list[float]] = {}
-            for name, (table, _) in branches.items():
-                for code in windows.classes:
-                    prefix = f"{self.name}/{name}/{slug(TITLES[code])}"
-                    in_class = table[windows.index["af"] == code]
-                    of_class, columns = class_means(name, in_class, TITLES[code])
-                    means |= {f"{prefix}/{key}": value for key, value in of_class.items()}
-                    for key, values in columns.filter(like="enrichment_").items():
-                        averaged[f"{prefix}/{key}_histogram"] = values.dropna().tolist()
+            for (name, (table, _)), code in product(branches.items(), windows.classes):
+                prefix = f"{self.name}/{name}/{slug(TITLES[code])}"
+                in_class = table[windows.index["af"] == code]
+                of_class, columns = class_means(name, in_class, TITLES[code])
+                means |= {f"{prefix}/{key}": value for key, value in of_class.items()}
+                for key, values in columns.filter(like="enrichment_").items():
+                    averaged[f"{prefix}/{key}_histogram"] = values.dropna().tolist()
             # The processes agree already; synchronised, they may not be suspected of differing.
             pl_module.log_dict(means, sync_dist=True)
             if _wandb_runs(trainer):
@@ -335,7 +315,7 @@ class RelevanceLogger(Callback):
         rows = windows.to_draw(self.n_pictures if finite else 0)
         if drawn := [_drawable(windows, branches, row) for row in rows]:
             figure = draw_page(drawn)
-            figure.set_dpi(_DPI)
+            figure.set_dpi(72)  # 841 pixels across, to be read on a screen
             captions = []
             for window in drawn:
                 said = ", ".join(f"{name} {p_af:.2f}" for name, p_af in window.p_af.items())
@@ -348,18 +328,13 @@ def _drawable(
     windows: WatchedWindows, branches: Mapping[str, _Measured], row: int
 ) -> ExplainedWindow:
     label = windows.index.iloc[row]
-    return ExplainedWindow(
-        record=f"{label['record']} labelled {TITLES[label['af']]}",
-        lead=str(label["lead"]),
-        start_s=float(label["start_s"]),
-        signal=windows.signals[row, 0].numpy(),
-        unit="",  # scaled to [0, 1]
-        sampling_rate=windows.sampling_rate,
-        r_peaks=windows.r_peaks[row],
-        relevance={name: maps[row].numpy() for name, (_, maps) in branches.items()},
-        p_af={name: table["p_af"][row] for name, (table, _) in branches.items() if "p_af" in table},
-        predicted={},
-    )
+    record = f"{label['record']} labelled {TITLES[label['af']]}"
+    place = record, str(label["lead"]), float(label["start_s"])
+    relevance = {name: maps[row].numpy() for name, (_, maps) in branches.items()}
+    p_af = {name: table["p_af"][row] for name, (table, _) in branches.items() if "p_af" in table}
+    signal, rate, peaks = windows.signals[row, 0].numpy(), windows.sampling_rate, windows.r_peaks
+    unit = ""  # scaled to [0, 1]
+    return ExplainedWindow(*place, signal, unit, rate, peaks[row], relevance, p_af, predicted={})
 
 
 def _gathered(trainer: Trainer, mine: Tensor) -> Tensor:

@@ -16,11 +16,10 @@ from xecg.plugins import Registry
 Attribution = Callable[[Tensor, Tensor], Any]
 
 ATTRIBUTIONS: Registry[Callable[[nn.Module], Attribution]] = Registry("attributions")
-"""Each is made of a network in eval mode that maps ``(batch, 1, time)`` to logits
-``(batch, classes)``, and called with windows and the explained class of each, ``(batch,)``. It
-returns the attribution of every sample, of the shape of the windows; its sign is dropped."""
+"""Each is made of a network in eval mode, windows ``(batch, 1, time)`` to logits
+``(batch, classes)``, and called with windows and explained classes ``(batch,)``. It returns the
+attribution of every sample, of the shape of the windows; its sign is dropped."""
 
-_POINTS = 20  # on the path of integrated gradients; Gauss-Legendre needs few
 _CPU_BATCH = 32  # windows: what the layers keep of them stays in the cache
 _BATCH = 256
 
@@ -40,11 +39,7 @@ def gradient(network: nn.Module, times_input: bool = False) -> Attribution:
 def integrated_gradients(network: nn.Module) -> Attribution:
     """Integrated gradients of the explained logit (Sundararajan et al. 2017, arXiv 1703.01365).
 
-    They sum to the logit minus that of zero: in a min-max scaled window, the flat line at its
-    lowest value.
-
-    Raises:
-        ConfigError: captum, which is optional, is not installed.
+    They sum to the logit minus that of zero, a flat line. Raises ConfigError without captum.
     """
     try:
         from captum.attr import IntegratedGradients
@@ -53,7 +48,7 @@ def integrated_gradients(network: nn.Module) -> Attribution:
             "integrated_gradients needs captum, which is not installed: "
             "pip install 'xecg-lightning[compare]', or choose another attribution"
         ) from error
-    path = {"baselines": 0.0, "n_steps": _POINTS, "method": "gausslegendre"}
+    path = {"baselines": 0.0, "n_steps": 20, "method": "gausslegendre"}  # which needs few points
     explainer = IntegratedGradients(network)
     return lambda x, target: explainer.attribute(x.clone(), target=target, **path).to(x.dtype)
 
@@ -69,15 +64,9 @@ ATTRIBUTIONS.register("integrated_gradients", integrated_gradients)
 class BranchExplainer:
     """Explains the decision of each branch of a network as it is when this object is made.
 
-    A copy in eval mode and float32 is explained; the network itself is never run or changed.
-
-    Args:
-        network: See :func:`branch_outputs`.
-        attribution: Name in ``ATTRIBUTIONS``, or the class path of another method.
-
-    Raises:
-        ConfigError: If no attribution method has that name, or it cannot run here.
-        NetworkError: If the network has no branches.
+    ``attribution`` is a name in ``ATTRIBUTIONS``, or a class path. A copy in eval mode and float32
+    is explained. Raises ConfigError if the method is unknown or cannot run here, and NetworkError
+    if the network has no branches (see :func:`branch_outputs`).
     """
 
     def __init__(self, network: nn.Module, attribution: str = "innvestigate") -> None:
@@ -89,12 +78,8 @@ class BranchExplainer:
     def explain(self, x: Tensor) -> dict[str, Explanation]:
         """Returns by branch the logits and the relevance of the predicted class, not negative.
 
-        Args:
-            x: Windows ``(n, 1, time)``, scaled as in training, on the network's device.
-
-        Raises:
-            DataError: If the method does not take such windows.
-            NetworkError: If the method does not cover the network.
+        Takes windows ``(n, 1, time)``, scaled as in training, on the network's device. Raises
+        DataError or NetworkError if the method does not cover these windows or this network.
         """
         size = _CPU_BATCH if x.device.type == "cpu" else _BATCH
         explained = {}
@@ -108,7 +93,7 @@ class BranchExplainer:
     def _explanation(self, name: str, x: Tensor) -> Explanation:
         method: Any = self._methods[name]
         if isinstance(method, DeepTaylor):  # has the logits anyway
-            return method.explain(x)  # type: ignore[return-value]
+            return method.explain(x)  # type: ignore[no-any-return]
         with torch.no_grad():
             logits = self._outputs[name](x)
         with torch.enable_grad():
@@ -125,14 +110,12 @@ def branch_outputs(network: nn.Module) -> dict[str, nn.Module]:
     """Returns by branch the modules from the input to the logits that are explained.
 
     - A classification with a head a branch (``heads``): the branch's logits.
-    - Pre-training on P waves: the mean over time of :math:`\\max(0, z(t))`, one output: relevance
-      says what the detected P waves rest on.
+    - Pre-training on P waves: one output, the mean over time of :math:`\\max(0, z(t))`.
     - Pre-training on RR variability: the standardised log RMSSD :math:`z` as two logits,
-      :math:`(-z, z)`: the prediction is "varies less, or more, than the average window".
+      :math:`(-z, z)`, "varies less" and "varies more than the average window".
     - Any other network: its logits, or its logits by branch.
 
-    Raises:
-        NetworkError: If the network has no ``branches``, a mapping of names to modules.
+    Raises NetworkError if the network has no ``branches``, a mapping of names to modules.
     """
     branches: Any = getattr(network, "branches", None)
     heads: Any = getattr(network, "heads", None)
@@ -161,14 +144,12 @@ class _OneOutput(nn.Module):
 
 
 def _p_waves(network: PWaveNetwork) -> nn.Sequential:
-    """Mean over time of the positive part of the P-wave logit, ``(batch, 1)``."""
     weight, bias = network.head.weight, network.head.conv.bias
     logit = _with(nn.Conv1d(weight.shape[1], 1, kernel_size=1), weight, bias)
     return nn.Sequential(logit, nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten())
 
 
 def _rmssd(network: RRNetwork) -> nn.Sequential:
-    """Standardised log RMSSD z as logits (-z, z), ``(batch, 2)``."""
     *layers, last = network.head
     assert isinstance(last, nn.Linear)
     rmssd = network.measures.index("rmssd")
@@ -177,7 +158,6 @@ def _rmssd(network: RRNetwork) -> nn.Sequential:
 
 
 def _with(layer: Any, weight: Tensor, bias: Any) -> nn.Module:
-    """The layer with these weights, which are not trained."""
-    for name, value in {"weight": weight, "bias": bias}.items():
-        setattr(layer, name, nn.Parameter(value.detach(), requires_grad=False))
+    layer.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    layer.bias = nn.Parameter(bias.detach(), requires_grad=False)
     return layer  # type: ignore[no-any-return]

@@ -30,16 +30,13 @@ class Layer(NamedTuple):
 def frozen_copy(network: nn.Module) -> nn.Module:
     """Returns a copy in eval mode and float32, without gradients and hooks.
 
-    Hooks belong to others and may hold a whole trainer. Batch normalisation that processes share,
-    or that has no weights, becomes a plain one, which computes the same in eval mode.
+    Batch normalisation that processes share, or that has no weights, becomes a plain one.
     """
     network = getattr(network, "_orig_mod", network)  # what torch.compile wraps
-    no_hooks = {
-        id(value): type(value)()
-        for module in network.modules()
-        for name, value in vars(module).items()
-        if "_hooks" in name and isinstance(value, dict)
-    }
+    no_hooks: dict[int, Any] = {}  # they belong to others and may hold a whole trainer
+    for module in network.modules():
+        hooks = [value for name, value in vars(module).items() if "_hooks" in name]
+        no_hooks |= {id(value): type(value)() for value in hooks if isinstance(value, dict)}
     copied = copy.deepcopy(network, no_hooks)
     for parent in list(copied.modules()):
         for name, norm in list(parent.named_children()):
@@ -60,9 +57,8 @@ def _plain(norm: Any) -> nn.BatchNorm1d:
 def traced(network: nn.Module, x: Tensor) -> Any:
     """Returns the output for ``x``; :func:`layers_to` says which layers led to its tensors.
 
-    Raises:
-        NetworkError: If the network computes by anything but a chain of ``LAYERS``.
-        DataError: If the network does not take such windows.
+    Raises NetworkError if the network computes by anything but chains of ``LAYERS``, and DataError
+    if it does not take such windows.
     """
     layers = {module: Layer(path or "network", module) for path, module in network.named_modules()}
     taken: list[tuple[Layer, ...]] = []
@@ -94,9 +90,8 @@ def traced(network: nn.Module, x: Tensor) -> Any:
         with torch.no_grad():
             return network(x)
     except RuntimeError as error:
-        shape = tuple(x.shape[1:])
-        message = f"the network takes no windows of {shape} (channels, time): {error}"
-        raise DataError(message) from error
+        found = f"{tuple(x.shape[1:])} (channels, time)"
+        raise DataError(f"the network takes no windows of {found}: {error}") from error
     finally:
         for handle in handles:
             handle.remove()
@@ -105,8 +100,7 @@ def traced(network: nn.Module, x: Tensor) -> Any:
 def layers_to(tensor: Any, where: str) -> tuple[Layer, ...]:
     """Returns the layers from the input to a tensor of a traced pass.
 
-    Raises:
-        NetworkError: If no layer returned the tensor, or it was changed in place since.
+    Raises NetworkError if no layer returned the tensor, or it was changed in place since.
     """
     layers: tuple[Layer, ...]
     layers, version = getattr(tensor, "traced", ((), None))
@@ -119,13 +113,11 @@ def layers_to(tensor: Any, where: str) -> tuple[Layer, ...]:
 
 
 def chain_of(layers: tuple[Layer, ...], *, merge: bool) -> list[Layer]:
-    """Returns copies of layers that compute something, batch normalisation merged if asked.
+    """Returns copies of the layers that compute something, batch normalisation merged if asked.
 
-    Raises:
-        NetworkError: If the layer before a batch normalisation does not take it.
+    Raises NetworkError if the layer before a batch normalisation cannot take it.
     """
-    computing = [layer for layer in layers if not isinstance(layer.module, IDENTITIES)]
-    chain = [Layer(path, copy.deepcopy(module)) for path, module in computing]
+    chain = [Layer(p, copy.deepcopy(m)) for p, m in layers if not isinstance(m, IDENTITIES)]
     for _, module in chain:
         if isinstance(module, nn.ReLU):
             module.inplace = False  # what it would overwrite is needed for its gradient

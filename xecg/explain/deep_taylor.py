@@ -15,9 +15,13 @@ from xecg.explain.chain import AVERAGES, WEIGHTED, Layer, chain_of, frozen_copy,
 RuleSet = Literal["innvestigate", "zbox"]
 Target = int | Tensor | Literal["predicted"]
 
-# What needs a larger share is divided by rounding, not by evidence; float32 would overflow later.
-LARGEST_SHARE = 1e30
+LARGEST_SHARE = 1e30  # a larger one comes of rounding, and float32 would overflow later
 SAME_OUTPUT = 1e-2  # of the largest logit: merging rounds, a wrong layer is off by far more
+
+# A change of a layer's input, and the layer with the weights that the changed input then meets.
+Part = tuple[Callable[[Tensor], Tensor], nn.Module]
+# A layer and the parts of its rule; () hands relevance on unchanged, None takes the gradient.
+Step = tuple[nn.Module, tuple[Part, ...] | None]
 
 
 class Explanation(NamedTuple):
@@ -27,16 +31,10 @@ class Explanation(NamedTuple):
     relevance: Tensor
 
 
-# A change of a layer's input, and the layer with the weights that the changed input then meets.
-Part = tuple[Callable[[Tensor], Tensor], nn.Module]
-# A layer and the parts of its rule; no part hands relevance on, None is the layer's own gradient.
-Step = tuple[nn.Module, tuple[Part, ...] | None]
-
-
 class _Rule(torch.autograd.Function):
     """A layer whose gradient for its input is the relevance that its rule hands down.
 
-    A rule shares the relevance of an output k in proportion to contributions
+    The relevance of an output k is shared in proportion to contributions
     ``c_ik = sum over parts of modified_input_i * weight_ik``, without bias.
     """
 
@@ -62,13 +60,11 @@ class _Rule(torch.autograd.Function):
         return sum(terms[1:], start=terms[0]), None, None
 
 
-_same = nn.Identity()
-_positive = partial(torch.clamp, min=0)
-_negative = partial(torch.clamp, max=0)
+_same, _positive, _negative = nn.Identity(), nn.ReLU(), partial(torch.clamp, max=0)
 
 
 def _clamped(layer: nn.Module, **limits: float) -> nn.Module:
-    """The layer with its weights limited and without bias."""
+    """Returns the layer with its weights limited and without bias."""
     clamped: Any = copy.deepcopy(layer)
     clamped.weight.clamp_(**limits)
     clamped.bias = None
@@ -114,20 +110,20 @@ class DeepTaylor:
     first layer knows that its input lies in [low, high], means share in proportion. Relevance
     sums to :math:`\max(0, z)`, without the share of neurons that their bias alone made active.
 
-    Every call explains the network as it is at that moment, by a copy in eval mode and float32.
-    The network itself is never run, hooked or changed. On a GPU, sums hold to three digits while
+    Every call explains the network as it is at that moment, by a copy in eval mode and float32;
+    the network itself is never run, hooked or changed. On a GPU, sums hold to three digits while
     ``torch.backends.cudnn.allow_tf32`` is true.
 
     Args:
-        network: Returns logits ``(batch, classes)``, or a mapping of names to such. It must be made
-            of chains of ``xecg.explain.chain.LAYERS``.
+        network: Chain of ``xecg.explain.chain.LAYERS``, or several, that returns logits
+            ``(batch, classes)`` or a mapping of names to logits.
         rules: Rule set.
         relu_in_conv: With ``"innvestigate"``, whether a ReLU right behind a convolution is that
             layer's activation, as in Keras' ``Conv1D(activation="relu")``, or a layer of its own.
         bounded: With ``"innvestigate"``, whether the first layer has the z-box rule, as in
             iNNvestigate's ``deep_taylor.bounded``; with ``"zbox"`` it always has.
         low: Lowest value of the input, for the z-box rule.
-        high: Highest value of the input, for the z-box rule.
+        high: Highest value of the input.
 
     Raises:
         ConfigError: If the settings contradict each other.
@@ -177,10 +173,8 @@ class DeepTaylor:
 
     attribute = __call__
 
-    def explain(
-        self, x: Tensor, target: Target = "predicted"
-    ) -> Explanation | dict[str, Explanation]:
-        """Returns the logits with what :meth:`__call__` returns."""
+    def explain(self, x: Tensor, target: Target = "predicted") -> Any:
+        """Returns an :class:`Explanation`, or one by name if the network returns a mapping."""
         for device in {parameter.device for parameter in self.network.parameters()} - {x.device}:
             raise DataError(f"x must be on the network's device, {device}; found {x.device}")
         autocast = torch.autocast(x.device.type, enabled=False)
@@ -190,7 +184,7 @@ class DeepTaylor:
         return explained.get("", explained)
 
     def _checked(self, x: Tensor) -> Tensor:
-        """``x`` in float32, apart from the caller's."""
+        """Returns a copy of ``x`` in float32."""
         if x.dim() != 3 or not x.is_floating_point() or x.numel() == 0:
             found = f"{tuple(x.shape)} of {x.dtype}"
             raise DataError(f"x must be windows (batch, channels, time) of floats; found {found}")
@@ -207,15 +201,14 @@ class DeepTaylor:
         return x
 
     def _steps(self, x: Tensor) -> dict[str, list[Step]]:
-        """Steps to each output, "" if it has no name, kept while the network stays the same."""
-        network = self.network
-        state = [*network.parameters(), *network.buffers()]
-        modules = [id(module) for module in network.modules()]
+        """Returns the steps to each output by name (kept until the network changes)."""
+        state = [*self.network.parameters(), *self.network.buffers()]
+        modules = [id(module) for module in self.network.modules()]
         key = x.shape[1:], x.device, modules, [tensor.dtype for tensor in state]
         known = self._copied
         if known and known[0] == key and all(map(torch.equal, state, known[1])):
             return known[2]
-        outputs = traced(frozen_copy(network), x[:1].clone())
+        outputs = traced(frozen_copy(self.network), x[:1].clone())
         named = outputs if isinstance(outputs, Mapping) else {"": outputs}
         steps = {name: self._steps_to(output, x) for name, output in named.items()}
         self._copied = key, [tensor.detach().clone() for tensor in state], steps
@@ -261,7 +254,7 @@ class DeepTaylor:
 
 
 def _explained(steps: list[Step], x: Tensor, target: Target) -> Explanation:
-    """Relevance of the positive part of the target's logit."""
+    """Explains the positive part of the target's logit."""
     outputs = run_steps(steps, x.requires_grad_())
     logits = outputs.detach()
     if logits.dim() != 2:
@@ -275,7 +268,7 @@ def _explained(steps: list[Step], x: Tensor, target: Target) -> Explanation:
 
 
 def _classes(logits: Tensor, target: Target) -> Tensor:
-    """The explained class of each window, ``(batch,)``."""
+    """Returns the explained class of each window, ``(batch,)``."""
     n_windows, n_classes = logits.shape
     if isinstance(target, str) and target == "predicted":
         return logits.argmax(dim=1)

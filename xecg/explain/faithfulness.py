@@ -1,9 +1,8 @@
 """Whether maps show what a network used: perturbation, randomised weights, agreement of networks.
 
-Maps are compared in segments of 20 ms, shorter than any wave: a single sample carries next to
-nothing that its neighbours do not carry, and maps of strided networks are ragged. Relevance is the
-absolute attribution, so that its order means the same for all methods. Two controls know no
-network: the steepness of the signal and a random map.
+Maps are compared in segments of 20 ms, shorter than any wave, because maps of strided networks are
+ragged. Relevance is the absolute attribution, so that its order means the same for all methods.
+Two controls know no network: the steepness of the signal and a random map.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,24 +39,13 @@ _ATTRIBUTED, _FORWARD = 16, 128  # windows at a time
 
 @dataclass(frozen=True)
 class Settings:
-    """How maps are evaluated.
+    """How maps are evaluated; ConfigError if a method is unknown or a number not positive."""
 
-    Args:
-        methods: Names in ``ATTRIBUTIONS``, or class paths; the controls come in addition.
-        segment_ms: Length of a segment, in ms.
-        steps: Number of steps of a perturbation curve.
-        draws: Number of random networks; each window meets one of them.
-        seed: Random seed of maps, ties, weights and bootstrap.
-
-    Raises:
-        ConfigError: A method is unknown, there is none, or a number is not positive.
-    """
-
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] = METHODS  # names in ATTRIBUTIONS, or class paths; without controls
     segment_ms: float = 20.0
-    steps: int = 20
-    draws: int = 20
-    seed: int = 0
+    steps: int = 20  # of a perturbation curve
+    draws: int = 20  # random networks; each window meets one of them
+    seed: int = 0  # of maps, ties, weights and bootstrap
 
     def __post_init__(self) -> None:
         if not self.methods:
@@ -71,19 +59,12 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
-    """Decisions of one branch, and how relevant each segment of each window is for them.
+    """Decisions of one branch, and how relevant each segment of each window is for them."""
 
-    Args:
-        network: In eval mode; maps ``(batch, 1, time)`` to logits ``(batch, classes)``.
-        x: Windows ``(n, 1, time)``, float32.
-        classes: Explained class of each window, int64 ``(n,)``.
-        relevance: Relevance of segments by each method, ``(n, segments)``.
-    """
-
-    network: nn.Module
-    x: Tensor
-    classes: Tensor
-    relevance: dict[str, FloatArray]
+    network: nn.Module  # in eval mode, (batch, 1, time) to logits (batch, classes)
+    x: Tensor  # windows (n, 1, time), float32
+    classes: Tensor  # explained class of each window, int64 (n,)
+    relevance: dict[str, FloatArray]  # of segments by each method, (n, segments)
 
 
 def evaluate_maps(
@@ -93,22 +74,12 @@ def evaluate_maps(
     sampling_rate: float,
     settings: Settings | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Evaluates the maps of each branch's decisions.
+    """Evaluates the maps of each branch of the first network; compares those of all networks.
 
-    Args:
-        networks: The first one's maps are evaluated; those of all are compared with each other.
-        x: Scaled windows ``(n, time)``.
-        groups: Person or record of each window, ``(n,)``, for the intervals.
-        sampling_rate: Sampling rate in Hz.
-        settings: How maps are evaluated.
-
-    Returns:
-        Tables of means with 95 % intervals: ``curves``, ``areas``, ``gains`` (areas minus those of
-        the steepness), ``randomisation`` and, of several networks, ``agreement``.
-
-    Raises:
-        ConfigError: There are more steps than segments, or a method cannot run here.
-        DataError: There is no network or window, or branches or lengths disagree.
+    Takes scaled windows ``(n, time)`` and the person or record of each. Returns tables of means
+    with 95 % intervals: ``curves``, ``areas``, ``gains``, ``randomisation`` and, of several
+    networks, ``agreement``. Raises ConfigError if there are more steps than segments or a method
+    cannot run here, DataError without network or window, or if branches or lengths disagree.
     """
     settings = settings or Settings()
     if len({tuple(network.branches) for network in networks}) != 1:
@@ -143,7 +114,7 @@ def _joined(tables: dict[str, list[pd.DataFrame]]) -> dict[str, pd.DataFrame]:
 def _explain(
     network: XECGArch, branch: str, x: Tensor, length: int, settings: Settings
 ) -> Decisions:
-    """The decisions of a branch with the relevance of segments by each method and control."""
+    """Explains the decisions of a branch by each method and control."""
     output = branch_outputs(frozen_copy(network))[branch].eval()
     names = *settings.methods, *CONTROLS
     methods = {name: _method(name, output, settings.seed) for name in names}
@@ -163,25 +134,19 @@ def _method(name: str, network: nn.Module, seed: int) -> Attribution:
 
 
 def segment_relevance(method: Attribution, x: Tensor, classes: Tensor, length: int) -> FloatArray:
-    """Returns the mean absolute attribution of segments of ``length`` samples, ``(n, segments)``.
-
-    The last segment may be shorter.
-    """
+    """Returns the mean absolute attribution of segments of ``length`` samples, by window."""
     batches = zip(torch.split(x, _ATTRIBUTED), torch.split(classes, _ATTRIBUTED), strict=True)
     with torch.inference_mode(False), torch.enable_grad():
         maps = [method(*batch).detach().squeeze(1).abs().double().numpy() for batch in batches]
-    starts = np.arange(0, x.shape[-1], length)
+    starts = np.arange(0, x.shape[-1], length)  # the last segment may be shorter
     sums = np.add.reduceat(np.concatenate(maps), starts, axis=1)
     means: FloatArray = sums / np.diff(starts, append=x.shape[-1])
     return means
 
 
 def relevance_ranks(relevance: FloatArray, seed: int) -> NDArray[np.int64]:
-    """Returns the rank of each segment within its window, ``(n, segments)``; 0 is most relevant.
-
-    Ties are broken at random; else time would rank the stretches where a map is zero.
-    """
-    ties = np.random.default_rng(seed).random(relevance.shape)
+    """Returns the rank of each segment within its window, ``(n, segments)``; 0 is most relevant."""
+    ties = np.random.default_rng(seed).random(relevance.shape)  # else time ranks where maps are 0
     return np.lexsort((ties, -relevance), axis=1).argsort(axis=1)
 
 
@@ -191,10 +156,8 @@ def perturb(
     """Perturbation: segments are replaced, the most or the least relevant ones first.
 
     The area between both curves of the output for the explained class is above 0 where the map
-    puts first what matters, and 0 on average for a random order. An empty map, all zero, ranks in
-    random order and counts: it explains nothing. Gains are areas minus that of the steepness.
-
-    Which maps look faithful depends on the filling. Interpolation takes a wave away and adds no
+    puts first what matters, and 0 on average for a random order, in which an empty map (all zero)
+    ranks. Gains are areas minus that of the steepness. Interpolation takes a wave away and adds no
     edge; zero, the lowest value of a min-max scaled window, makes each gap a pit with two edges.
 
     Source: Samek et al., IEEE Trans Neural Netw Learn Syst 2017, doi 10.1109/TNNLS.2016.2599820.
@@ -227,10 +190,10 @@ def perturb(
 def curves(
     decisions: Decisions, ranks: NDArray[np.int64], filling: str, length: int, steps: int
 ) -> tuple[FloatArray, dict[tuple[str, str], FloatArray]]:
-    """Replaces segments with ``ranks (n, segments)``, 0 the most relevant, in equal ``steps``.
+    """Replaces segments in the order of ``ranks (n, segments)``, in equal ``steps``.
 
-    Returns the shares of the segments that are replaced, ``(steps + 1,)``, and the outputs for the
-    explained class, ``(n, steps + 1)``, by order and measure.
+    Returns the shares of segments that are replaced, ``(steps + 1,)``, and by order and measure
+    the outputs for the explained class, ``(n, steps + 1)``.
     """
     n, n_segments = ranks.shape
     n_replaced = np.rint(np.linspace(0, 1, steps + 1) * n_segments).astype(np.int64)
@@ -264,8 +227,8 @@ def fill(
 ) -> NDArray[np.float32]:
     """Returns signals ``(..., time)`` without the samples that are replaced, ``(..., time)``.
 
-    ``"interpolation"`` draws straight lines between the kept samples; the first and last kept one
-    are held to the ends, and the mean stands where none is kept. ``"zero"`` is zero.
+    ``"interpolation"`` draws straight lines between the kept samples, constant beyond the first
+    and last, and the mean where none is kept. ``"zero"`` is zero.
     """
     filled = np.ascontiguousarray(np.where(replaced, np.float32(0), signals))
     if filling == "interpolation":
@@ -288,9 +251,9 @@ def randomise(
     """Randomisation: correlation of maps with those under random weights, from the output down.
 
     A map that stays the same shows the input and the architecture, not what was learnt (Adebayo et
-    al., NeurIPS 2018, arXiv 1810.03292); rules that follow positive weights alone are at risk (Sixt
-    et al., ICML 2020, arXiv 1912.09818). The explained class is that of the trained network. Each
-    person meets one random network, and intervals are over these: how much depends on the draw.
+    al., NeurIPS 2018, arXiv 1810.03292; for rules that follow positive weights Sixt et al., ICML
+    2020, arXiv 1912.09818). The explained class is that of the trained network. Each person meets
+    one random network, and intervals are over these.
     """
     names, codes = np.unique(groups, return_inverse=True)
     draws = np.random.default_rng(settings.seed).permutation(len(names))[codes] % settings.draws
@@ -324,7 +287,7 @@ def fresh_networks(network: XECGArch, n: int, seed: int) -> list[XECGArch]:
 def cascade(trained: XECGArch, fresh: XECGArch, branch: str) -> Iterator[tuple[str, nn.Module]]:
     """Yields stages, ``head``, ``block8`` to ``block1``, and the branch with one more part random.
 
-    A random part has weights and running statistics of ``fresh``; the modules stay the same.
+    A random part has the weights and running statistics of ``fresh``.
     """
     mixed = frozen_copy(trained)
     output, new = branch_outputs(mixed)[branch].eval(), _parts(fresh, branch)
@@ -334,7 +297,6 @@ def cascade(trained: XECGArch, fresh: XECGArch, branch: str) -> Iterator[tuple[s
 
 
 def _parts(network: Any, branch: str) -> dict[str, nn.Module]:
-    """The head, then the blocks from the last one."""
     blocks = [*network.branches[branch].named_children()]
     return {"head": network.heads[branch], **dict(reversed(blocks))}
 
@@ -373,7 +335,7 @@ def _logits(network: nn.Module, x: Tensor) -> Tensor:
 
 
 def _by_class(classes: NDArray[np.int64]) -> dict[str, NDArray[np.intp]]:
-    """Row numbers of all windows, and of those of each explained class that has any."""
+    """Returns row numbers of all windows, and of those of each explained class that has any."""
     rows = {name: np.flatnonzero(classes == code) for code, name in enumerate(CLASSES)}
     return {ALL: np.arange(len(classes))} | {name: of for name, of in rows.items() if of.size}
 
@@ -381,7 +343,7 @@ def _by_class(classes: NDArray[np.int64]) -> dict[str, NDArray[np.intp]]:
 def _means(
     values: FloatArray, groups: NDArray[Any], seed: int, key: dict[str, Any]
 ) -> pd.DataFrame:
-    """Mean of each column ``(n, columns)`` with its 95 % interval, a row a column; without NaN."""
+    """Returns the mean and 95 % interval of each column ``(n, columns)`` without NaN, as rows."""
     names, codes = np.unique(groups, return_inverse=True)
     present = ~np.isnan(values)
     by_group = pd.DataFrame(np.where(present, values, 0.0)).groupby(codes).sum().to_numpy()

@@ -1,8 +1,4 @@
-"""Windows of an ECG on ECG paper, the trace coloured by the relevance that each branch gave it.
-
-Low relevance is a thin slate line, high relevance a thick dark magenta one; the colours darken
-steadily, to tell in print without colour and to a colour-blind reader.
-"""
+"""Windows of an ECG on ECG paper, the trace coloured by the relevance that each branch gave it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,10 +25,9 @@ SQUARE_MM = 5  # between bold lines
 
 INK, QUIET_INK = "#2b2f36", "#6b7280"
 _FINE, _BOLD, _EDGE = "#fae4e0", "#f0b9b0", "#d9968b"  # lines of the paper
-# Slate, blue, violet, magenta: from no relevance to the largest.
-RELEVANCE = LinearSegmentedColormap.from_list(
-    "relevance", ("#84929e", "#5679b5", "#7146ab", "#7d0048")
-)
+# Slate, blue, violet, magenta; darker with relevance, for print and the colour-blind.
+_COLOURS = ("#84929e", "#5679b5", "#7146ab", "#7d0048")
+RELEVANCE = LinearSegmentedColormap.from_list("relevance", _COLOURS)
 
 _THIN_MM, _THICK_MM = 0.3, 0.9  # of a trace
 _LEVELS = 32
@@ -50,13 +45,12 @@ _CLEARANCE_MM = 4.0  # paper above and below a trace
 def display_relevance(relevance: NDArray[np.floating], sampling_rate: float) -> NDArray[np.float64]:
     """Returns relevance ``(time,)`` for the eye: its mean over 20 ms, scaled to 0 to 1.
 
-    The 99th percentile becomes 1, so that a single outlying beat does not pale the others, or
-    half the largest value if that is more; what lies above is cut. All zero stays all zero.
+    The 99th percentile, or half the largest value if that is more, and all above it become 1.
     """
     width = max(1, round(_SMOOTHING_S * sampling_rate))
     positive = np.clip(relevance, 0, None).astype(np.float64)
     smooth = np.convolve(positive, np.ones(width) / width, mode="same")
-    high = max(np.percentile(smooth, 99), smooth.max() / 2)
+    high = max(np.percentile(smooth, 99), smooth.max() / 2)  # one outlying beat pales no other
     return np.minimum(smooth / high, 1.0) if high > 0 else smooth
 
 
@@ -65,8 +59,7 @@ def coloured_runs(
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
     """Cuts a line through ``points (time, 2)`` where its ``values (time,)`` change colour.
 
-    Returns the pieces, each reaching the first point of the next one, and the value of each, 0 to
-    1; the largest come last, so that they are drawn on top.
+    Returns the pieces, each up to the first point of the next, and their values; largest last.
     """
     levels = np.rint(values[:-1] * (_LEVELS - 1)).astype(np.int64)
     starts = np.flatnonzero(np.r_[True, levels[1:] != levels[:-1]])
@@ -79,14 +72,9 @@ def coloured_runs(
 def draw_trace(axes: Axes, points: NDArray[np.float64], values: NDArray[np.float64]) -> None:
     """Draws a line through ``points`` (in mm), darker and thicker where ``values`` are larger."""
     pieces, levels = coloured_runs(points, values)
-    lines = LineCollection(
-        pieces,
-        colors=RELEVANCE(levels),
-        linewidths=(_THIN_MM + (_THICK_MM - _THIN_MM) * levels) * POINTS_PER_MM,
-        capstyle="round",
-        joinstyle="round",
-    )
-    axes.add_collection(lines, autolim=False)
+    widths = (_THIN_MM + (_THICK_MM - _THIN_MM) * levels) * POINTS_PER_MM
+    look: dict[str, Any] = {"capstyle": "round", "joinstyle": "round", "linewidths": widths}
+    axes.add_collection(LineCollection(pieces, colors=RELEVANCE(levels), **look), autolim=False)
 
 
 def draw_colour_bar(axes: Axes, right: float, middle: float) -> None:
@@ -101,7 +89,7 @@ def amplitude(signal: NDArray[np.floating], unit: str) -> tuple[NDArray[np.float
     """Returns heights in mm above the baseline (the median), ``(time,)``, and the gain in mm/mV.
 
     The gain is 10 mm/mV, halved until the trace fits 60 mm. Where ``unit`` is not mV, uV or V, the
-    signal is scaled: it is 20 mm high, and the gain is None.
+    trace is 20 mm high, and the gain is None.
     """
     values = np.array(signal, dtype=np.float64)
     values -= np.median(values)  # as an ECG recorder, which passes no constant
@@ -123,7 +111,7 @@ def new_canvas(width_mm: float, height_mm: float) -> tuple[Figure, Axes]:
 
 
 def draw_paper(axes: Axes, left: float, bottom: float, width: float, height: float) -> None:
-    """Draws the grid of a strip of paper; all in millimetres."""
+    """Draws the grid of a strip of paper; all in mm."""
     for step, colour, line_mm in ((1, _FINE, 0.1), (SQUARE_MM, _BOLD, 0.15)):
         xs = np.arange(0, width + 1e-6, step) + left
         ys = np.arange(0, height + 1e-6, step) + bottom
@@ -145,69 +133,46 @@ def draw_calibration(axes: Axes, left: float, baseline: float, mm_per_mv: float)
 
 @dataclass(frozen=True)
 class ExplainedWindow:
-    """A window of one lead with what the network makes of it.
-
-    Args:
-        record: Name of the record.
-        lead: Name of the lead.
-        start_s: Start of the window in the record, in seconds.
-        signal: ``(time,)`` in ``unit``.
-        unit: ``"mV"``, ``"uV"`` or ``"V"``; anything else is drawn as scaled.
-        sampling_rate: Sampling rate of signal and relevance, in Hz.
-        r_peaks: R peaks, in samples of the window.
-        relevance: Relevance by each branch, ``(time,)``, in the order in which to draw them.
-        p_af: Probability of AF by each branch, and under ``"fused"`` by the whole network.
-        predicted: Predicted class, by the same names.
-        note: What else the reader must know, such as why the window cannot be judged.
-    """
+    """A window of one lead with what the network makes of it; DataError if shapes disagree."""
 
     record: str
     lead: str
-    start_s: float
-    signal: NDArray[np.floating]
-    unit: str
-    sampling_rate: float
-    r_peaks: NDArray[np.integer]
-    relevance: Mapping[str, NDArray[np.floating]]
-    p_af: Mapping[str, float]
-    predicted: Mapping[str, str]
-    note: str = ""
+    start_s: float  # in the record
+    signal: NDArray[np.floating]  # (time,) in `unit`
+    unit: str  # mV, uV or V; anything else is drawn as scaled
+    sampling_rate: float  # Hz
+    r_peaks: NDArray[np.integer]  # in samples of the window
+    relevance: Mapping[str, NDArray[np.floating]]  # (time,) by branch, in the order of drawing
+    p_af: Mapping[str, float]  # probability of AF by branch, and of all under "fused"
+    predicted: Mapping[str, str]  # class, by the same names
+    note: str = ""  # what else the reader must know, such as why the window cannot be judged
 
     def __post_init__(self) -> None:
-        where = f"the window at {self.start_s:g} s of record {self.record}"
-        if self.signal.ndim != 1 or self.signal.size < 2:
-            raise DataError(f"Expected a signal (time,) in {where}, found {self.signal.shape}.")
-        if not self.sampling_rate > 0 or not self.relevance:
-            raise DataError(
-                f"Expected a sampling rate above 0 and at least one branch in {where}, found "
-                f"{self.sampling_rate:g} Hz and {len(self.relevance)}."
-            )
-        n = self.signal.size
+        n, rate, branches = self.signal.size, self.sampling_rate, len(self.relevance)
+        if self.signal.ndim != 1 or n < 2:
+            self._refuse("a signal (time,)", self.signal.shape)
+        if not rate > 0 or not branches:
+            wanted = "a sampling rate above 0 and at least one branch"
+            self._refuse(wanted, f"{rate:g} Hz and {branches}")
         for name, values in {"signal": self.signal, **self.relevance}.items():
-            if values.shape != (n,) or not np.isfinite(values).all():
-                found = f"shape {values.shape} with {np.isfinite(values).sum()} finite"
-                raise DataError(
-                    f"Expected {n} finite numbers for {name} in {where}, found {found}."
-                )
+            finite = np.isfinite(values)
+            if values.shape != (n,) or not finite.all():
+                found = f"shape {values.shape} with {finite.sum()} finite"
+                self._refuse(f"{n} finite numbers for {name}", found)
         peaks = np.asarray(self.r_peaks)
         if peaks.size and not 0 <= peaks.min() <= peaks.max() < n:
             found = f"{peaks.min()} to {peaks.max()}"
-            raise DataError(f"Expected R peaks in {where}, samples 0 to {n - 1}, found {found}.")
+            self._refuse("R peaks", found, within=f", samples 0 to {n - 1}")
 
-    @property
-    def duration_s(self) -> float:
-        """Length of the window, in seconds."""
-        return self.signal.size / self.sampling_rate
+    def _refuse(self, wanted: str, found: Any, within: str = "") -> None:
+        where = f"the window at {self.start_s:g} s of record {self.record}{within}"
+        raise DataError(f"Expected {wanted} in {where}, found {found}.")
 
 
 def draw_page(windows: Sequence[ExplainedWindow]) -> Figure:
     """Draws windows one below the other in true size: 25 mm/s, and 10 mm/mV where there are mV.
 
-    Returns:
-        A figure without pyplot's state; windows of 10 s make it as wide as A4 across, 297 mm.
-
-    Raises:
-        DataError: There is no window.
+    Windows of 10 s make the figure as wide as A4 across, 297 mm. Raises DataError without windows.
     """
     if not windows:
         raise DataError("Expected at least one window to draw, found none.")
@@ -223,12 +188,10 @@ def draw_page(windows: Sequence[ExplainedWindow]) -> Figure:
 def save_figure(
     figure: Figure, path: Path | str, *, dpi: float = 254.0, overwrite: bool = False
 ) -> Path:
-    """Writes a figure whole, and returns the path; its ending chooses PNG, SVG or PDF.
+    """Writes a figure whole, and returns the path, whose ending chooses PNG, SVG or PDF.
 
-    At 254 dpi a PNG has 10 pixels a millimetre, which keeps the grid even.
-
-    Raises:
-        DataError: The ending is another one, or the file exists and is not to be overwritten.
+    At 254 dpi a PNG has 10 pixels a millimetre, which keeps the grid even. Raises DataError if the
+    ending is another one, or the file exists and ``overwrite`` is false.
     """
     path = Path(path)
     undated = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
@@ -253,7 +216,8 @@ class _WindowPlot:
         # Bold lines run through the baseline and the upper edge.
         self.baseline = SQUARE_MM * np.ceil((_CLEARANCE_MM - lowest) / SQUARE_MM)
         self.strip = SQUARE_MM * np.ceil((self.baseline + highest + _CLEARANCE_MM) / SQUARE_MM)
-        self.paper = _LEAD_IN_MM + MM_PER_S * window.duration_s + _LEAD_OUT_MM
+        self.duration_s = window.signal.size / window.sampling_rate
+        self.paper = _LEAD_IN_MM + MM_PER_S * self.duration_s + _LEAD_OUT_MM
         self.origin = _MARGIN_MM + _LEAD_IN_MM
         self.right = _MARGIN_MM + self.paper
         self.width = self.right + _MARGIN_MM
@@ -262,7 +226,7 @@ class _WindowPlot:
 
     def draw(self, axes: Axes, top: float) -> None:
         window, y = self.window, top - _HEADER_MM + 2.5
-        span = f"{window.start_s:g} to {window.start_s + window.duration_s:g} s"
+        span = f"{window.start_s:g} to {window.start_s + self.duration_s:g} s"
         parts = [f"lead {window.lead}", span, *self._prediction(FUSED, "predicted")]
         parts += [window.note] if window.note else []
         _draw_title(axes, y, window.record, parts, size=11)
@@ -296,7 +260,7 @@ class _WindowPlot:
         _draw_title(axes, bottom + self.strip + 1.6, title, parts, size=8.5)
 
     def _time_axis(self, axes: Axes, bottom: float) -> None:
-        for second in range(int(self.window.duration_s) + 1):
+        for second in range(int(self.duration_s) + 1):
             x = self.origin + second * MM_PER_S
             axes.plot([x, x], [bottom, bottom - 1], color=QUIET_INK, linewidth=0.6)
             text = f"{self.window.start_s + second:g}"
@@ -310,12 +274,6 @@ def _draw_title(axes: Axes, y: float, title: str, parts: Sequence[str], *, size:
     """Draws a bold title and, after it on the same line, its parts; ``$`` is no formula in them."""
     plain: dict[str, Any] = {"size": size, "color": INK, "parse_math": False}
     bold = axes.text(_MARGIN_MM, y, title, weight="bold", **plain)
-    axes.annotate(
-        "   ·   ".join(parts),
-        xy=(1, y),
-        xycoords=(bold, "data"),
-        xytext=(size, 0),
-        textcoords="offset points",
-        va="baseline",
-        **plain,
-    )
+    behind: dict[str, Any] = {"xy": (1, y), "xycoords": (bold, "data"), "va": "baseline"}
+    behind |= {"xytext": (size, 0), "textcoords": "offset points"}
+    axes.annotate("   ·   ".join(parts), **behind, **plain)

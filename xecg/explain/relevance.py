@@ -1,13 +1,10 @@
-"""Where relevance lies on an ECG: a row a window, a column a statistic.
-
-A statistic is a function of :class:`Maps` with a name in ``STATISTICS``. The means of its column
-are logged while a network trains; explanations and studies write and read it.
-"""
+"""Where relevance lies on an ECG: a row a window, a column each of ``STATISTICS``."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +18,7 @@ from xecg.signal.waves import NOT_ANNOTATED, OTHER, QRS, P, T, codes_around_r_pe
 WAVES = ("P", "QRS", "ST-T", "other")
 WAVE_CODES = (P, QRS, T, OTHER)  # in the order of WAVES
 CLASSES = ("non-AF", "AF")
-OWN_WAVE: Mapping[str, str] = {"morphology": "P", "rhythm": "QRS"}
-"""Wave of each branch's own domain; a branch that is not here has none."""
-
+OWN_WAVE: Mapping[str, str] = {"morphology": "P", "rhythm": "QRS"}  # of a branch's domain
 FEWEST_BEATS = 4  # R peaks of a window whose waves are measured, as in the published tables
 POINTING_TOLERANCE_MS = 50.0  # the half-width of the QRS window
 SPECIFICITY = "domain_specificity"
@@ -47,33 +42,27 @@ def wave_title(wave: str, rhythm: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """Relevance maps of ``n`` windows, and what is known of the windows.
+    """Relevance maps of ``n`` windows, and what is known of the windows."""
 
-    Args:
-        relevance: ``(n, time)``, not negative.
-        codes: Wave codes ``(n, time)``; ``NOT_ANNOTATED`` where the wave is not known.
-        r_peaks: R peaks of each window, in samples.
-        sampling_rate: Sampling rate in Hz.
-        logits: Logit that each map explains, ``(n,)``; NaN where it is not known.
-    """
-
-    relevance: NDArray[np.floating]
-    codes: NDArray[np.uint8]
-    r_peaks: Sequence[NDArray[np.int64]]
-    sampling_rate: float
-    logits: FloatArray
+    relevance: NDArray[np.floating]  # (n, time), not negative
+    codes: NDArray[np.uint8]  # wave codes (n, time); NOT_ANNOTATED where the wave is not known
+    r_peaks: Sequence[NDArray[np.int64]]  # of each window, in samples
+    sampling_rate: float  # Hz
+    logits: FloatArray  # explained by each map, (n,); NaN where it is not known
 
     @cached_property
     def wave_sums(self) -> FloatArray:
         """Sum of the relevance in each of ``WAVES``, ``(n, 4)``."""
-        parts = [np.where(self.codes == code, self.relevance, 0) for code in WAVE_CODES]
-        return np.stack([part.sum(axis=1, dtype=np.float64) for part in parts], axis=1)
+        return self._sums(self.relevance)
 
     @cached_property
     def wave_samples(self) -> FloatArray:
         """Number of samples of each of ``WAVES``, ``(n, 4)``."""
-        inside = [self.codes == code for code in WAVE_CODES]
-        return np.stack([part.sum(axis=1, dtype=np.float64) for part in inside], axis=1)
+        return self._sums(np.True_)
+
+    def _sums(self, values: Any) -> FloatArray:
+        parts = [(self.codes == code) * values for code in WAVE_CODES]
+        return np.stack([part.sum(axis=1, dtype=np.float64) for part in parts], axis=1)
 
     @cached_property
     def near_r_peaks(self) -> NDArray[np.bool_]:
@@ -86,9 +75,7 @@ class Maps:
         return near
 
 
-Statistic = Callable[[Maps], ArrayLike]
-
-STATISTICS: Registry[Statistic] = Registry("statistics")
+STATISTICS: Registry[Callable[[Maps], ArrayLike]] = Registry("statistics")
 """Functions of :class:`Maps` that return a number for each map, ``(n,)``; NaN where undefined."""
 
 
@@ -100,9 +87,9 @@ def enrichment(maps: Maps, wave: str) -> FloatArray:
 
 
 def pointing(maps: Maps) -> FloatArray:
-    """Pointing game (Zhang et al. 2018, doi 10.1007/s11263-017-1059-x) played on R peaks.
+    """1 where the largest relevance lies within 50 ms of an R peak, else 0.
 
-    1 where the largest relevance lies within 50 ms of an R peak, else 0.
+    The pointing game of Zhang et al. 2018, doi 10.1007/s11263-017-1059-x.
     """
     rows, largest = np.arange(len(maps.relevance)), maps.relevance.argmax(axis=1)
     hits: FloatArray = maps.near_r_peaks[rows, largest].astype(np.float64)
@@ -116,9 +103,9 @@ def pointing_chance(maps: Maps) -> FloatArray:
 
 
 def gini(maps: Maps) -> FloatArray:
-    """Gini coefficient over samples (Hurley and Rickard 2009, doi 10.1109/TIT.2009.2027527).
+    """Gini coefficient over samples: 0 if relevance is spread evenly, near 1 if on one sample.
 
-    0 for relevance that is spread evenly, towards 1 for a single sample that is not zero.
+    Source: Hurley and Rickard 2009, doi 10.1109/TIT.2009.2027527.
     """
     rows, time = np.sort(maps.relevance, axis=1), maps.relevance.shape[1]
     ranks, total = np.arange(1.0, time + 1), rows.sum(axis=1, dtype=np.float64)
@@ -155,11 +142,11 @@ def wave_relevance(
     that is not finite or zero everywhere: the mean of a column is that of the measured windows.
 
     Args:
-        relevance: ``(n, time)`` or ``(n, 1, time)``, not negative, as deep Taylor relevance is.
+        relevance: ``(n, time)`` or ``(n, 1, time)``, not negative.
         r_peaks: R peaks of each window, in samples of the window.
         sampling_rate: Sampling rate of the maps, in Hz.
-        waves: True wave codes, uint8 ``(n, time)``; samples that are ``NOT_ANNOTATED`` count
-            neither as relevance nor as time. None takes windows relative to the R peaks.
+        waves: True wave codes, uint8 ``(n, time)``; samples that are ``NOT_ANNOTATED`` do not
+            count. None takes windows relative to the R peaks.
         logits: Logit that each map explains, ``(n,)``; without it conservation is NaN.
         min_beats: Fewest R peaks of a window that is measured.
         statistics: Names in ``STATISTICS``, or class paths; None computes all that have a name.
@@ -173,13 +160,12 @@ def wave_relevance(
         ConfigError: No statistic has such a name.
     """
     maps, finite = _checked(relevance, r_peaks, sampling_rate, waves, logits)
-    n, found = len(maps.r_peaks), {}
+    n, table = len(maps.r_peaks), pd.DataFrame()
     for name in STATISTICS if statistics is None else statistics:
         column = np.asarray(STATISTICS[name](maps), dtype=np.float64)
         _expect(column.shape == (n,), f"{n} numbers of {name}, found {column.shape}")
-        found[name.rpartition(".")[2]] = column
+        table[name.rpartition(".")[2]] = column
     enough = np.array([window.size >= min_beats for window in maps.r_peaks], dtype=np.bool_)
-    table = pd.DataFrame(found)
     table.loc[~(finite & enough & (maps.wave_sums.sum(axis=1) > 0))] = np.nan
     return table
 
@@ -191,7 +177,7 @@ def _checked(
     waves: ArrayLike | None,
     logits: ArrayLike | None,
 ) -> tuple[Maps, NDArray[np.bool_]]:
-    """The maps, zero where they are not finite, and whether each is, ``(n,)``."""
+    """Returns the maps, zero where they are not finite, and whether each is finite, ``(n,)``."""
     maps = np.asarray(relevance)
     maps = maps[:, 0] if maps.ndim == 3 and maps.shape[1] == 1 else maps
     _expect(sampling_rate > 0, f"a positive sampling rate in Hz, found {sampling_rate}")
@@ -237,12 +223,9 @@ def domain_specificity(
 ) -> FloatArray:
     """Says in one number whether a branch looks at the wave of its own domain.
 
-    ``log2(own / other)`` of mean enrichments: P wave over QRS complex for the morphology branch,
-    QRS complex over P wave for the rhythm branch. 0 is no preference, 1 twice the other's
-    enrichment, NaN where one is not positive, as it may be in a single window.
-
-    Raises:
-        ConfigError: If the branch has no wave of its own.
+    Returns ``log2(own / other)`` of mean enrichments: P over QRS for the morphology branch, QRS
+    over P for the rhythm branch. 0 is no preference, NaN where an enrichment is not positive.
+    Raises ConfigError if the branch has no wave of its own.
     """
     if branch not in OWN_WAVE:
         raise ConfigError(f"Expected a branch of {', '.join(OWN_WAVE)}, found {branch!r}.")
@@ -250,5 +233,4 @@ def domain_specificity(
     if OWN_WAVE[branch] == "QRS":
         own, other = other, own
     positive = np.where((own > 0) & (other > 0), own, np.nan)
-    specificity: FloatArray = np.log2(divide(positive, other))
-    return specificity
+    return np.log2(divide(positive, other))

@@ -25,9 +25,7 @@ from xecg.networks.xecgarch import XECGArch
 
 TITLES = {"innvestigate": "DTD, innvestigate", "zbox": "DTD, zbox"}
 TITLES |= dict(zip(faithfulness.CONTROLS, ("steepness of the signal", "random order"), strict=True))
-
 _COLOURS = ("#7d0048", "#d0539a", "#1f6f8b", "#6aaed6", "#c98a1b")
-_DPI = 150.0
 
 
 def evaluate(
@@ -93,22 +91,20 @@ def evaluate(
 
 
 def _load(weights: Sequence[str], store: Store) -> tuple[list[XECGArch], dict[Path, WeightsInfo]]:
-    """Networks and, by file, what it says of itself."""
+    """Returns the networks and, by file, what it says of itself."""
     files = [find_weights(source) for source in weights]
     if len({path.resolve() for path in files}) < len(files):
         raise ConfigError("weights: expected different ones to compare; found the same file twice")
     networks, infos = zip(*(load_xecgarch(path) for path in files), strict=True)
-    expected = store.info.preprocessing.to_dict()
     for path, network, info in zip(files, networks, infos, strict=True):
-        wanted, branches = (", ".join(of.branches) for of in (networks[0], network))
-        if branches != wanted:
-            raise WeightsError(
-                f"{path}: expected the branches {wanted} of {files[0]}, found {branches}"
-            )
-        for name, value in expected.items():
-            if (found := info.preprocessing.get(name)) != value:
+        wanted, found = (", ".join(of.branches) for of in (networks[0], network))
+        if found != wanted:
+            which = f"the branches {wanted} of {files[0]}"
+            raise WeightsError(f"{path}: expected {which}, found {found}")
+        for name, value in store.info.preprocessing.to_dict().items():
+            if (taken := info.preprocessing.get(name)) != value:
                 raise StoreError(
-                    f"{store.path}: expected windows as {path} takes them, {name} {found}; found "
+                    f"{store.path}: expected windows as {path} takes them, {name} {taken}; found "
                     f"{name} {value}. Prepare the database again with that"
                 )
     return list(networks), dict(zip(files, infos, strict=True))
@@ -117,7 +113,7 @@ def _load(weights: Sequence[str], store: Store) -> tuple[list[XECGArch], dict[Pa
 def _rows(
     store: Store, infos: Mapping[Path, WeightsInfo], split: str
 ) -> tuple[NDArray[np.int64], str]:
-    """Rows of the store that may be drawn, and what kind of windows they are."""
+    """Returns rows of the store that may be drawn, and what kind of windows they are."""
     silent = [str(path) for path, info in infos.items() if info.learnt is None]
     learnt = np.zeros(len(store), bool)
     for info in infos.values():
@@ -148,18 +144,15 @@ def _write(tables: Mapping[str, pd.DataFrame], report: str, out: Path, picture: 
         raise ConfigError(f"out: {out} cannot be made ({error})") from error
     for name, table in tables.items():
         write_whole(out / f"{name}.csv", csv_text(table))
-    drawn = draw_curves(tables["curves"], tables["areas"])
-    save_figure(drawn, out / f"curves.{picture}", dpi=_DPI)
-    drawn = draw_randomisation(tables["randomisation"])
-    save_figure(drawn, out / f"randomisation.{picture}", dpi=_DPI)
+    figures = {"curves": draw_curves(tables["curves"], tables["areas"])}
+    figures["randomisation"] = draw_randomisation(tables["randomisation"])
+    for name, figure in figures.items():
+        save_figure(figure, out / f"{name}.{picture}", dpi=150.0)
     write_whole(out / "faithfulness.md", report)
 
 
 def report_of(tables: Mapping[str, pd.DataFrame], **about: Any) -> str:
-    """Returns all tables in Markdown, each below a line that says what it is.
-
-    Above them stands what they are ``about``: files, index of the windows, database, ...
-    """
+    """Returns all tables in Markdown, below what they are ``about``: files, index, database, ..."""
     areas, gains, cascade = tables["areas"], tables["gains"], tables["randomisation"]
     of_all, in_probability = areas[areas.predicted == ALL], areas[areas.measure == MEASURES[0]]
     classes = [name for name in CLASSES if name in set(areas.predicted)]
@@ -182,7 +175,7 @@ def report_of(tables: Mapping[str, pd.DataFrame], **about: Any) -> str:
 
 
 def _wide(table: pd.DataFrame, columns: list[str], shown: Sequence[tuple[str, ...]]) -> str:
-    """Markdown of means with intervals: a line a branch and map, a column each of ``shown``."""
+    """Returns Markdown of means: a line a branch and map, a column each of ``shown``."""
     lines = [["branch", "map", *(", ".join(kind) for kind in shown), "windows"]]
     lines.append(["---"] * len(lines[0]))
     keys = table[["branch", "method", *columns]].itertuples(index=False, name=None)
@@ -197,7 +190,6 @@ def _wide(table: pd.DataFrame, columns: list[str], shown: Sequence[tuple[str, ..
 
 
 def _cell(row: Any) -> str:
-    """A mean with its interval; a dash where there is none."""
     if row is None or np.isnan(row.value):
         return "-"
     return f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
