@@ -40,8 +40,7 @@ def fetch(name: str, out: Path | None = None, base_url: str | None = None) -> No
             not match its checksum, or another process downloads into the same folder.
     """
     database, out = DATABASES[name], out or Path("data") / name
-    wanted = database.download
-    if isinstance(wanted, str):
+    if isinstance(wanted := database.download, str):
         raise DataError(f"{name} cannot be downloaded: {wanted}")
     url = (base_url or database.url.replace("/content/", "/files/")).rstrip("/")
     if not url.startswith(("http://", "https://")):
@@ -66,7 +65,7 @@ def fetch(name: str, out: Path | None = None, base_url: str | None = None) -> No
 
 
 def _checksums(name: str, wanted: Download, url: str) -> dict[str, str | None]:
-    """The checksums of the files to download; null where the published one is out of date."""
+    """Returns the checksums of the files to download; null where the published one is old."""
     published, hashes = _published(url), {}
     for pattern in wanted.files:
         paths = [path for path in published if fnmatchcase(path, pattern)]
@@ -84,7 +83,6 @@ def _checksums(name: str, wanted: Download, url: str) -> dict[str, str | None]:
 
 
 def _published(url: str) -> dict[str, str]:
-    """The published SHA-256 of every file of a database, by path."""
     problem: Exception | None = None
     for name in CHECKSUM_LISTS:
         with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +102,6 @@ def _published(url: str) -> dict[str, str]:
 def _download(
     name: str, wanted: Download, hashes: Mapping[str, str | None], url: str, out: Path
 ) -> None:
-    """Downloads the files, a few at a time."""
     absent, different, files, stop = [], [], _pooch(url, out, hashes), threading.Event()
     bar = tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=None)
 
@@ -161,9 +158,8 @@ def _unpack(archive: Path) -> None:
         try:
             shutil.unpack_archive(archive, scratch, "zip")
         except shutil.ReadError as error:
-            raise DataError(
-                f"{archive}: is no zip file ({error}); remove it and call again"
-            ) from error
+            why = f"is no zip file ({error}); remove it and call again"
+            raise DataError(f"{archive}: {why}") from error
         for path in Path(scratch).iterdir():
             path.rename(archive.parent / path.name)
     archive.unlink()

@@ -1,7 +1,5 @@
 """From a database to a store, once: prepared piece by piece, reused from then on."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

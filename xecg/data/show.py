@@ -1,7 +1,5 @@
 """Text and picture of a store: counts by class and part of the split, some of its windows."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Which windows train, validate and test: by person over all stores, stratified, seeded."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A record with its labels, cut into windows with theirs."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -15,8 +15,8 @@ from xecg.plugins import Registry
 
 __all__ = ["DATABASES", "Database", "Download", "LabelledRecording", "RhythmSpan", "get_database"]
 
+# By name, or by the class path of one in another package.
 DATABASES: Registry[type[Database]] = Registry("databases")
-"""By name, or by the class path of one in another package (``my_package.MyDatabase``)."""
 for _database in (CinC2017, LUDB, QTDB, MITDB, Challenge, Folder, Synthetic):
     DATABASES.register(_database.name, _database)
 
@@ -24,8 +24,6 @@ for _database in (CinC2017, LUDB, QTDB, MITDB, Challenge, Folder, Synthetic):
 def get_database(name: str, root: Path | str, **options: Any) -> Database:
     """Returns the database of a name in a folder; ``Folder`` takes options.
 
-    Raises:
-        ConfigError: If there is no such database.
-        DataError: If the folder is not it.
+    Raises ConfigError if there is no such database, DataError if the folder is not it.
     """
     return DATABASES[name](root, **options)

@@ -1,7 +1,5 @@
 """What every database gives: its records, and per record the signal with what is known about it."""
 
-from __future__ import annotations
-
 import json
 import os
 from abc import ABC, abstractmethod
@@ -38,26 +36,18 @@ class RhythmSpan:
 
 @dataclass(frozen=True, eq=False)
 class LabelledRecording:
-    """A recording with everything that its database knows about it.
-
-    Args:
-        recording: The signal.
-        person: Who was recorded, unique over all databases (``"mitdb-201"``); empty if unknown.
-        source: The collection it came from, where the database is a mixture of several.
-        rhythms: Rhythm spans in order of time, not overlapping; a stretch that none covers is as
-            good as one with ``af=-1``.
-        r_peaks: ``(beats,)`` reference beats in samples of the recording; null if there are none.
-            An empty array says that somebody looked and found no beat.
-        beat_symbols: WFDB symbol of each of ``r_peaks``; null without ``r_peaks``.
-        codes: ``(time,)`` uint8 wave codes of ``xecg.signal.waves``, by name of the lead.
-    """
+    """A recording with everything that its database knows about it."""
 
     recording: Recording
-    person: str = ""
-    source: str = ""
+    person: str = ""  # who was recorded, unique over all databases; empty if unknown
+    source: str = ""  # the collection it came from, where the database is a mixture of several
+    # In order of time, not overlapping; a stretch that none covers is as one with af=-1.
     rhythms: tuple[RhythmSpan, ...] = ()
-    r_peaks: NDArray[np.int64] | None = None
-    beat_symbols: tuple[str, ...] | None = None
+    r_peaks: NDArray[np.int64] | None = (
+        None  # (beats,) in samples; empty if there are none, null if unknown
+    )
+    beat_symbols: tuple[str, ...] | None = None  # WFDB symbol of each of r_peaks
+    # (time,) wave codes of xecg.signal.waves, by name of the lead
     codes: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -69,10 +59,8 @@ class LabelledRecording:
             )
         for lead, codes in self.codes.items():
             if codes.shape != shape:
-                raise RecordError(
-                    f"{name}: wave codes of lead {lead!r} must have shape {shape}, found "
-                    f"{codes.shape}"
-                )
+                wrong = f"must have shape {shape}, found {codes.shape}"
+                raise RecordError(f"{name}: wave codes of lead {lead!r} {wrong}")
 
 
 @dataclass(frozen=True)
@@ -109,12 +97,11 @@ class Database(ABC):
     licence: ClassVar[str]
     citation: ClassVar[str]
     url: ClassVar[str] = ""
-    leads: ClassVar[str] = "preferred"
-    """Leads that are prepared by default: ``"preferred"`` (one per record) or ``"all"``."""
+    leads: ClassVar[str] = "preferred"  # prepared by default: one per record, or "all"
+    # Patterns of files by which the folder of records is recognised; none takes the root.
     markers: ClassVar[tuple[str, ...]] = ()
-    """Patterns of files by which the folder of records is recognised; none takes the root."""
+    # Files of the published database, or why it cannot be downloaded.
     download: ClassVar[Download | str] = "its class names no files to download"
-    """Files of the published database, or why it cannot be downloaded."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
@@ -129,25 +116,16 @@ class Database(ABC):
     def records(self) -> list[str]:
         """Returns the records' names, sorted: paths below the root, without ending.
 
-        Raises:
-            DataError: If the labels that belong to them are missing or not understood.
+        Raises DataError if the labels that belong to them are missing or not understood.
         """
 
     @abstractmethod
     def read(self, record: str) -> LabelledRecording:
-        """Reads one record with its labels.
-
-        Raises:
-            RecordError: If the record cannot be read.
-        """
+        """Reads one record with its labels; raises RecordError if it cannot be read."""
 
     @property
     def identity(self) -> str:
-        """Name that tells the records' owner from any other: two clinics' ``001`` are two people.
-
-        A published database is one wherever it lies; a folder of one's own is identified by its
-        place.
-        """
+        """Name that tells two owners of a record ``001`` apart, such as the place of a folder."""
         return self.name
 
     def tables(self) -> list[Path]:
@@ -155,11 +133,7 @@ class Database(ABC):
         return []
 
     def options(self) -> dict[str, Any]:
-        """Returns the settings that decide about the content of a store, as plain JSON values.
-
-        Raises:
-            ConfigError: If an attribute is no such value.
-        """
+        """Returns the settings that decide about a store; raises ConfigError if one is no JSON."""
         found = {}
         for name, value in vars(self).items():
             if name in ("root", "folder") or name.startswith("_"):
@@ -184,7 +158,6 @@ class Database(ABC):
         raise self._wrong_root(f"files like {' or '.join(self.markers)}")
 
     def _wrong_root(self, expected: str) -> DataError:
-        """The error for a folder that is not this database: what was expected, what is there."""
         found = sorted(path.name + "/" * path.is_dir() for path in self.root.iterdir())
         shown = ", ".join(found[:6]) + (f", ... ({len(found)} in all)" if len(found) > 6 else "")
         return DataError(

@@ -1,9 +1,6 @@
 """PhysioNet/CinC Challenge 2017: short hand-held ECGs, one rhythm label each."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import ClassVar
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
 from xecg.data.databases.labels import check_labels, read_labels, row_of, whole_record
@@ -11,7 +8,6 @@ from xecg.signal.wfdb import read_recording
 
 # A: AF; N: normal sinus rhythm; O: another rhythm; ~: too noisy to be classified.
 LABELS = {"A": AF, "N": NOT_AF, "O": NOT_AF, "~": LEFT_OUT}
-
 # The third revision of the labels corrects the ones that came with the records.
 REFERENCES = ("REFERENCE-v3.csv", "REFERENCE.csv")
 COLUMNS = ("record", "label")
@@ -36,12 +32,9 @@ class CinC2017(Database):
     )
     url = "https://physionet.org/content/challenge-2017/1.0.0/"
     # As unpacked from training2017.zip, or as served record by record.
-    markers: ClassVar[tuple[str, ...]] = ("A[0-9]*.hea", "A[0-9][0-9]/A[0-9]*.hea")
-
+    markers = ("A[0-9]*.hea", "A[0-9][0-9]/A[0-9]*.hea")
     download = Download(
-        ("training2017.zip", "REFERENCE-v3.csv"),
-        archive="training2017.zip",
-        unpacked="training2017",
+        ("training2017.zip", REFERENCES[0]), archive="training2017.zip", unpacked="training2017"
     )
 
     def __init__(self, root: Path | str) -> None:
@@ -67,6 +60,5 @@ class CinC2017(Database):
         row = row_of(record, read_labels(self.reference, COLUMNS), self.reference, LABELS)
         flat, served = self.folder / record, self.folder / record[:3] / record
         recording = read_recording(served if served.with_suffix(".hea").is_file() else flat)
-        return LabelledRecording(
-            recording, rhythms=whole_record(row.label, LABELS[row.label], recording.duration_s)
-        )
+        rhythms = whole_record(row.label, LABELS[row.label], recording.duration_s)
+        return LabelledRecording(recording, rhythms=rhythms)

@@ -1,9 +1,5 @@
 """MIT-BIH Arrhythmia Database: two-lead ambulatory ECGs, every beat and rhythm annotated."""
 
-from __future__ import annotations
-
-from typing import ClassVar
-
 from xecg.data.databases.base import Database, Download, LabelledRecording
 from xecg.data.databases.labels import beats, rhythm_spans
 from xecg.signal.wfdb import read_annotations, read_recording
@@ -33,7 +29,7 @@ class MITDB(Database):
     )
     url = "https://physionet.org/content/mitdb/1.0.0/"
     # Not the folder x_mitdb beside the records: it repeats parts of them.
-    markers: ClassVar[tuple[str, ...]] = ("[12][0-9][0-9].atr",)
+    markers = ("[12][0-9][0-9].atr",)
     download = Download(("RECORDS", "[12]??.hea", "[12]??.dat", "[12]??.atr"))
 
     def records(self) -> list[str]:
@@ -45,10 +41,7 @@ class MITDB(Database):
         path = self.folder / record
         recording, reference = read_recording(path), read_annotations(path, "atr")
         r_peaks, symbols = beats(reference)
+        rhythms = rhythm_spans(reference, recording.n_samples, recording.sampling_rate)
         return LabelledRecording(
-            recording,
-            person=person_of(record),
-            rhythms=rhythm_spans(reference, recording.n_samples, recording.sampling_rate),
-            r_peaks=r_peaks,
-            beat_symbols=symbols,
+            recording, person_of(record), rhythms=rhythms, r_peaks=r_peaks, beat_symbols=symbols
         )
