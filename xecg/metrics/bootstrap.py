@@ -1,9 +1,8 @@
 """Confidence intervals by resampling whole persons (or records), never single windows.
 
-Windows of one person resemble each other, so resampling windows would give intervals that are too
-narrow. The cluster bootstrap (Davison and Hinkley 1997, section 3.8) draws groups with
-replacement; every row counts as often as its group was drawn. A statistic is therefore a function
-of row weights and is evaluated for many resamples at once.
+Windows of one person resemble each other: resampled windows would give too narrow intervals. The
+cluster bootstrap (Davison and Hinkley 1997, section 3.8) draws groups with replacement; every row
+counts as often as its group was drawn. A statistic is a function of the rows' weights.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,13 +36,9 @@ class Interval:
 
 
 def group_weights(groups: ArrayLike, n_resamples: int, seed: int) -> NDArray[np.int32]:
-    """Draws how often each row counts when its group is drawn with replacement.
-
-    Returns weights ``(n_resamples, n)`` for groups ``(n,)`` of any sortable type.
-    """
-    codes, n_groups = _group_codes(groups)
-    counts = _group_counts(n_groups, n_resamples, np.random.default_rng(seed))
-    return np.take(counts, codes, axis=1)
+    """Draws how often each row counts, ``(n_resamples, n)``, for their groups ``(n,)``."""
+    chunks = _chunks(*_group_codes(groups), n_resamples, seed)
+    return np.concatenate([chunk.astype(np.int32) for chunk in chunks])
 
 
 def intervals(
@@ -60,21 +55,14 @@ def intervals(
     Where a share is 0 or 1 in all resamples, resampling says nothing about its other end; there
     the interval is Wilson's (1927) for as many trials as there are groups.
 
-    Args:
-        statistics: Maps row weights ``(r, n)`` (whole numbers as floats) to named statistics
-            ``(r,)``. A resample of which one is NaN, such as the sensitivity without a positive,
-            is left out of its interval.
-        groups: Person or record of each row, ``(n,)``, of any sortable type.
-        over: Rows ``(n,)`` that a share is over, by its name: those with AF for the sensitivity.
-            Of several sets, the one of the fewest groups counts the trials. A statistic that is
-            not named is over all rows, and no share.
-        n_resamples: Number of resamples.
-        seed: Random seed of the draws; how they are cut into chunks does not matter.
-        confidence: Coverage of the interval, between 0 and 1.
+    ``statistics`` maps row weights ``(r, n)`` (whole numbers as floats) to named statistics
+    ``(r,)``; a resample of which one is NaN is left out of its interval. ``groups`` holds person or
+    record of each row, ``(n,)``. ``over`` gives, by its name, the rows ``(n,)`` that a share is
+    over, such as those with AF for the sensitivity; of several sets the one of the fewest groups
+    counts the trials. A statistic that it does not name is over all rows, and no share.
 
-    Raises:
-        DataError: If there is no row.
-        ConfigError: If ``n_resamples`` is not positive or ``confidence`` not between 0 and 1.
+    Raises DataError if there is no row, ConfigError if ``n_resamples`` is not positive or
+    ``confidence`` not between 0 and 1.
     """
     if n_resamples < 1 or not 0 < confidence < 1:
         raise ConfigError(
@@ -97,8 +85,7 @@ def intervals(
         if trials and low == high == value and value in (0, 1):
             found = binomtest(int(value) * trials, trials).proportion_ci(confidence, "wilson")
             low, high = float(found.low), float(found.high)
-        n_over = np.unique(codes[rows]).size
-        result[name] = Interval(value, low, high, int(rows.sum()), n_over)
+        result[name] = Interval(value, low, high, int(rows.sum()), np.unique(codes[rows]).size)
     return result
 
 
@@ -125,20 +112,15 @@ def _group_codes(groups: ArrayLike) -> tuple[NDArray[np.intp], int]:
     return codes.reshape(-1), names.size
 
 
-def _group_counts(n_groups: int, n: int, generator: np.random.Generator) -> NDArray[np.int32]:
-    """How often each group was drawn, ``(n, n_groups)``."""
-    drawn = generator.integers(n_groups, size=(n, n_groups))
-    drawn += np.arange(n)[:, None] * n_groups  # one count for all resamples
-    counts = np.bincount(drawn.ravel(), minlength=n * n_groups)
-    return counts.reshape(n, n_groups).astype(np.int32)
-
-
 def _chunks(
     codes: NDArray[np.intp], n_groups: int, n_resamples: int, seed: int
 ) -> Iterator[FloatArray]:
     generator = np.random.default_rng(seed)
     step = max(1, _CHUNK_BYTES // (8 * codes.size))
     for start in range(0, n_resamples, step):
-        counts = _group_counts(n_groups, min(step, n_resamples - start), generator)
+        n = min(step, n_resamples - start)
+        drawn = generator.integers(n_groups, size=(n, n_groups))
+        drawn += np.arange(n)[:, None] * n_groups  # one count for all resamples
+        counts = np.bincount(drawn.ravel(), minlength=n * n_groups).reshape(n, n_groups)
         # Floats, because NumPy multiplies whole numbers without BLAS.
         yield np.take(counts.astype(float), codes, axis=1)

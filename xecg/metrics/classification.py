@@ -2,41 +2,29 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from torchmetrics import MetricCollection
-from torchmetrics.classification import (
-    BinaryAccuracy,
-    BinaryAUROC,
-    BinaryAveragePrecision,
-    BinaryCalibrationError,
-    BinaryF1Score,
-    BinaryPrecision,
-    BinaryRecall,
-    BinarySpecificity,
-)
+from torchmetrics import MetricCollection, classification
 
 from xecg.errors import DataError
 from xecg.metrics.bootstrap import FloatArray, Interval, Rows, Statistics, divide, intervals
 
-CALIBRATION_BINS = 15
+_BINS = 15  # of the calibration error
 
 
 def af_metrics(prefix: str = "", threshold: float = 0.5) -> MetricCollection:
     """Returns metrics of P(AF) and labels (1 for AF), both ``(batch,)``, named as in the report.
 
-    Args:
-        prefix: Text before each name.
-        threshold: P(AF) above which a window counts as AF.
+    A window counts as AF where P(AF) is above ``threshold``; ``prefix`` comes before each name.
     """
     return MetricCollection(
         {
-            "accuracy": BinaryAccuracy(threshold),
-            "sensitivity": BinaryRecall(threshold),
-            "specificity": BinarySpecificity(threshold),
-            "ppv": BinaryPrecision(threshold),
-            "f1": BinaryF1Score(threshold),
-            "auroc": BinaryAUROC(),
-            "auprc": BinaryAveragePrecision(),
-            "calibration_error": BinaryCalibrationError(n_bins=CALIBRATION_BINS, norm="l1"),
+            "accuracy": classification.BinaryAccuracy(threshold),
+            "sensitivity": classification.BinaryRecall(threshold),
+            "specificity": classification.BinarySpecificity(threshold),
+            "ppv": classification.BinaryPrecision(threshold),
+            "f1": classification.BinaryF1Score(threshold),
+            "auroc": classification.BinaryAUROC(),
+            "auprc": classification.BinaryAveragePrecision(),
+            "calibration_error": classification.BinaryCalibrationError(n_bins=_BINS, norm="l1"),
         },
         prefix=prefix,
     )
@@ -87,12 +75,11 @@ def classification_report(
         "auroc": [true, ~true],
         "auprc": [true, ~true],
     }
-    return intervals(
-        lambda weights: {name: v for part in parts for name, v in part(weights).items()},
-        names,
-        over=over,
-        n_resamples=n_resamples,
-    )
+
+    def statistics(weights: FloatArray) -> dict[str, FloatArray]:
+        return {name: values for part in parts for name, values in part(weights).items()}
+
+    return intervals(statistics, names, over=over, n_resamples=n_resamples)
 
 
 def _thresholded(called: Rows, af: FloatArray) -> Statistics:
@@ -114,9 +101,7 @@ def _thresholded(called: Rows, af: FloatArray) -> Statistics:
 def ranked(probability: FloatArray, af: FloatArray) -> Statistics:
     """Returns AUROC and AUPRC as functions of row weights ``(r, n)``.
 
-    Args:
-        probability: P(AF), ``(n,)``, falling; equal ones are one step.
-        af: 1 for AF, 0 for not, ``(n,)``.
+    ``probability`` of AF ``(n,)`` falls, equal ones are one step; ``af`` is 1 for AF, else 0.
     """
     steps = np.flatnonzero(np.r_[True, np.diff(probability) != 0])
 
@@ -136,8 +121,8 @@ def ranked(probability: FloatArray, af: FloatArray) -> Statistics:
 
 
 def _calibration(probability: FloatArray, af: FloatArray) -> Statistics:
-    bins = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    excess = np.zeros((len(bins), CALIBRATION_BINS))
+    bins = np.minimum((probability * _BINS).astype(int), _BINS - 1)
+    excess = np.zeros((len(bins), _BINS))
     excess[np.arange(len(bins)), bins] = probability - af
 
     def statistics(weights: FloatArray) -> dict[str, FloatArray]:

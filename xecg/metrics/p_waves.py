@@ -35,18 +35,11 @@ def match(
     """Returns as many pairs as possible and, among those, those of the smallest summed error.
 
     A pair is of one window, with every point (onset, offset, or both) within the tolerance, and
-    each side is in one pair at most. The result does not depend on which side is the reference.
-    Where several partners compete, the assignment problem is solved exactly (Kuhn 1955).
+    each side is in one pair at most, whichever is the reference. Where several partners compete,
+    the assignment problem is solved exactly (Kuhn 1955).
 
-    Args:
-        windows: Window of each wave of one side, ``(n,)``, rising.
-        points: Samples to compare, ``(n, k)``; the first rises within a window.
-        other_windows: Window of each wave of the other side, ``(m,)``.
-        other_points: Samples to compare of the other side, ``(m, k)``.
-        tolerance: Largest distance of a point to its partner, in samples.
-
-    Returns:
-        Rows of the pairs on one side and on the other, in the order of the first.
+    Each side has the window of each wave ``(n,)``, rising, and points to compare ``(n, k)`` in
+    samples, of which the first rises within a window. The pairs are rows of either side.
     """
     # All pairs within the tolerance, by binary search in one time line of all windows.
     tolerance = int(tolerance)  # of whole samples
@@ -100,7 +93,7 @@ def _joined(waves: Waves, merge_gap: float, min_duration: float) -> Waves:
 
 
 def _cut(waves: Waves, unknown: Rows) -> Rows:
-    """Whether a span contains or adjoins an unknown sample; there is one beyond either end."""
+    """Returns whether spans contain or adjoin an unknown sample; windows end in unknown ones."""
     windows, spans = waves
     padded = np.pad(unknown, ((0, 0), (1, 1)), constant_values=True)
     before = np.zeros((padded.shape[0], padded.shape[1] + 1), dtype=np.int32)
@@ -114,14 +107,8 @@ class WaveDetection(Metric):
 
     A wave whose onset or offset is unknown, since it touches samples that are not annotated or the
     end of its window, is neither found nor missed, and a detection that touches it, or such
-    samples, is not invented.
-
-    Args:
-        sampling_rate: Sampling rate of probabilities and codes, in Hz.
-        tolerances_ms: Largest distances of onset and offset to the reference.
-
-    Raises:
-        ConfigError: If the sampling rate or a tolerance is not positive.
+    samples, is not invented. Probabilities and codes have the ``sampling_rate`` (Hz); onset and
+    offset may be ``tolerances_ms`` from the reference. Raises ConfigError for one not positive.
     """
 
     full_state_update = False
@@ -152,12 +139,8 @@ class WaveDetection(Metric):
     def count(self, probability: NDArray[np.float32], codes: NDArray[np.uint8]) -> Counts:
         """Returns counts ``(windows,)`` by name; errors are sums in samples, detection - reference.
 
-        Args:
-            probability: Probability of the wave at each sample, ``(windows, time)``, in [0, 1].
-            codes: Wave code of each sample, ``(windows, time)``.
-
-        Raises:
-            DataError: If the shapes differ or a value is no probability.
+        Probabilities of the wave, in [0, 1], and wave codes are ``(windows, time)``. Raises
+        DataError if the shapes differ or a value is no probability.
         """
         if probability.ndim != 2 or probability.shape != codes.shape:
             raise DataError(
@@ -217,9 +200,8 @@ class WaveDetection(Metric):
 
     def counts(self, probability: Tensor, codes: Tensor) -> IntArray:
         """Returns :meth:`count` of each window, ``(batch, len(keys))``."""
-        counts = self.count(
-            probability.detach().float().cpu().numpy(), codes.detach().cpu().numpy()
-        )
+        p_wave = probability.detach().float().cpu().numpy()
+        counts = self.count(p_wave, codes.detach().cpu().numpy())
         return np.stack([counts[key] for key in self.keys], axis=1)
 
     def update(self, probability: Tensor, codes: Tensor) -> None:
@@ -231,10 +213,7 @@ class WaveDetection(Metric):
         """Returns :meth:`measures` of all windows."""
         totals = self.totals.cpu().numpy().astype(float)
         measures = self.measures(dict(zip(self.keys, totals, strict=True)))
-        return {
-            name: torch.tensor(float(value), dtype=torch.float32, device=self.device)
-            for name, value in measures.items()
-        }
+        return {name: torch.tensor(float(v), device=self.device) for name, v in measures.items()}
 
 
 def _count_waves(
@@ -244,9 +223,8 @@ def _count_waves(
     (windows, spans), (other_windows, other_spans) = reference, detected
     counts = {}
     for kind, points in _KINDS.items():
-        one, other = match(
-            windows, spans[:, points], other_windows, other_spans[:, points], tolerance
-        )
+        pair = spans[:, points], other_windows, other_spans[:, points]
+        one, other = match(windows, *pair, tolerance)
         unmatched = invented.copy()
         unmatched[other] = False
         counts[f"{kind}tp"] = np.bincount(windows[one], minlength=n)
@@ -265,26 +243,16 @@ def wave_report(
 ) -> dict[str, Interval]:
     """Returns the measures of :class:`WaveDetection` with intervals over persons.
 
-    Args:
-        counts: Counts of each window by :meth:`WaveDetection.counts`, ``(windows, keys)``.
-        groups: Person (or record) of each window, ``(windows,)``.
-        detection: The metric that made the counts; its own state is not read.
-        n_resamples: Number of resamples.
-
-    Raises:
-        DataError: If there is no window, or not a group for each.
+    ``counts`` are those of each window ``(windows, keys)`` by ``detection``, ``groups`` its person
+    or record. Raises DataError if there is no window, or not a group for each.
     """
     if np.shape(groups) != (len(counts),):
         raise DataError(f"expected {len(counts)} groups, one a window; found {np.shape(groups)}")
     table = counts.astype(float)
 
-    def named(columns: FloatArray) -> dict[str, FloatArray]:
-        return dict(zip(detection.keys, columns, strict=True))
+    def statistics(weights: FloatArray) -> dict[str, FloatArray]:
+        return detection.measures(dict(zip(detection.keys, (weights @ table).T, strict=True)))
 
-    over = {name: [below > 0] for name, (_, below) in detection.shares(named(table.T)).items()}
-    return intervals(
-        lambda weights: detection.measures(named((weights @ table).T)),
-        groups,
-        over=over,
-        n_resamples=n_resamples,
-    )
+    shares = detection.shares(dict(zip(detection.keys, table.T, strict=True)))
+    over = {name: [below > 0] for name, (_, below) in shares.items()}
+    return intervals(statistics, groups, over=over, n_resamples=n_resamples)

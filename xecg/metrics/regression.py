@@ -10,10 +10,7 @@ from xecg.metrics.bootstrap import FloatArray, Interval, divide, intervals
 
 
 def rr_metrics(prefix: str = "") -> MetricCollection:
-    """Returns MAE, R² and Pearson's r of predicted and true ``(batch,)`` in ms, in float64.
-
-    They have the report's names behind ``prefix``.
-    """
+    """Returns MAE, R² and Pearson's r of measures ``(batch,)`` in ms, named as in the report."""
     metrics = {"mae_ms": MeanAbsoluteError(), "r2": R2Score(), "pearson_r": PearsonCorrCoef()}
     # Each by itself: in a group, R² and r would share a state, which keeps its precision alone.
     collection = MetricCollection(metrics, prefix=prefix, compute_groups=False)  # type: ignore[arg-type]
@@ -25,23 +22,16 @@ def regression_report(
 ) -> dict[str, Interval]:
     """Returns MAE (``mae_ms``), R² (``r2``) and Pearson's r (``pearson_r``) with intervals.
 
-    Args:
-        predicted: Predicted measure of each window in ms, ``(n,)``.
-        target: True measure in ms, ``(n,)``; windows without one (NaN) are left out.
-        groups: Person (or record) of each window, ``(n,)``.
-        n_resamples: Number of resamples.
-
-    Raises:
-        DataError: If lengths differ, or no window has a true measure.
+    Predicted and true measures ``(n,)`` are in ms; windows without a true one (NaN) are left out.
+    ``groups`` holds the person or record of each. Raises DataError if lengths differ, or no window
+    has a true measure.
     """
-    found, true = np.asarray(predicted, dtype=float), np.asarray(target, dtype=float)
-    names = np.asarray(groups)
+    found, true, names = np.asarray(predicted, float), np.asarray(target, float), np.asarray(groups)
     shapes = found.shape, true.shape, names.shape
     if len(set(shapes)) > 1 or found.ndim != 1:
         raise DataError(f"expected one predicted, target and group a window; found shapes {shapes}")
     known = ~np.isnan(true)
-    x, y = found[known], true[known]
-    error = x - y
+    x, y, error = found[known], true[known], (found - true)[known]
     if x.size:  # centred, so that sums of squares do not cancel; R² and r do not depend on it
         x, y = x - x.mean(), y - y.mean()
     sums = np.stack([np.ones_like(y), np.abs(error), error**2, x, y, x * x, y * y, x * y], axis=1)
@@ -60,6 +50,6 @@ def regression_report(
 
 
 def _spread(squares: FloatArray, of_mean: FloatArray) -> FloatArray:
-    """Sum of squared deviations; zero, not a rounding error, where all values are equal."""
+    """Returns the sum of squared deviations; zero, not a rounding error, of equal values."""
     spread = squares - of_mean
     return np.where(spread > 1e-9 * squares, spread, 0.0)
