@@ -50,22 +50,12 @@ class BatchNorm1d(nn.BatchNorm1d):
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """Shape of one block.
+    """Shape of one block; raises NetworkError for an even kernel or a number not positive."""
 
-    Args:
-        kernel_size: Width of the convolution in samples of its input; odd.
-        stride: Step of the convolution in samples of its input.
-        dilation: Distance of neighbouring taps in samples of its input.
-        width: Number of channels, as a multiple of the branch's width.
-
-    Raises:
-        NetworkError: If the kernel size is even or a number is not positive.
-    """
-
-    kernel_size: int
-    stride: int = 1
-    dilation: int = 1
-    width: float = 1.0
+    kernel_size: int  # samples of its input; odd
+    stride: int = 1  # samples of its input
+    dilation: int = 1  # distance of neighbouring taps in samples of its input
+    width: float = 1.0  # number of channels, as a multiple of the branch's width
 
     def __post_init__(self) -> None:
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
@@ -77,9 +67,8 @@ class BlockSpec:
 class ConvBlock(nn.Sequential):
     """Convolution, batch normalisation, ReLU, dropout; no residual, which would break DTD.
 
-    Maps ``(batch, in_channels, time)`` to ``(batch, out_channels, ceil(time / stride))``. The
-    convolution has no bias: the batch normalisation behind it has one. In eval mode without
-    gradient, as frozen blocks run, normalisation is folded into the convolution's weights: the
+    Maps ``(batch, in_channels, time)`` to ``(batch, out_channels, ceil(time / stride))``. In eval
+    mode without gradient, as frozen blocks run, normalisation is folded into the convolution: the
     same values up to rounding, in two passes instead of four.
     """
 
@@ -90,9 +79,8 @@ class ConvBlock(nn.Sequential):
         self, in_channels: int, out_channels: int, spec: BlockSpec, dropout: float = 0.0
     ) -> None:
         kernel, dilation = spec.kernel_size, spec.dilation
-        padding = dilation * (kernel - 1) // 2
-        shape = in_channels, out_channels, kernel, spec.stride, padding, dilation
-        conv = Conv1d(*shape, bias=False)
+        shape = kernel, spec.stride, dilation * (kernel - 1) // 2, dilation
+        conv = Conv1d(in_channels, out_channels, *shape, bias=False)  # the norm has a bias
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         norm, drop = BatchNorm1d(out_channels), nn.Dropout(dropout)
         super().__init__(OrderedDict(conv=conv, norm=norm, relu=nn.ReLU(), dropout=drop))
@@ -103,43 +91,33 @@ class ConvBlock(nn.Sequential):
         ours = isinstance(conv, Conv1d) and conv.bias is None and isinstance(norm, BatchNorm1d)
         if not ours or self._layers_matter(x):
             return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
-        mean, variance = norm.running_mean, norm.running_var
-        assert mean is not None
-        assert variance is not None
-        scale = (variance + norm.eps).rsqrt() * norm.weight
-        shift = norm.bias - mean * scale
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = (norm.running_var + norm.eps).rsqrt() * norm.weight
+        shift = norm.bias - norm.running_mean * scale
         return conv.convolved(x, conv.weight * scale[:, None, None], shift).relu_()
 
     def _layers_matter(self, x: Tensor) -> bool:
-        """Whether a layer is trained, differentiated or watched by a hook."""
+        """Returns whether a layer is trained, differentiated or watched by a hook."""
         for layer in self.children():
             if layer.training or layer._forward_hooks or layer._forward_pre_hooks:
                 return True
-        tensors = [x, *self.parameters()]
-        return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        return torch.is_grad_enabled() and any(t.requires_grad for t in (x, *self.parameters()))
 
 
 BRANCHES: Registry[tuple[BlockSpec, ...]] = Registry("branches")
-# At 250 Hz: 147 samples (0.59 s), a step every 16 ms.
-MORPHOLOGY = BRANCHES.register(
-    "morphology",
-    (
-        BlockSpec(7, stride=2, width=0.5),
-        BlockSpec(7, stride=2),
-        *(BlockSpec(7) for _ in range(4)),
-        *(BlockSpec(5) for _ in range(2)),
-    ),
+MORPHOLOGY = (  # at 250 Hz: 147 samples (0.59 s), a step every 16 ms
+    BlockSpec(7, stride=2, width=0.5),
+    BlockSpec(7, stride=2),
+    *(BlockSpec(kernel) for kernel in (7, 7, 7, 7, 5, 5)),
 )
-# At 250 Hz: 3007 samples (12.0 s), a step every 32 ms.
-RHYTHM = BRANCHES.register(
-    "rhythm",
-    (
-        BlockSpec(15, stride=2, width=0.5),
-        BlockSpec(9, stride=2),
-        BlockSpec(9, stride=2),
-        *(BlockSpec(9, dilation=dilation) for dilation in (2, 4, 8, 16, 16)),
-    ),
+RHYTHM = (  # at 250 Hz: 3007 samples (12.0 s), a step every 32 ms
+    BlockSpec(15, stride=2, width=0.5),
+    *(BlockSpec(9, stride=2) for _ in range(2)),
+    *(BlockSpec(9, dilation=dilation) for dilation in (2, 4, 8, 16, 16)),
 )
+BRANCHES.register("morphology", MORPHOLOGY)
+BRANCHES.register("rhythm", RHYTHM)
 
 
 class Branch(nn.Module):
@@ -150,9 +128,9 @@ class Branch(nn.Module):
     Args:
         specs: Shape of each block, from the input on.
         channels: Width of the branch; a block has ``channels * spec.width`` channels.
-        dropout: Share of features that each block drops in training. None by default: before a
-            batch normalisation, dropout makes the variance in evaluation another than in training
-            (Li et al. 2019), which doubled the error of RMSSD here.
+        dropout: Share of features that each block drops in training. Before a batch normalisation
+            it gives training another variance than evaluation (Li et al. 2019), which doubled the
+            error of RMSSD here.
 
     Raises:
         NetworkError: If there is no spec, or a width comes out below one channel.
@@ -205,9 +183,8 @@ class Branch(nn.Module):
 
 
 def build_branch(name: str, channels: int = 32, dropout: float = 0.0) -> Branch:
-    """Returns a new branch of a name in :data:`BRANCHES`, or a class path of a tuple of specs.
+    """Returns a new branch of :data:`BRANCHES` by name, or class path of a tuple of specs.
 
-    Raises:
-        UnknownNameError: If no branch has that name.
+    Raises UnknownNameError if no branch has that name.
     """
     return Branch(BRANCHES[name], channels, dropout)

@@ -19,9 +19,7 @@ def mean_activity(features: Sequence[Tensor]) -> Tensor:
     The mean :math:`\langle\cdot\rangle` is over batch and time: 1 for a feature that is the same
     everywhere, near the share of time at which it is active otherwise, whatever its size, so that
     small weights do not pass for sparseness (Rolls and Tovee, J Neurophysiol 1995, eq. 1).
-
-    Args:
-        features: Features of each block, ``(batch, channels, steps)``, never negative.
+    Features of each block are ``(batch, channels, steps)`` and never negative.
     """
     shares = []
     for block in map(torch.Tensor.float, features):
@@ -31,29 +29,25 @@ def mean_activity(features: Sequence[Tensor]) -> Tensor:
 
 
 def positive_relevance(branch: Branch, activations: Sequence[Tensor], relevance: Tensor) -> Tensor:
-    r"""Returns relevance of the input ``(batch, 1, time)`` for features of a branch.
+    r"""Returns relevance of the input ``(batch, 1, time)`` for ``relevance`` of the features.
 
     .. math::
         R_i = \sum_j \frac{a_i w_{ij}^+}{\sum_{i'} a_{i'} w_{i'j}^+} R_j\,[a_j > 0]
 
     from block to block (Montavon et al., Pattern Recognition 2017, eq. 15), unchanged by batch
-    normalisation: ``DeepTaylor(rules="innvestigate")`` of a branch, as a function that has a
-    gradient with respect to the weights.
-
-    Args:
-        branch: The branch; its input is never negative.
-        activations: Output of :meth:`Branch.activations`.
-        relevance: Relevance of the features, ``(batch, channels, steps)``.
+    normalisation: ``DeepTaylor(rules="innvestigate")`` of a branch whose input is never negative,
+    with a gradient with respect to the weights. ``activations`` are those of the branch.
     """
     layers = zip(branch.blocks, branch.specs, activations[:-1], activations[1:], strict=True)
     for block, spec, x, y in reversed(list(layers)):
-        weight, reach = block.conv.weight.clamp_min(0), spec.dilation * (spec.kernel_size - 1)
-        geometry = spec.stride, reach // 2
+        weight = block.conv.weight.clamp_min(0)
+        geometry = spec.stride, spec.dilation * (spec.kernel_size - 1) // 2
         contributed = F.conv1d(x, weight, None, *geometry, spec.dilation)
         per_unit = relevance * (y > 0) / (contributed + _NOTHING)
         missed = (x.shape[-1] - 1) % spec.stride  # samples behind the last step
-        shared = F.conv_transpose1d(per_unit, weight, None, *geometry, missed, 1, spec.dilation)
-        relevance = x * shared
+        relevance = x * F.conv_transpose1d(
+            per_unit, weight, None, *geometry, missed, 1, spec.dilation
+        )
     return relevance
 
 
@@ -95,13 +89,8 @@ class RelevanceGuidance:
     ) -> Tensor:
         """Returns the mean share of relevance outside of the waves, a scalar in [0, 1].
 
-        Args:
-            branch: The branch.
-            activations: Output of :meth:`Branch.activations`.
-            evidence: What each feature says for a wave, ``(batch, channels, steps)``; only that
-                inside of the waves is followed back.
-            waves: True inside of a wave, ``(batch, time)``.
-            sampling_rate: Sampling rate of the windows, in Hz.
+        ``evidence`` is what each feature says for a wave, ``(batch, channels, steps)``; only that
+        inside of a wave, where ``waves`` ``(batch, time)`` is true, is followed back.
         """
         chosen = waves.any(dim=1).nonzero()[: self.windows, 0]
         if not len(chosen):

@@ -12,7 +12,7 @@ from xecg.networks.xecgarch import PooledHead, PositiveStepHead, StepHead
 class PWaveNetwork(nn.Module):
     """Morphology branch, as in the two-branch network, and a logit per sample.
 
-    ``positive`` says whether features can only add to a logit, as guidance of relevance needs.
+    With ``positive``, features can only add to a logit, as guidance of relevance needs.
     """
 
     def __init__(self, channels: int = 32, dropout: float = 0.0, positive: bool = False) -> None:
@@ -29,8 +29,8 @@ class PWaveNetwork(nn.Module):
 class RRNetwork(nn.Module):
     """Rhythm branch and two numbers a window: log RMSSD and log SDNN.
 
-    The head, with a layer of ``hidden`` features, predicts standardised values; their mean and
-    standard deviation on the training split are buffers, so that the weights give milliseconds.
+    The head predicts standardised values; their mean and standard deviation on the training split
+    are buffers, so that the weights give milliseconds.
     """
 
     measures = ("rmssd", "sdnn")

@@ -31,8 +31,8 @@ class WeightsInfo:
     architecture: Mapping[str, Any]  # block specs and channels of each branch
     preprocessing: Mapping[str, Any]  # settings that make the windows that the weights take
     provenance: Mapping[str, Any] = field(default_factory=dict)  # task, data, seed, epoch, version
+    # Keys of the persons and signals that were trained and selected on, int64; None: unknown.
     learnt: Tensor | None = field(default=None, compare=False)
-    """Keys of the persons and signals that were trained and selected on, int64; None: unknown."""
 
 
 def describe_branches(branches: Mapping[str, nn.Module] | nn.ModuleDict) -> dict[str, Any]:
@@ -47,8 +47,7 @@ def describe_branches(branches: Mapping[str, nn.Module] | nn.ModuleDict) -> dict
 def save_weights(network: nn.Module, path: Path, info: WeightsInfo) -> None:
     """Writes all parameters and buffers of ``network``, whole or not at all.
 
-    Raises:
-        WeightsError: If ``path`` exists already.
+    Raises WeightsError if ``path`` exists already.
     """
     if path.exists():
         raise WeightsError(f"{path} exists already; choose another name or move it away")
@@ -63,8 +62,7 @@ def save_weights(network: nn.Module, path: Path, info: WeightsInfo) -> None:
 def load_branch(branch: Branch, name: str, source: str | Path) -> WeightsInfo:
     """Loads the branch called ``name`` of a weights file, or of released weights, into ``branch``.
 
-    Raises:
-        WeightsError: If the file is none, holds no such branch, or does not fit exactly.
+    Raises WeightsError if the file is none, holds no such branch, or does not fit exactly.
     """
     path = find_weights(source)
     tensors, info = _read(path)
@@ -80,8 +78,7 @@ def load_branch(branch: Branch, name: str, source: str | Path) -> WeightsInfo:
 def load_xecgarch(source: str | Path) -> tuple[XECGArch, WeightsInfo]:
     """Returns the network that a weights file holds, in eval mode, and the file's metadata.
 
-    Raises:
-        WeightsError: If the file is none, or holds another network.
+    Raises WeightsError if the file is none, or holds another network.
     """
     path = find_weights(source)
     tensors, info = _read(path)
@@ -97,11 +94,9 @@ def load_xecgarch(source: str | Path) -> tuple[XECGArch, WeightsInfo]:
 def find_weights(source: str | Path) -> Path:
     """Returns the file of ``source``: itself, or released weights of that name.
 
-    Raises:
-        WeightsError: If there is neither; the error names the released weights.
+    Raises WeightsError if there is neither; the error names the released weights.
     """
-    released = RELEASED / f"{source}.safetensors"
-    for path in (Path(source), released):
+    for path in (Path(source), RELEASED / f"{source}.safetensors"):
         if path.is_file():
             return path
     names = ", ".join(sorted(path.stem for path in RELEASED.glob("*.safetensors"))) or "none"
@@ -146,14 +141,12 @@ def _unpacked(text: str | None) -> Tensor | None:
 def _load_strictly(module: nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
     chosen = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
     expected = module.state_dict()
+    shared = sorted(chosen.keys() & expected.keys())
+    shapes = {key: (tuple(chosen[key].shape), tuple(expected[key].shape)) for key in shared}
     problems = {
         "missing": sorted(expected.keys() - chosen.keys()),
         "unexpected": sorted(chosen.keys() - expected.keys()),
-        "of another shape": [
-            f"{key} {tuple(chosen[key].shape)}, not {tuple(expected[key].shape)}"
-            for key in sorted(chosen.keys() & expected.keys())
-            if chosen[key].shape != expected[key].shape
-        ],
+        "of another shape": [f"{key} {a}, not {b}" for key, (a, b) in shapes.items() if a != b],
     }
     if any(problems.values()):
         found = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys)

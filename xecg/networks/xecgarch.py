@@ -21,21 +21,15 @@ class PooledHead(nn.Sequential):
     """
 
     def __init__(self, channels: int, outputs: int, hidden: int | None = None) -> None:
-        layers: OrderedDict[str, nn.Module] = OrderedDict(
-            pool=nn.AdaptiveAvgPool1d(1), flatten=nn.Flatten()
-        )
+        layers = OrderedDict[str, nn.Module](pool=nn.AdaptiveAvgPool1d(1), flatten=nn.Flatten())
         if hidden is not None:
-            layers["hidden"] = nn.Linear(channels, hidden)
-            layers["relu"] = nn.ReLU()
+            layers |= {"hidden": nn.Linear(channels, hidden), "relu": nn.ReLU()}
         layers["linear"] = nn.Linear(hidden or channels, outputs)
         super().__init__(layers)
 
 
 class StepHead(nn.Module):
-    """A logit per sample: convolution of one step, then linear interpolation over time.
-
-    Maps ``(batch, channels, steps)`` to ``(batch, time)``.
-    """
+    """A logit per sample: convolution of one step, then linear interpolation over time."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -48,18 +42,16 @@ class StepHead(nn.Module):
         return self.conv.weight
 
     def forward(self, features: Tensor, time: int) -> Tensor:
-        """Returns logits ``(batch, time)`` for windows of ``time`` samples."""
+        """Maps features ``(batch, channels, steps)`` to logits ``(batch, time)``."""
         logits = F.conv1d(features, self.weight, self.conv.bias)
         return F.interpolate(logits, size=time, mode="linear", align_corners=False).squeeze(1)
 
 
 class PositiveStepHead(StepHead):
-    r"""A logit per sample to which a feature can only add.
+    r"""A logit per sample to which a feature, itself never negative, can only add.
 
     .. math::
         z(t) = \sum_c \mathrm{softplus}(v_c)\, f_c(t) - b
-
-    A feature, itself never negative, can only speak for a wave.
     """
 
     @property
@@ -80,13 +72,8 @@ class XECGArch(nn.Module):
         p = \frac{1}{B} \sum_b \mathrm{softmax}(z_b)
 
     The branches share nothing, so a loss that is the sum over branches trains each as if alone.
-    Source: Goettling et al., Sci Rep 2024 (there short- and long-term network).
-
-    Args:
-        branches: Branches by name, in the order of the output.
-
-    Raises:
-        NetworkError: If there is no branch.
+    Source: Goettling et al., Sci Rep 2024 (there short- and long-term network). The output has the
+    order of ``branches``; raises NetworkError if there is none.
     """
 
     def __init__(self, branches: Mapping[str, Branch]) -> None:
@@ -107,8 +94,7 @@ class XECGArch(nn.Module):
     ) -> "XECGArch":
         """Returns a new network of branches by name; a class path names one by its last part.
 
-        Raises:
-            NetworkError: If two branches have one name.
+        Raises NetworkError if two branches have one name.
         """
         named = {name.rpartition(".")[2]: name for name in names}
         if len(named) < len(names):

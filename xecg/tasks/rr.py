@@ -34,11 +34,7 @@ class RRVariability(Task):
     network: RRNetwork
 
     def __init__(
-        self,
-        channels: int = 32,
-        dropout: float = 0.0,
-        activity_weight: float = 0.0,
-        **options: Any,
+        self, channels: int = 32, dropout: float = 0.0, activity_weight: float = 0.0, **options: Any
     ) -> None:
         super().__init__(RRNetwork(channels, dropout), **options)
         self.activity_weight = activity_weight

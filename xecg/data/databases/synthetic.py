@@ -210,9 +210,7 @@ def write_ecg(ecg: SyntheticECG, folder: Path) -> None:
     )
     symbols = [mark for code in ecg.waves[:, 0] for mark in ("(", _WAVE_SYMBOLS[int(code)], ")")]
     waves = Annotations(
-        samples=ecg.waves[:, 1:].ravel(),
-        symbols=tuple(symbols),
-        notes=("",) * len(symbols),
+        samples=ecg.waves[:, 1:].ravel(), symbols=tuple(symbols), notes=("",) * len(symbols)
     )
     write_recording(ecg.recording, folder)
     write_annotations(path, "atr", beats_and_rhythm, rate)
