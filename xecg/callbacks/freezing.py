@@ -39,9 +39,8 @@ class Stages:
         if epochs[:1] != [0] or epochs != sorted(set(epochs)):
             raise ConfigError(f"the epochs of a schedule's stages must rise from 0; found {epochs}")
 
-    def __call__(self, epoch: int, branch: str, n_blocks: int) -> int:
+    def __call__(self, epoch: int, branch: str, n_blocks: int) -> int:  # noqa: ARG002
         """Returns the frozen depth of a branch in an epoch."""
-        del n_blocks
         depths = [_of(branch, stage.frozen_layers) for stage in self.stages if stage.epoch <= epoch]
         return next((depth for depth in reversed(depths) if depth is not None), 0)
 

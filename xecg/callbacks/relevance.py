@@ -34,7 +34,7 @@ from xecg.explain.relevance import (
     wave_title,
 )
 
-TITLES: Mapping[int, str] = {0: CLASSES[0], 1: CLASSES[1], -1: "unlabelled"}
+TITLES: Mapping[int, str] = dict(enumerate(CLASSES)) | {-1: "unlabelled"}
 CORRELATION = "map_correlation"
 _METHODS = ("r_peaks", "column", "__getitems__")  # of validation data
 _Measured = tuple[pd.DataFrame, Tensor]  # of a branch: table of the windows, maps (n, time)
@@ -283,8 +283,7 @@ class RelevanceLogger(Callback):
         self, trainer: Trainer, pl_module: LightningModule, windows: WatchedWindows
     ) -> dict[str, _Measured]:
         """Every process explains its share and all receive all, so that they agree to the bit."""
-        network = cast(Any, pl_module.network)
-        n = len(windows.signals)
+        network, n = cast(Any, pl_module.network), len(windows.signals)
         share = torch.arange(-(-n // trainer.world_size)) * trainer.world_size
         rows = (share + trainer.global_rank) % n  # shares of one size; the surplus repeats
         x = windows.signals[rows].to(pl_module.device)
@@ -328,13 +327,18 @@ def _drawable(
     windows: WatchedWindows, branches: Mapping[str, _Measured], row: int
 ) -> ExplainedWindow:
     label = windows.index.iloc[row]
-    record = f"{label['record']} labelled {TITLES[label['af']]}"
-    place = record, str(label["lead"]), float(label["start_s"])
-    relevance = {name: maps[row].numpy() for name, (_, maps) in branches.items()}
-    p_af = {name: table["p_af"][row] for name, (table, _) in branches.items() if "p_af" in table}
-    signal, rate, peaks = windows.signals[row, 0].numpy(), windows.sampling_rate, windows.r_peaks
-    unit = ""  # scaled to [0, 1]
-    return ExplainedWindow(*place, signal, unit, rate, peaks[row], relevance, p_af, predicted={})
+    return ExplainedWindow(
+        record=f"{label['record']} labelled {TITLES[label['af']]}",
+        lead=str(label["lead"]),
+        start_s=float(label["start_s"]),
+        signal=windows.signals[row, 0].numpy(),
+        unit="",  # scaled to [0, 1]
+        sampling_rate=windows.sampling_rate,
+        r_peaks=windows.r_peaks[row],
+        relevance={name: maps[row].numpy() for name, (_, maps) in branches.items()},
+        p_af={name: table["p_af"][row] for name, (table, _) in branches.items() if "p_af" in table},
+        predicted={},
+    )
 
 
 def _gathered(trainer: Trainer, mine: Tensor) -> Tensor:

@@ -3,22 +3,17 @@
 from importlib import import_module
 from typing import Any
 
-_MODULES = {
-    "ATTRIBUTIONS": "attributions",
-    "BranchExplainer": "attributions",
-    "DeepTaylor": "deep_taylor",
-    "ExplainedWindow": "pictures",
-    "STATISTICS": "relevance",
-    "domain_specificity": "relevance",
-    "draw_page": "pictures",
-    "save_figure": "pictures",
-    "wave_relevance": "relevance",
+_NAMES = {  # torch and matplotlib are imported only with the names that need them
+    "attributions": "ATTRIBUTIONS BranchExplainer",
+    "deep_taylor": "DeepTaylor",
+    "pictures": "ExplainedWindow draw_page save_figure",
+    "relevance": "STATISTICS domain_specificity wave_relevance",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a name when it is used, and torch or matplotlib only with what needs them."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

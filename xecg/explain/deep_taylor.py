@@ -98,21 +98,18 @@ class DeepTaylor:
     r"""Deep Taylor decomposition (DTD) of a network's logits into relevance of its input.
 
     The relevance of a logit :math:`z` is :math:`\max(0, z)`, which each layer hands down to its
-    inputs by a rule (Montavon et al., Pattern Recognition 2017). Where no logit is positive, the
-    map is all zero.
+    inputs by a rule (Montavon et al., Pattern Recognition 2017).
 
-    ``"innvestigate"`` is ``deep_taylor`` of iNNvestigate 2.1.2, by which the original xECGArch was
-    explained (Goettling et al., Sci Rep 2024). Layers with weights share relevance by positive
-    contributions, batch normalisation hands it on unchanged, ReLU and pooling take their gradient;
-    relevance is not conserved.
+    - ``"innvestigate"`` is ``deep_taylor`` of iNNvestigate 2.1.2, by which the original xECGArch
+      was explained (Goettling et al., Sci Rep 2024): weights share relevance by positive
+      contributions, batch normalisation leaves it unchanged, ReLU and pooling take their gradient.
+      Relevance is not conserved.
+    - ``"zbox"`` follows the theory: batch normalisation is merged into the layer before it, the
+      first layer's input lies in [low, high], means share in proportion. Relevance sums to
+      :math:`\max(0, z)`, without the share of neurons that their bias alone made active.
 
-    ``"zbox"`` follows the theory: batch normalisation is merged into the layer before it, the
-    first layer knows that its input lies in [low, high], means share in proportion. Relevance
-    sums to :math:`\max(0, z)`, without the share of neurons that their bias alone made active.
-
-    Every call explains the network as it is at that moment, by a copy in eval mode and float32;
-    the network itself is never run, hooked or changed. On a GPU, sums hold to three digits while
-    ``torch.backends.cudnn.allow_tf32`` is true.
+    A copy in eval mode and float32 is explained, of the network as it is at the call. On a GPU,
+    sums hold to three digits while ``torch.backends.cudnn.allow_tf32`` is true.
 
     Args:
         network: Chain of ``xecg.explain.chain.LAYERS``, or several, that returns logits
@@ -157,13 +154,11 @@ class DeepTaylor:
         May be called under ``no_grad``, ``inference_mode`` and autocast, and by several threads.
 
         Args:
-            x: Windows ``(batch, channels, time)``, finite, on the network's device; for ``"zbox"``
-                within [low, high].
-            target: Class of all windows, a class per window ``(batch,)``, or ``"predicted"``:
-                the class with the highest logit.
+            x: Windows ``(batch, channels, time)``, finite; for ``"zbox"`` within [low, high].
+            target: Class of all windows, a class per window ``(batch,)``, or ``"predicted"``.
 
         Raises:
-            DataError: If ``x`` or ``target`` is not as above.
+            DataError: If ``x`` or ``target`` is not as above, or on another device.
             NetworkError: If the rules do not cover a layer of the network, which is named.
         """
         explained = self.explain(x, target)

@@ -169,10 +169,13 @@ def perturb(
         shares, outputs = curves(decisions, ranks, filling, length, settings.steps)
         found[name, filling] = outputs, area_between(shares, outputs)
     tables: dict[str, list[pd.DataFrame]] = {"curves": [], "areas": [], "gains": []}
+    classes = decisions.classes.numpy()
+    by_class = {ALL: np.arange(len(classes))}
+    by_class |= {CLASSES[code]: np.flatnonzero(classes == code) for code in np.unique(classes)}
     for (name, filling), (outputs, area) in found.items():
         gain = area - found[STEEPNESS, filling][1]
         empty = decisions.relevance[name].max(axis=1) == 0
-        for predicted, rows in _by_class(decisions.classes.numpy()).items():
+        for predicted, rows in by_class.items():
             key = {"method": name, "filling": filling, "predicted": predicted}
             chosen = groups[rows], settings.seed
             for (order, measure), output in outputs.items():
@@ -332,12 +335,6 @@ def _logits(network: nn.Module, x: Tensor) -> Tensor:
     with torch.inference_mode():
         logits = torch.cat([network(batch) for batch in torch.split(x, _FORWARD)])
     return logits.clone()  # an ordinary tensor, that may enter a graph
-
-
-def _by_class(classes: NDArray[np.int64]) -> dict[str, NDArray[np.intp]]:
-    """Returns row numbers of all windows, and of those of each explained class that has any."""
-    rows = {name: np.flatnonzero(classes == code) for code, name in enumerate(CLASSES)}
-    return {ALL: np.arange(len(classes))} | {name: of for name, of in rows.items() if of.size}
 
 
 def _means(

@@ -52,16 +52,15 @@ def evaluate(
     Args:
         store: Folder of a prepared store.
         out: New or empty folder for tables, figures and the report.
-        weights: Weights files, or names of released weights (default: xecgarch); the first are
+        weights: Weights files or names of released weights (default: xecgarch); the first are
             evaluated, several are compared with each other.
-        split: ``unseen`` takes windows of persons and records that no weights learnt from; ``all``
-            takes the whole store.
+        split: ``unseen`` takes persons and records that no weights learnt from; ``all`` takes all.
         windows: Number of windows at most, drawn at random.
         methods: Attribution methods to evaluate (default: innvestigate, zbox, gradient,
             input_x_gradient, and integrated_gradients, which needs captum), or class paths.
         segment_ms: Length of the segments that are replaced and compared, in ms.
         steps: Number of steps of a curve: 20 replace 5 % of the segments at a time.
-        draws: Number of random networks that the persons or records are dealt out to.
+        draws: Number of random networks; each person or record meets one of them.
         seed: Random seed of windows, maps, weights and intervals.
         picture: Kind of the figures.
 
@@ -206,7 +205,17 @@ def draw_curves(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
     areas = areas.set_index(["branch", "filling", "method"])
     for (line, method), axes in panels.items():
         of_map = curves[(curves.branch == line[0]) & (curves.filling == line[1])]
-        _draw_curves(axes, of_map[of_map.method == method], areas.loc[(*line, method)])
+        _tidy(axes)
+        axes.set_ymargin(0.15)  # room for the area's numbers
+        for order, colour in zip(ORDERS, ("#7d0048", "#5b6b8c"), strict=True):
+            row = of_map[(of_map.method == method) & (of_map.order == order)]
+            axes.plot(row.share, row.value, color=colour, linewidth=1.4, label=ORDERS[order])
+            axes.fill_between(row.share, row.low, row.high, color=colour, alpha=0.18, linewidth=0)
+        area: Any = areas.loc[(*line, method)]
+        text = f"{area.value:+.2f} [{area.low:.2f}, {area.high:.2f}]"
+        axes.text(0.03, 0.04, text, transform=axes.transAxes, fontsize=7.5, color=INK)
+        axes.set_xlim(0, 1)
+        axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
     for axes, line in zip(grid[:, 0], lines, strict=True):
         axes.set_ylabel("\n".join(line), color=INK)
     for axes, method in zip(grid[0], methods, strict=True):
@@ -216,19 +225,6 @@ def draw_curves(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
     legend = grid[0][0].get_legend_handles_labels()
     figure.legend(*legend, loc="outside upper right", ncols=2, frameon=False)
     return figure
-
-
-def _draw_curves(axes: Axes, curves: pd.DataFrame, area: Any) -> None:
-    _tidy(axes)
-    axes.set_ymargin(0.15)  # room for the area's numbers
-    for order, colour in zip(ORDERS, ("#7d0048", "#5b6b8c"), strict=True):
-        line = curves[curves.order == order]
-        axes.plot(line.share, line.value, color=colour, linewidth=1.4, label=ORDERS[order])
-        axes.fill_between(line.share, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
-    text = f"{area.value:+.2f} [{area.low:.2f}, {area.high:.2f}]"
-    axes.text(0.03, 0.04, text, transform=axes.transAxes, fontsize=7.5, color=INK)
-    axes.set_xlim(0, 1)
-    axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
 
 
 def draw_randomisation(table: pd.DataFrame) -> Figure:
