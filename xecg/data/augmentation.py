@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from xecg.errors import ConfigError
 from xecg.signal.waves import NOT_ANNOTATED
@@ -45,16 +45,12 @@ class Augmentation:
                 raise ConfigError(f"augmentation.{name} must be within its range; found {value}")
 
     def __call__(
-        self,
-        signals: Tensor,
-        codes: Tensor | None,
-        sampling_rate: float,
-        generator: torch.Generator,
+        self, signals: Tensor, codes: Tensor | None, sampling_rate: float, generator: Generator
     ) -> tuple[Tensor, Tensor | None]:
-        """Returns changed copies of a batch ``(batch, 1, time)``; other windows stay to the bit.
+        """Returns copies of windows ``(batch, 1, time)``, some changed; the others are equal.
 
-        Labels per sample, ``(batch, time)`` uint8, move along with a shift. All random numbers
-        come from ``generator``, on the CPU.
+        Labels per sample, ``(batch, time)`` uint8, move along with a shift. The generator is on
+        the CPU.
         """
         chosen = torch.rand(len(signals), generator=generator) < self.share
         rows = chosen.nonzero()[:, 0].to(signals.device)
@@ -98,7 +94,7 @@ class _Draw(NamedTuple):
 
     batch: int
     device: torch.device
-    generator: torch.Generator
+    generator: Generator
 
     def uniform(self, low: float, high: float) -> Tensor:
         values = torch.rand(self.batch, 1, 1, generator=self.generator)
@@ -108,7 +104,7 @@ class _Draw(NamedTuple):
         return torch.sin(tau * (self.uniform(low_hz, high_hz) * time + self.uniform(0, 1)))
 
 
-def step_generator(seed: int, step: int, process: int) -> torch.Generator:
+def step_generator(seed: int, step: int, process: int) -> Generator:
     """Returns the generator of one step, so that a resumed run draws what the whole run draws."""
     state = np.random.SeedSequence((seed, step, process)).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0] >> 1))
+    return Generator().manual_seed(int(state[0] >> 1))

@@ -67,14 +67,10 @@ class WindowDataModule(LightningDataModule, ABC):
         self.sources = _sources(stores)
         self.test_sources = _sources(test_stores or [])
         self.test_splits = test_splits or not self.test_sources
-        self.split = split
-        self.batch_size = batch_size
-        self.windows_per_epoch = windows_per_epoch
-        self.evaluation_leads = evaluation_leads
-        self.augmentation = augmentation
-        self.exclude_persons_of = exclude_persons_of or []
-        self.seed = seed
-        self.num_workers = num_workers
+        self.split, self.exclude_persons_of = split, exclude_persons_of or []
+        self.batch_size, self.windows_per_epoch = batch_size, windows_per_epoch
+        self.evaluation_leads, self.augmentation = evaluation_leads, augmentation
+        self.seed, self.num_workers = seed, num_workers
 
     @staticmethod
     @abstractmethod
@@ -98,10 +94,10 @@ class WindowDataModule(LightningDataModule, ABC):
         expected = first.opened.info.preprocessing
         for source in others:
             if (found := source.opened.info.preprocessing) != expected:
+                both = f"{first.store} has {expected}, {source.store} has {found}"
                 raise DataError(
-                    f"stores used together need the same preprocessing; {first.store} has "
-                    f"{expected}, {source.store} has {found}. Prepare one of them again with the "
-                    "other's settings"
+                    f"stores used together need the same preprocessing; {both}. Prepare one of "
+                    "them again with the other's settings"
                 )
         return expected
 
@@ -137,9 +133,11 @@ class WindowDataModule(LightningDataModule, ABC):
         self.train_set = self._dataset("train", [(s, rows["train"]) for s, rows in splits])
         selected = [(source, rows["validation"]) for source, rows in splits]
         self.validation_set = self._dataset("validation", selected, leads)
-        learnt_from = {"training": self.train_set, "validation": self.validation_set}
-        tables_of = {name: dataset.tables() for name, dataset in learnt_from.items()}
-        assert_disjoint(tables_of | {"held-out": self._tested()})
+        learnt_from = {
+            "training": self.train_set.tables(),
+            "validation": self.validation_set.tables(),
+        }
+        assert_disjoint(learnt_from | {"held-out": self._tested()})
 
     def _dataset(
         self, name: str, chosen: Sequence[tuple[Source, Ints]], leads: Sequence[str] | None = None
@@ -160,11 +158,10 @@ class WindowDataModule(LightningDataModule, ABC):
 
     def provenance(self) -> dict[str, Any]:
         """Returns the sources with their splits and fingerprints, for a weights file."""
-        data = [
-            asdict(replace(source, split=source.split or self.split))
-            | {"store": source.label, "fingerprint": source.opened.info.fingerprint}
-            for source in self.sources
-        ]
+        data = []
+        for source in self.sources:
+            said = {"store": source.label, "fingerprint": source.opened.info.fingerprint}
+            data.append(asdict(replace(source, split=source.split or self.split)) | said)
         return {"data": data, "exclude_persons_of": self.exclude_persons_of}
 
     def check_weights(self, info: Any, name: str) -> None:
@@ -251,10 +248,7 @@ class AFData(WindowDataModule):
         return np.asarray(store.index["af"] >= 0)
 
     def pools(self, dataset: WindowDataset) -> tuple[list[Ints], list[float]]:
-        """Returns a pool per source and class; the sources' weights hold within a class.
-
-        Raises DataError if the training split has only one class.
-        """
+        """Returns a pool per source and class, or raises DataError if there is only one class."""
         sources, weights = super().pools(dataset)
         labels = dataset.targets()
         pools: list[Ints] = []

@@ -145,17 +145,12 @@ class MixtureSampler(Sampler[int]):
     """
 
     def __init__(
-        self,
-        pools: Sequence[Ints],
-        shares: Sequence[float],
-        size: int,
-        seed: int,
-        epoch: Callable[[], int],
+        self, pools: list[Ints], shares: list[float], size: int, seed: int, epoch: Callable[[], int]
     ) -> None:
         if not all(len(pool) for pool in pools):
             raise ConfigError("a source or class of the training data has no window to draw")
         if min(shares) <= 0:
-            raise ConfigError(f"weights of sources must be positive; found {list(shares)}")
+            raise ConfigError(f"weights of sources must be positive; found {shares}")
         self.pools, self.size, self.seed, self.epoch = tuple(pools), size, seed, epoch
         bounds = np.round(np.cumsum([0.0, *shares]) / sum(shares) * size).astype(int)
         self.counts = np.diff(bounds)

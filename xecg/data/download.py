@@ -70,10 +70,9 @@ def _checksums(name: str, wanted: Download, url: str) -> dict[str, str | None]:
     for pattern in wanted.files:
         paths = [path for path in published if fnmatchcase(path, pattern)]
         if not paths:
-            raise DataError(
-                f"{url}: expected files like {pattern} in the list of checksums, found "
-                f"{len(published)} others; is this the folder of {name}?"
-            )
+            found = f"found {len(published)} others; is this the folder of {name}?"
+            expected = f"files like {pattern} in the list of checksums"
+            raise DataError(f"{url}: expected {expected}, {found}")
         for path in paths:
             if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
                 raise DataError(f"{url}: expected paths below this folder, found {path!r}")

@@ -21,17 +21,7 @@ from pyarrow import parquet
 
 from xecg.data.databases import Database, get_database
 from xecg.data.splits import merge_groups
-from xecg.data.store import (
-    COLUMNS,
-    INDEX_FILE,
-    INFO_FILE,
-    R_PEAKS,
-    SIGNALS_FILE,
-    WAVES_FILE,
-    Recipe,
-    Store,
-    StoreInfo,
-)
+from xecg.data.store import COLUMNS, INDEX, INFO, R_PEAKS, SIGNALS, WAVES, Recipe, Store, StoreInfo
 from xecg.data.windowing import labelled_windows
 from xecg.errors import ConfigError, DataError, StoreError, WorkerDiedError, XECGError
 from xecg.executors import Part, executor, run_parts
@@ -100,7 +90,7 @@ def prepare(
             info = _merge(made, database, recipe, parts / "store")
             _install(parts / "store", out)
         except OSError as error:
-            raise cannot_write(out, error) from error
+            raise _cannot_write(out, error) from error
         for folder in out.parent.glob(f"{out.name}.parts-*"):
             shutil.rmtree(folder, ignore_errors=True)
     _log_skipped(info, out)
@@ -111,23 +101,18 @@ def _log_skipped(info: StoreInfo, out: Path) -> None:
     named = list(info.skipped.items())[:_LOGGED]
     for record, reason in named:
         _log.warning("skipped %s: %s", record, reason)
-    if named:
-        skipped = len(info.skipped)
+    if skipped := len(info.skipped):
         counts = f"{skipped} of {info.n_records + skipped} records skipped"
-        _log.warning("%s, %d of them above; all: %s", counts, len(named), out / INFO_FILE)
+        _log.warning("%s, %d of them above; all: %s", counts, len(named), out / INFO)
 
 
 def _check_place(out: Path, database: Database) -> None:
     if out.resolve().is_relative_to(database.root.resolve()):
-        raise ConfigError(
-            f"{out} lies in the folder of the database, where a new file makes the store out of "
-            "date; give another --out"
-        )
-    if out.exists() and not (out / INFO_FILE).is_file():
-        raise StoreError(
-            f"{out}: expected a store or nothing, found something else, which is never replaced; "
-            "give another --out"
-        )
+        why = "where a new file makes the store out of date; give another --out"
+        raise ConfigError(f"{out} lies in the folder of the database, {why}")
+    if out.exists() and not (out / INFO).is_file():
+        found = "something else, which is never replaced; give another --out"
+        raise StoreError(f"{out}: expected a store or nothing, found {found}")
 
 
 def recipe_of(
@@ -138,23 +123,17 @@ def recipe_of(
     limit: int | None = None,
 ) -> Recipe:
     """Returns the recipe of a database as it lies on disk; arguments as in :func:`prepare`."""
-    return Recipe(
-        database=database.name,
-        database_version=database.version,
-        options=database.options(),
-        files=file_digest(database.root, database.tables()),
-        preprocessing=preprocessing,
-        leads=database.leads if leads is None else leads,
-        stride_s=preprocessing.window_s if stride_s is None else float(stride_s),
-        limit=limit,
-    )
+    what = database.name, database.version, database.options()
+    files = file_digest(database.root, database.tables())
+    leads = database.leads if leads is None else leads
+    stride_s = preprocessing.window_s if stride_s is None else float(stride_s)
+    return Recipe(*what, files, preprocessing, leads, stride_s, limit)
 
 
 def file_digest(folder: Path, tables: Iterable[Path] = ()) -> str:
-    """Returns ``"96 files of 100423568 bytes, 0f343b0931126a20"``: the files below a folder.
+    """Returns ``"96 files of 100423568 bytes, 0f343b0931126a20"``: all but hidden files.
 
-    The digest is over paths and sizes, and over the contents of ``tables``; hidden files are left
-    out.
+    The digest is over paths and sizes, and over the contents of ``tables``.
     """
     sizes = sorted(_sizes(folder))
     read = [hashlib.sha256(table.read_bytes()).hexdigest() for table in tables]
@@ -181,10 +160,8 @@ def _reusable(out: Path, recipe: Recipe, overwrite: bool = False) -> Store | Non
     try:
         store = Store.open(out)
         if differences := store.info.recipe.differences(recipe):
-            raise StoreError(
-                f"{out}: there is a store made with other settings: {'; '.join(differences)}. "
-                "Pass --overwrite to replace it, or another --out"
-            )
+            why = f"{'; '.join(differences)}. Pass --overwrite to replace it, or another --out"
+            raise StoreError(f"{out}: there is a store made with other settings: {why}")
     except StoreError:
         if overwrite:
             return None
@@ -208,23 +185,21 @@ def only_one(out: Path) -> Iterator[bool]:
             _log.warning("%s: another process is preparing it; waiting", out)
             lock.acquire()
     except OSError as error:
-        raise cannot_write(out, error) from error
+        raise _cannot_write(out, error) from error
     try:
         yield waited
     finally:
         lock.release()
 
 
-def cannot_write(out: Path, error: OSError) -> StoreError:
-    """Returns the error for a place that takes no files."""
+def _cannot_write(out: Path, error: OSError) -> StoreError:
     return StoreError(f"{out}: cannot be written ({error}); free the space or give another --out")
 
 
 def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], path: Path) -> None:
-    """Cuts and labels records into one part; a record that cannot be used is skipped.
+    """Pickles signals and waves of each lead of records, then the index of all and what is missing.
 
-    The file holds, pickled, signals and waves of each lead, then the index of all and what is
-    missing.
+    A record that cannot be used is skipped.
     """
     how = recipe.preprocessing, recipe.leads, recipe.stride_s
     labels: list[tuple[int, dict[str, Any]]] = []  # number of windows, and their columns
@@ -276,10 +251,8 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
     tables: list[pa.Table] = []
     skipped: dict[str, str] = {}
     left_out: Counter[str] = Counter()
-    with (
-        _rows(data / SIGNALS_FILE, "<f4", window) as signals,
-        _rows(data / WAVES_FILE, "|u1", window) as waves,
-    ):
+    paths = data / SIGNALS, data / WAVES
+    with _rows(paths[0], "<f4", window) as signals, _rows(paths[1], "|u1", window) as waves:
         for part in parts:
             if isinstance(part.error, WorkerDiedError):
                 skipped[part.items[0]] = str(part.error)
@@ -299,12 +272,11 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
         reasons = [f"{n} windows left out: {reason}" for reason, n in left_out.most_common()]
         first = [f"the first of them, {record}: {why}" for record, why in skipped.items()]
         unread = [f"{len(skipped)} records that could not be used; {first[0]}"] if first else []
-        raise DataError(
-            f"{database.name}: expected at least one usable window in the {n_records} records of "
-            f"{database.root}, found {'; '.join([*reasons, *unread]) or 'nothing'}"
-        )
+        wanted = f"at least one usable window in the {n_records} records of {database.root}"
+        why = "; ".join([*reasons, *unread]) or "nothing"
+        raise DataError(f"{database.name}: expected {wanted}, found {why}")
     index = _whole_index(tables)
-    parquet.write_table(index, data / INDEX_FILE)
+    parquet.write_table(index, data / INDEX)
     info = StoreInfo(
         recipe=recipe,
         identity=database.identity,
@@ -343,10 +315,9 @@ def _whole_index(tables: Sequence[pa.Table]) -> pa.Table:
     names = sorted(groups.categories)
     codes = groups.set_categories(names).cat.codes.to_numpy()
     merged = pa.array(merge_groups(codes, index["digest"].to_numpy()), pa.int32())
-    columns = dict(zip(index.column_names, index.columns, strict=True)) | {
-        "wave_row": pa.array(wave_row),
-        "group": pa.DictionaryArray.from_arrays(merged, pa.array(names)),
-    }
+    columns = dict(zip(index.column_names, index.columns, strict=True))
+    columns["group"] = pa.DictionaryArray.from_arrays(merged, pa.array(names))
+    columns["wave_row"] = pa.array(wave_row)
     return pa.table({name: columns[name] for name in [*COLUMNS, R_PEAKS]})
 
 

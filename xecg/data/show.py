@@ -16,10 +16,8 @@ from xecg.signal.waves import NOT_ANNOTATED, OTHER, QRS, WAVE_NAMES, P, T
 
 N_EXAMPLES = 8
 MEANINGS = {1: "AF", 0: "not AF", -1: "left out"}
-
 _LISTED, _SKIPPED, _LEADS = 8, 3, 12  # numbers of rhythms, records and leads that are named
 _INK, _QUIET, _R_PEAK = "#1f2430", "#6b7280", "#b3264f"
-_NAMES = dict(enumerate(WAVE_NAMES)) | {NOT_ANNOTATED: "not annotated"}
 _COLOURS = {P: "#2f7fd0", QRS: "#e58a1f", T: "#3f9a5f", NOT_ANNOTATED: "#9aa0aa"}
 
 
@@ -52,7 +50,7 @@ def describe(store: Store, split: Split) -> str:
         f"  windows left out: {left_out or 'none'}",
         f"  records skipped: {len(skipped)}",
         *skipped[:_SKIPPED],
-        *(["    ... (store.json names them all)"] if len(skipped) > _SKIPPED else []),
+        *["    ... (store.json names them all)"] * (len(skipped) > _SKIPPED),
         f"\nSplit by {unit}, seed {split.seed}: {shares}\n",
         count_classes(store, split).to_string(),
     ]
@@ -100,10 +98,7 @@ def choose_examples(store: Store, n: int = N_EXAMPLES, seed: int = 0) -> list[in
 
 
 def draw_examples(store: Store, path: Path, *, seed: int = 0) -> None:
-    """Draws windows, chosen by a seed, with R peaks and waves into a PNG; replaces an old one.
-
-    Raises StoreError if the file cannot be written.
-    """
+    """Draws windows with R peaks and waves as PNG, or raises StoreError if it cannot be written."""
     from matplotlib.figure import Figure
 
     rows, index = choose_examples(store, seed=seed), _table(store)
@@ -139,8 +134,8 @@ def _draw_window(axes: Any, store: Store, row: int, wave_row: int) -> dict[str, 
     style = {"alpha": 0.3, "linewidth": 0, "transform": axes.get_xaxis_transform()}
     for code, colour in _COLOURS.items():
         if (at := codes == code).any():
-            area = axes.fill_between(time_s, 0, 1, where=at, color=colour, **style)
-            handles[_NAMES[code]] = area
+            name = "not annotated" if code == NOT_ANNOTATED else WAVE_NAMES[code]
+            handles[name] = axes.fill_between(time_s, 0, 1, where=at, color=colour, **style)
     axes.set(xlim=(0, len(signal) / rate), yticks=[])
     axes.set_ylim(low - 0.08 * (high - low), high + 0.22 * (high - low))
     axes.grid(axis="x", color="#f0c9c2", linewidth=0.6)

@@ -1,14 +1,12 @@
 """Windows of one database in one folder, ready for training."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -21,8 +19,9 @@ from xecg.files import write_whole
 from xecg.signal.preprocessing import Preprocessing
 
 FORMAT = 2  # raised when a release computes other values from the same records
-INFO_FILE, SIGNALS_FILE, WAVES_FILE = "store.json", "signals.npy", "waves.npy"
-INDEX_FILE, R_PEAKS = "index.parquet", "r_peaks"
+INFO, SIGNALS, WAVES = "store.json", "signals.npy", "waves.npy"
+INDEX, R_PEAKS = "index.parquet", "r_peaks"
+_LEADS = "preferred", "all"  # instead of names
 
 COLUMNS = {  # of the index, and their types
     "record": "category",  # path below the folder of the database, without ending
@@ -47,10 +46,7 @@ COLUMNS = {  # of the index, and their types
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides about the content of a store.
-
-    Raises ConfigError if a setting is out of its range.
-    """
+    """Everything that decides about a store; raises ConfigError if a setting is out of range."""
 
     database: str
     database_version: str  # empty if unknown
@@ -69,19 +65,16 @@ class Recipe:
             raise ConfigError(f"limit: expected at least 1 record, found {self.limit}")
         if not isinstance(self.leads, str):
             object.__setattr__(self, "leads", tuple(self.leads))
-        if not self.leads or (
-            isinstance(self.leads, str) and self.leads not in ("preferred", "all")
-        ):
-            raise ConfigError(
-                f"leads: expected 'preferred', 'all' or a list of names, found {self.leads!r}"
-            )
+        if not self.leads or (isinstance(self.leads, str) and self.leads not in _LEADS):
+            known = "'preferred', 'all' or a list of names"
+            raise ConfigError(f"leads: expected {known}, found {self.leads!r}")
 
     @property
     def fingerprint(self) -> str:
         """A digest; equal for equal recipes."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
-    def differences(self, other: Recipe) -> list[str]:
+    def differences(self, other: Self) -> list[str]:
         """Returns a line per setting that differs: ``"stride_s: 10.0 here, 5.0 asked for"``."""
         old, new = (recipe.files.rpartition(", ")[0] for recipe in (self, other))
         tables = [pd.json_normalize(asdict(recipe), max_level=1) for recipe in (self, other)]
@@ -89,11 +82,10 @@ class Recipe:
         changed = sorted(str(n) for n in here | there if here.get(n) != there.get(n))
         lines = {n: f"{n}: {here.get(n)} here, {there.get(n)} asked for" for n in changed}
         if "files" in lines:  # whose digests say nothing to a reader
-            lines["files"] = f"files: the database had {old} and has {new} now"
+            change = f"the database had {old} and has {new} now"
             if old == new:
-                lines["files"] = (
-                    f"files: names or labels of the database's {old} have changed since"
-                )
+                change = f"names or labels of the database's {old} have changed since"
+            lines["files"] = f"files: {change}"
         return list(lines.values())
 
 
@@ -127,15 +119,15 @@ class StoreInfo:
     def write(self, folder: Path) -> None:
         """Writes ``store.json`` into a folder."""
         plain = asdict(self) | {"fingerprint": self.fingerprint}
-        write_whole(folder / INFO_FILE, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+        write_whole(folder / INFO, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
-    def read(cls, folder: Path) -> StoreInfo:
+    def read(cls, folder: Path) -> Self:
         """Reads ``store.json``; raises StoreError if missing, damaged or of another format."""
-        path = folder / INFO_FILE
+        path = folder / INFO
         if not path.is_file():
             raise StoreError(
-                f"{folder}: expected a prepared store, found no {INFO_FILE}; prepare one with "
+                f"{folder}: expected a prepared store, found no {INFO}; prepare one with "
                 f"`xecg data prepare NAME --out {folder}`"
             )
         try:
@@ -173,14 +165,14 @@ class Store:
     beats: _Beats  # of all windows; see r_peaks
 
     @classmethod
-    def open(cls, path: Path | str) -> Store:
+    def open(cls, path: Path | str) -> Self:
         """Opens a store; raises StoreError if missing, damaged or of another format."""
         path = Path(path)
         info = StoreInfo.read(path)
         data, window = path / info.data, info.preprocessing.window_samples
-        signals = _open_array(data / SIGNALS_FILE, (info.n_windows, window), "float32")
-        waves = _open_array(data / WAVES_FILE, (info.n_annotated, window), "uint8")
-        index, beats = _read_index(data / INDEX_FILE, info.n_windows)
+        signals = _open_array(data / SIGNALS, (info.n_windows, window), "float32")
+        waves = _open_array(data / WAVES, (info.n_annotated, window), "uint8")
+        index, beats = _read_index(data / INDEX, info.n_windows)
         return cls(path, signals, waves, index, info, beats)
 
     def __len__(self) -> int:
@@ -221,6 +213,5 @@ def _open_array(path: Path, shape: tuple[int, int], dtype: str) -> NDArray[Any]:
 
 
 def _damaged(path: Path, why: object) -> StoreError:
-    return StoreError(
-        f"{path}: missing or damaged ({why}); prepare the store again with --overwrite"
-    )
+    todo = "prepare the store again with --overwrite"
+    return StoreError(f"{path}: missing or damaged ({why}); {todo}")
