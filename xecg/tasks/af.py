@@ -51,9 +51,8 @@ class AFClassifier(Task):
         super().__init__(network, **options)
         self.label_smoothing = label_smoothing
         self.activity_weight = activity_weight
-        parts = [*network.branches, FUSED]
         self.validation_metrics: Any = nn.ModuleDict(
-            {name: af_metrics(prefix=f"{name}/") for name in parts}
+            {name: af_metrics(prefix=f"{name}/") for name in (*network.branches, FUSED)}
         )
         self.class_losses: Any = nn.ModuleList(MeanMetric() for _ in range(N_CLASSES))
 
@@ -72,7 +71,6 @@ class AFClassifier(Task):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Adds a batch to the metrics, and to the mean loss of each class."""
-        del batch_idx
         logits = self(batch.signal)
         for name, probability in _p_af(logits).items():
             self.validation_metrics[name].update(probability, batch.target)
@@ -94,11 +92,9 @@ class AFClassifier(Task):
 
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
         """Returns classification metrics per branch and fused."""
-        return {
-            name: classification_report(p_af, collected["target"], groups)
-            for name, p_af in collected.items()
-            if name != "target"
-        }
+        parts = [name for name in collected if name != "target"]
+        target = collected["target"]
+        return {name: classification_report(collected[name], target, groups) for name in parts}
 
 
 def _p_af(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -114,8 +114,7 @@ class Task(LightningModule):
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
         """Returns the metrics of one test set, by part and name.
 
-        ``collected`` has the rows of :meth:`collect` of all windows, ``groups`` the person (or
-        record) of each.
+        ``collected`` has the rows of :meth:`collect`, ``groups`` each window's person or record.
         """
 
     def forward(self, x: Tensor) -> Any:
@@ -144,11 +143,9 @@ class Task(LightningModule):
     def setup(self, stage: str) -> None:
         """Checks the pre-trained branches against the data.
 
-        Raises:
-            WeightsError: If the weights are of windows with other preprocessing.
-            StoreError: If the weights learnt from persons of the test sets.
+        Raises WeightsError if they are of windows with other preprocessing, and StoreError if they
+        learnt from persons of the test sets.
         """
-        del stage
         if hasattr(self._data, "check_weights"):
             for name, info in self.pretrained.items():
                 self._data.check_weights(info, f"pretrained weights of {name}")
@@ -156,8 +153,7 @@ class Task(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Returns one optimiser of all parameters, and the scheduler if there is one.
 
-        Raises:
-            ConfigError: If the scheduler needs an end or a validation that the Trainer has not.
+        Raises ConfigError if the scheduler needs an end or a validation that the Trainer has not.
         """
         optimizer = self.optimizer(self.parameters())
         if self.lr_scheduler is None:
@@ -186,12 +182,7 @@ class Task(LightningModule):
                 torch.cuda.set_rng_state(self._random_state["cuda"].cpu())
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Returns the loss of one batch, and logs it.
-
-        Raises:
-            DivergedError: If the loss is no finite number.
-        """
-        del batch_idx
+        """Returns the loss of one batch, and logs it; raises DivergedError if it is not finite."""
         loss = self.loss(batch)
         self._check_finite("the loss", loss)
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, sync_dist=True)
@@ -199,7 +190,6 @@ class Task(LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Logs the mean of :meth:`loss` as ``validation/loss``, by which the epoch is selected."""
-        del batch_idx
         size = len(batch.signal)
         self.log(MONITOR, self.loss(batch), prog_bar=True, batch_size=size, sync_dist=True)
 
@@ -212,7 +202,6 @@ class Task(LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keeps what the report needs."""
-        del batch_idx
         self.collected[dataloader_idx].update(batch.window, self.collect(batch))
 
     def on_test_epoch_end(self) -> None:
@@ -229,14 +218,12 @@ class Task(LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """Returns positions of the windows and what :meth:`collect` keeps of them."""
-        del batch_idx, dataloader_idx
         return {"window": batch.window, **self.collect(batch)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes random state, and architecture, preprocessing and who was learnt from.
 
-        Raises:
-            DivergedError: If a weight is no finite number: such a network is never kept.
+        Raises DivergedError if a weight is not finite: such a network is never kept.
         """
         for name, values in self.network.state_dict().items():
             self._check_finite(name, values)
@@ -251,9 +238,8 @@ class Task(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another network, or one that the data does not fit.
 
-        Raises:
-            WeightsError: If architecture or preprocessing differ; says how.
-            StoreError: If the checkpoint learnt from persons of the test sets.
+        Raises WeightsError if architecture or preprocessing differ, and says how; StoreError if the
+        checkpoint learnt from persons of the test sets.
         """
         found, expected = checkpoint.get("architecture"), self._architecture()
         if found != expected:

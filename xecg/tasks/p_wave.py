@@ -50,8 +50,7 @@ class PWaveDetection(Task):
     def setup(self, stage: str) -> None:
         """Takes the sampling rate of the data.
 
-        Raises:
-            ConfigError: If nothing says the sampling rate, or the data has another one.
+        Raises ConfigError if nothing says the sampling rate, or the data has another one.
         """
         super().setup(stage)
         found = getattr(self._data, "sampling_rate", self.sampling_rate)
@@ -80,7 +79,6 @@ class PWaveDetection(Task):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Adds the waves found and missed in a batch, and its cross-entropy."""
-        del batch_idx
         logits = self(batch.signal)
         annotated = (batch.target != NOT_ANNOTATED).sum()
         self.validation_loss.update(self._loss(logits, batch.target), annotated)
@@ -104,7 +102,6 @@ class PWaveDetection(Task):
     @staticmethod
     def _loss(logits: Tensor, target: Tensor) -> Tensor:
         annotated = target != NOT_ANNOTATED
-        losses = F.binary_cross_entropy_with_logits(
-            logits.float(), (annotated & (target > 0)).float(), reduction="none"
-        )
+        wave = (annotated & (target > 0)).float()
+        losses = F.binary_cross_entropy_with_logits(logits.float(), wave, reduction="none")
         return (losses * annotated).sum() / annotated.sum().clamp_min(1)

@@ -46,8 +46,7 @@ class RRVariability(Task):
     def on_fit_start(self) -> None:
         """Takes the scale of the targets from the training split.
 
-        Raises:
-            ConfigError: If the training dataset has no method ``targets``.
+        Raises ConfigError if the training dataset has no method ``targets``.
         """
         self.trainer.fit_loop.setup_data()
         dataset: Any = getattr(self.trainer.train_dataloader, "dataset", None)
@@ -68,7 +67,6 @@ class RRVariability(Task):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Adds a batch to the loss and to the errors in ms."""
-        del batch_idx
         standardised = self(batch.signal)
         self.validation_loss.update(self._loss(standardised, batch.target), len(batch.target))
         predicted = self.network.milliseconds(standardised.float())
