@@ -42,7 +42,8 @@ _SAMPLES_IN_BYTES = {
 }
 
 # What is expected of the words of a header's lines, in their order, and the fields in them.
-_INTEGER, _NUMBER = r"[-+]?\d{1,10}", r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?"
+_INTEGER = r"[-+]?\d{1,10}"
+_NUMBER = r"[-+]?(?:\d{1,30}\.?\d{0,30}|\.\d{1,30})(?:[eE][-+]?\d{1,2})?"
 _RECORD_LINE = {
     "the name of the record": r"[^/]+(?:/(?P<segments>\d{1,6}))?",
     "a number of signals up to 9999": r"(?P<signals>\d{1,4})",
@@ -161,18 +162,23 @@ def read_header(path: Path, *, is_segment: bool = False) -> Header:
     for number, words in enumerate(others):
         segment = _fields(path, words, _SEGMENT_LINE)
         part, length = None, int(segment.get("length", 0))
-        if (name := segment["name"]) != "~":
-            file = named_file(path, f"{name}.hea")
-            if is_segment or name in segments:
-                raise unreadable(path, "each segment once, and none within a segment", name)
+        if segment["name"] != "~":
+            file = named_file(path, f"{segment['name']}.hea")
+            if is_segment or file.resolve() in segments:
+                raise unreadable(path, "each segment once, and none within a segment", file.name)
             part = read_header(file, is_segment=True)
             if part.frame_rate != rate:
                 raise unreadable(file, f"{rate} Hz as in {path.name}", f"{part.frame_rate} Hz")
-        segments[number if part is None else name] = (part, length)
-    if frames not in (0, total := sum(length for _, length in segments.values())):
+        segments[part.path.resolve() if part else number] = (part, length)
+    lengths = [length for _, length in segments.values()]
+    if frames not in (0, total := sum(lengths)):
         raise unreadable(path, f"{frames} samples in the segments", total)
     layout = next((part.signals for part, _ in segments.values() if part), {})
-    data = list(segments.values())[others[0][1:] == ["0"] :]  # the first one only lists the leads
+    is_variable = lengths[:1] == [0]  # the first one only lists the leads
+    data = list(segments.values())[is_variable:]
+    odd = [part.path.name for part, _ in data if part and part.signals.keys() != layout.keys()]
+    if odd and not is_variable:
+        raise unreadable(path, f"segments with the leads {', '.join(layout)}", odd[0])
     known = dict(layout)
     for part, _ in reversed(data):
         known |= part.signals if part else {}

@@ -147,8 +147,8 @@ def _read_signals(
             raise unreadable(header.path, "samples for wfdb", found) from error
         for (name, s), samples in zip(signals, read, strict=True):
             first = np.rint(samples[0] * s.gain + s.baseline)
-            is_known = s.first is not None and s.checksum and frames == held and s.format != "8"
-            if is_known and first != s.first:  # its checksum tells whether the file is another one
+            is_known = s.first is not None and s.checksum and frames == held
+            if is_known and (first != s.first or s.format == "8"):  # then the checksum tells
                 total = np.rint(samples * s.gain + s.baseline).sum()
                 if (total - s.checksum) % 2**16 > 0:
                     expected = f"the first value {s.first} or the checksum {s.checksum} of {name}"
