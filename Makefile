@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint format typecheck bench weights clean
+.PHONY: help setup demo test fuzz lint format typecheck bench weights clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,6 +14,9 @@ demo: .venv/installed  ## fine-tune, test and explain on the embedded synthetic 
 
 test: .venv/installed-dev  ## run the tests (real ECGs too where XECG_DATA names their folder)
 	$(BIN)/python -m pytest -n auto
+
+fuzz: .venv/installed-dev  ## damage 10,000 files by chance and count how they are read
+	$(BIN)/python tests/reliability/fuzz.py --cases 10000
 
 lint: .venv/installed-dev  ## look for mistakes and check the formatting
 	$(BIN)/ruff check

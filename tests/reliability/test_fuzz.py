@@ -1,0 +1,38 @@
+"""Damaged files are read rightly or refused; ``make fuzz`` runs 10,000 cases."""
+
+import fuzz
+import pytest
+
+from xecg.data.databases.labels import Row
+
+
+def test_damaged_files_are_read_rightly_or_refused():
+    counts, problems = fuzz.fuzz(600, names=[*fuzz.READ])
+    assert not problems
+    assert counts["right"] > 100
+    assert counts["refused"] > 100
+
+
+def bad_read(kind):
+    """A reader with a fault of some kind, which ``fuzz`` has to see."""
+
+    def read(folder):
+        if kind == "raw":
+            raise KeyError(kind)
+        if kind == "memory":
+            raise MemoryError
+        if kind == "outside":
+            (folder.parent / "outside" / "records.csv").read_text()
+        return {"r0": Row("AF")}
+
+    return read
+
+
+@pytest.mark.parametrize("kind", ["raw", "memory", "outside", "wrong"])
+def test_faults_of_a_reader_are_seen(monkeypatch, kind):
+    opened = []
+    fuzz.note_opened(opened)
+    target = fuzz.Target(fuzz.write_table, bad_read(kind), fuzz._equal, "*.csv")
+    monkeypatch.setitem(fuzz.TARGETS, "bad", target)
+    monkeypatch.setattr(fuzz, "_good_files", lambda name: ({"records.csv": b"record,label\n"}, {}))
+    assert fuzz.run_case(0, ["bad"], opened)[0] == kind
