@@ -205,10 +205,7 @@ class LayerFreezing(Callback):
         for name, depth in self.depth_at(trainer.current_epoch).items():
             pl_module.log(f"frozen_layers/{name}", float(depth), sync_dist=True)
 
-    def _scheduled(
-        self, pl_module: LightningModule, epoch: int
-    ) -> Iterator[tuple[nn.Module, bool]]:
-        branches: Any = pl_module.branches
+    def _scheduled(self, task: Any, epoch: int) -> Iterator[tuple[nn.Module, bool]]:
         for name, depth in self.depth_at(epoch).items():
-            for number, block in enumerate(branches[name].blocks, start=1):
+            for number, block in enumerate(task.branches[name].blocks, start=1):
                 yield block, number <= depth

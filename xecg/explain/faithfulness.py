@@ -183,8 +183,8 @@ def perturb(
                 at = key | {"order": order, "measure": measure, "share": shares}
                 tables["curves"].append(_means(change, *chosen, at))
             key["measure"] = MEASURES
-            areas = _means(area[rows], *chosen, key).assign(empty_maps=empty[rows].sum())
-            tables["areas"].append(areas)
+            areas = _means(area[rows], *chosen, key)
+            tables["areas"].append(areas.assign(empty_maps=empty[rows].sum()))
             if name != STEEPNESS:
                 tables["gains"].append(_means(gain[rows], *chosen, key))
     return _joined(tables)

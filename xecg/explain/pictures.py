@@ -22,7 +22,6 @@ from xecg.networks.xecgarch import FUSED
 MM_PER_S, MM_PER_MV, MM_PER_INCH = 25.0, 10.0, 25.4
 POINTS_PER_MM = 72 / MM_PER_INCH
 SQUARE_MM = 5  # between bold lines
-
 INK, QUIET_INK = "#2b2f36", "#6b7280"
 _FINE, _BOLD, _EDGE = "#fae4e0", "#f0b9b0", "#d9968b"  # lines of the paper
 # Slate, blue, violet, magenta; darker with relevance, for print and the colour-blind.
@@ -30,10 +29,7 @@ _COLOURS = ("#84929e", "#5679b5", "#7146ab", "#7d0048")
 RELEVANCE = LinearSegmentedColormap.from_list("relevance", _COLOURS)
 
 _THIN_MM, _THICK_MM = 0.3, 0.9  # of a trace
-_LEVELS = 32
-_SMOOTHING_S = 0.02  # 0.5 mm on paper: what is finer cannot be seen
-_TALLEST_MM = 60.0  # of a trace; beyond it the gain is halved, as on an ECG recorder
-_SCALED_MM = 20.0  # of a trace that has no millivolts
+_LEVELS = 32  # of colour
 _MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3}
 
 _LEAD_IN_MM, _LEAD_OUT_MM = 15.0, 5.0  # paper before (for the calibration pulse) and after a trace
@@ -47,7 +43,7 @@ def display_relevance(relevance: NDArray[np.floating], sampling_rate: float) -> 
 
     The 99th percentile, or half the largest value if that is more, and all above it become 1.
     """
-    width = max(1, round(_SMOOTHING_S * sampling_rate))
+    width = max(1, round(0.02 * sampling_rate))  # 0.5 mm on paper: what is finer cannot be seen
     positive = np.clip(relevance, 0, None).astype(np.float64)
     smooth = np.convolve(positive, np.ones(width) / width, mode="same")
     high = max(np.percentile(smooth, 99), smooth.max() / 2)  # one outlying beat pales no other
@@ -95,10 +91,10 @@ def amplitude(signal: NDArray[np.floating], unit: str) -> tuple[NDArray[np.float
     values -= np.median(values)  # as an ECG recorder, which passes no constant
     mv_per_unit, extent = _MV_PER_UNIT.get(unit.strip().lower()), float(np.ptp(values))
     if mv_per_unit is None:
-        return values * (_SCALED_MM / extent if extent else 0.0), None
+        return values * (20.0 / extent if extent else 0.0), None
     gain = MM_PER_MV
-    while extent * mv_per_unit * gain > _TALLEST_MM:
-        gain /= 2
+    while extent * mv_per_unit * gain > 60.0:
+        gain /= 2  # as on an ECG recorder
     return values * mv_per_unit * gain, gain
 
 
@@ -218,8 +214,7 @@ class _WindowPlot:
         self.strip = SQUARE_MM * np.ceil((self.baseline + highest + _CLEARANCE_MM) / SQUARE_MM)
         self.duration_s = window.signal.size / window.sampling_rate
         self.paper = _LEAD_IN_MM + MM_PER_S * self.duration_s + _LEAD_OUT_MM
-        self.origin = _MARGIN_MM + _LEAD_IN_MM
-        self.right = _MARGIN_MM + self.paper
+        self.origin, self.right = _MARGIN_MM + _LEAD_IN_MM, _MARGIN_MM + self.paper
         self.width = self.right + _MARGIN_MM
         strips = len(window.relevance) * (_CAPTION_MM + self.strip)
         self.height = float(_HEADER_MM + strips + _TIME_AXIS_MM)
