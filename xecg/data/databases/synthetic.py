@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 TABLE, SETTINGS = "records.csv", "settings.json"
 EMBEDDED = "synthetic"
-
 _ECTOPY_SHARE = 0.2  # of the records
 _LABELS: dict[Rhythm, str] = {"N": "N", "AF": "A", "O": "O"}  # as in the CinC Challenge 2017
 _RHYTHM_NOTES: dict[Rhythm, str] = {"N": "(N", "AF": "(AFIB", "O": "(N"}
@@ -76,32 +75,23 @@ class Synthetic(Database):
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record with its rhythms, beats and waves."""
-        table = self.folder / TABLE
+        table, path = self.folder / TABLE, self.folder / record
         rows = read_labels(table)
-        row = row_of(record, rows, table, {row.label for row in rows.values()})
-        path = self.folder / record
-        recording = read_recording(path)
-        n_samples = recording.n_samples
-        reference = read_annotations(path, "atr")
-        r_peaks, symbols = beats(reference)
-        codes = wave_codes(read_annotations(path, "waves"), n_samples, region=(0, n_samples))
+        person = row_of(record, rows, table, {row.label for row in rows.values()}).person
+        recording, reference = read_recording(path), read_annotations(path, "atr")
+        n = recording.n_samples
+        rhythms = rhythm_spans(reference, n, recording.sampling_rate)
+        codes = wave_codes(read_annotations(path, "waves"), n, region=(0, n))
+        peaks, symbols = beats(reference)
+        by_lead = dict.fromkeys(recording.leads, codes)
         return LabelledRecording(
-            recording,
-            person=row.person,
-            rhythms=rhythm_spans(reference, n_samples, recording.sampling_rate),
-            r_peaks=r_peaks,
-            beat_symbols=symbols,
-            codes=dict.fromkeys(recording.leads, codes),
+            recording, person, rhythms=rhythms, r_peaks=peaks, beat_symbols=symbols, codes=by_lead
         )
 
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """Settings of a database of synthetic ECGs at 250 Hz, a fifth of them with ectopic beats.
-
-    Raises:
-        ConfigError: A setting is out of its range.
-    """
+    """Settings of a database of synthetic ECGs at 250 Hz, a fifth of them with ectopic beats."""
 
     persons: int = 150  # at most 10,000
     records_per_person: int = 4  # at most 1,000
@@ -128,15 +118,8 @@ def synthetic_records(
 
     The rhythms are dealt over all records at random in exact shares, so that most persons have
     records of several rhythms and the shape of a person's waves does not give the rhythm away.
-
-    Args:
-        folder: Folder to write; appears when it is whole.
-        settings: Number and length of the records, and their rhythms.
-        progress: Whether to show a progress bar.
-
-    Raises:
-        DataError: The folder is there and was not made with these settings.
-        UnwritableError: The folder cannot be written.
+    The folder appears when it is whole. Raises DataError if it is there and was not made with
+    these settings, UnwritableError if it cannot be written.
     """
     from xecg.data.prepare import only_one
 
@@ -190,28 +173,22 @@ def _write(folder: Path, settings: SyntheticSettings, *, progress: bool) -> None
 
 
 def _rhythms(settings: SyntheticSettings) -> list[Rhythm]:
-    """The rhythms of all records, shuffled."""
+    """Returns the rhythms of all records, shuffled."""
     n = settings.persons * settings.records_per_person
     n_af = round(n * settings.af_share)
     n_ectopy = min(round(n * _ECTOPY_SHARE), n - n_af)
-    rhythms: list[Rhythm] = ["AF"] * n_af
-    rhythms += ["O"] * n_ectopy
-    rhythms += ["N"] * (n - n_af - n_ectopy)
+    n_of: dict[Rhythm, int] = {"AF": n_af, "O": n_ectopy, "N": n - n_af - n_ectopy}
+    rhythms = [rhythm for rhythm, times in n_of.items() for _ in range(times)]
     return [rhythms[i] for i in np.random.default_rng(settings.seed).permutation(n)]
 
 
 def write_ecg(ecg: SyntheticECG, folder: Path) -> None:
     """Writes the recording of a synthetic ECG, its beats and its waves."""
     path, rate = folder / ecg.recording.name, ecg.recording.sampling_rate
-    beats_and_rhythm = Annotations(
-        samples=np.concatenate([[0], ecg.r_peaks]),
-        symbols=("+", *ecg.beat_symbols),
-        notes=(_RHYTHM_NOTES[ecg.rhythm], *[""] * ecg.r_peaks.size),
-    )
+    notes = (_RHYTHM_NOTES[ecg.rhythm], *[""] * ecg.r_peaks.size)
+    beats_and_rhythm = Annotations(np.append(0, ecg.r_peaks), ("+", *ecg.beat_symbols), notes)
     symbols = [mark for code in ecg.waves[:, 0] for mark in ("(", _WAVE_SYMBOLS[int(code)], ")")]
-    waves = Annotations(
-        samples=ecg.waves[:, 1:].ravel(), symbols=tuple(symbols), notes=("",) * len(symbols)
-    )
+    waves = Annotations(ecg.waves[:, 1:].ravel(), tuple(symbols), ("",) * len(symbols))
     write_recording(ecg.recording, folder)
     write_annotations(path, "atr", beats_and_rhythm, rate)
     write_annotations(path, "waves", waves, rate)
