@@ -95,29 +95,25 @@ class Preprocessing:
     scaling: Literal["minmax", "none"] = "minmax"
 
     def __post_init__(self) -> None:
-        for name, or_null in (("low_hz", " or null"), ("high_hz", " or null"), ("window_s", "")):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < np.inf:
-                raise ConfigError(
-                    f"preprocessing.{name}: expected a positive number{or_null}, found {value}."
-                )
-        lowest, highest = _OUTPUT_RATES_HZ
-        if not lowest <= self.sampling_rate <= highest:
-            raise ConfigError(
-                f"preprocessing.sampling_rate: expected {lowest:g} to {highest:g} Hz, "
-                f"found {self.sampling_rate}."
-            )
+        low, high, (lowest, highest) = self.low_hz, self.high_hz, _OUTPUT_RATES_HZ
         nyquist = min(INPUT_RATES_HZ[0], self.sampling_rate) / 2
-        upper = nyquist if self.high_hz is None else min(nyquist, self.high_hz)
-        if self.low_hz is not None and self.low_hz >= upper:
-            raise ConfigError(
-                f"preprocessing.low_hz: expected less than {upper:g} Hz, the lowest of high_hz "
-                f"and half the sampling rates, found {self.low_hz}."
-            )
-        if self.scaling not in ("minmax", "none"):
-            raise ConfigError(
-                f"preprocessing.scaling: expected 'minmax' or 'none', found {self.scaling!r}."
-            )
+        upper = nyquist if high is None else min(nyquist, high)
+        below = f"less than {upper:g} Hz, the lowest of high_hz and half the sampling rates"
+        for name, expected, valid in (
+            ("low_hz", "a positive number or null", low is None or 0 < low < np.inf),
+            ("high_hz", "a positive number or null", high is None or 0 < high < np.inf),
+            ("window_s", "a positive number", 0 < self.window_s < np.inf),
+            (
+                "sampling_rate",
+                f"{lowest:g} to {highest:g} Hz",
+                lowest <= self.sampling_rate <= highest,
+            ),
+            ("low_hz", below, low is None or low < upper),
+            ("scaling", "'minmax' or 'none'", self.scaling in ("minmax", "none")),
+        ):
+            if not valid:
+                found = repr(getattr(self, name))
+                raise ConfigError(f"preprocessing.{name}: expected {expected}, found {found}.")
         _whole_samples(self.window_s, self.sampling_rate, "preprocessing.window_s")
 
     @property
@@ -201,10 +197,7 @@ class Windows:
 def window_starts(
     n_samples: int, window: int, stride: int, *, align_last: bool = False
 ) -> NDArray[np.int64]:
-    """Returns the first samples of all windows within a record, ascending; sizes are in samples.
-
-    ``align_last`` adds a window that ends with the record where the last one does not.
-    """
+    """Returns first samples of all windows within a record; ``align_last`` adds one at its end."""
     starts = np.arange(0, n_samples - window + 1, stride, dtype=np.int64)
     if align_last and len(starts) and starts[-1] + window < n_samples:
         starts = np.append(starts, n_samples - window)
@@ -222,26 +215,16 @@ def cut_windows(
 ) -> Windows:
     """Filters and resamples a lead, cuts it into windows, and scales them.
 
-    Missing samples are bridged for the filter only: a window that touches one is left out. So is a
-    window whose samples are all the same, as from a loose electrode.
-
-    Args:
-        signal: (time,) in physical units, NaN where samples are missing.
-        sampling_rate: Sampling rate of ``signal``, 100 to 1000 Hz.
-        preprocessing: Band, sampling rate, window length, scaling.
-        stride_s: Seconds from one window to the next; None: as long as a window.
-        align_last: Whether to add a window that ends with the record.
-        record: Name of the record, for messages.
-
-    Raises:
-        RecordError: The record is shorter than a window, or its sampling rate is out of range.
+    The lead (time,) is in physical units, NaN where samples are missing. They are bridged for the
+    filter only: a window that touches one is left out, as is one whose samples are all the same, as
+    from a loose electrode. Windows are ``stride_s`` apart, by default as far as they are long;
+    ``align_last`` adds one that ends with the record. Raises RecordError if the record is shorter
+    than a window, or its sampling rate is not 100 to 1000 Hz.
     """
     lowest, highest = INPUT_RATES_HZ
     if not lowest <= sampling_rate <= highest:
-        raise RecordError(
-            f"Record {record!r}: expected a sampling rate of {lowest:g} to {highest:g} Hz, "
-            f"found {sampling_rate} Hz."
-        )
+        wanted = f"expected a sampling rate of {lowest:g} to {highest:g} Hz"
+        raise RecordError(f"Record {record!r}: {wanted}, found {sampling_rate} Hz.")
     window, rate = preprocessing.window_samples, preprocessing.sampling_rate
     stride = window if stride_s is None else _whole_samples(stride_s, rate, "stride_s")
     bridged, missing = bridge_missing(signal)
@@ -267,10 +250,7 @@ def cut_windows(
 
 
 def _is_flat(raw: NDArray[np.floating], filtered: NDArray[np.float32]) -> bool:
-    """Returns whether a window is the same on one side of the filter.
-
-    A neighbour may ring into a constant signal, and a filtered ramp leaves rounding errors.
-    """
+    """Returns whether a window is constant before the filter, or only rounding errors behind it."""
     lowest, highest = float(raw.min()), float(raw.max())
     largest = max(abs(lowest), abs(highest))
     return lowest == highest or float(np.ptp(filtered)) <= _FLAT_SHARE * largest

@@ -154,21 +154,20 @@ def synthesize(
         ConfigError: A setting outside its range.
     """
     person_seed = seed if person_seed is None else person_seed
-    noise = Noise() if noise is None else noise
+    noise = noise or Noise()
     _check(rhythm, leads, sampling_rate, noise)
     check_ranges(duration_s=(duration_s, 1, _LARGEST))
     check_ranges(seed=(seed, 0, np.inf), person_seed=(person_seed, 0, np.inf))
     pacing, shapes, atria, interference = np.random.default_rng(seed).spawn(4)
     person, breathing = heart.draw_person(person_seed), heart.Breathing.draw(pacing)
-    if rhythm == "AF":
+    if af := rhythm == "AF":
         beats = heart.fibrillation_beats(pacing, duration_s)
     else:
         beats = heart.sinus_beats(pacing, person, breathing, duration_s, ectopic=rhythm == "O")
-    has_p = rhythm != "AF"
-    gaussians, extents_s = heart.place_waves(shapes, person, beats, breathing, with_p=has_p)
+    gaussians, extents_s = heart.place_waves(shapes, person, beats, breathing, with_p=not af)
     times_s = np.arange(round(duration_s * sampling_rate)) / sampling_rate
     dipole = sum_gaussians(gaussians, times_s.size, sampling_rate)
-    if rhythm == "AF":
+    if af:
         dipole += fibrillatory_waves(atria, times_s)
     samples = np.stack([_VECTORS[lead] for lead in leads]) @ dipole
     samples += np.stack([noise.draw(interference, times_s, breathing) for _ in leads])
@@ -182,11 +181,10 @@ def synthesize(
 def _check(rhythm: str, leads: Sequence[str], sampling_rate: float, noise: Noise) -> None:
     if rhythm not in RHYTHMS:
         raise ConfigError(f"rhythm: expected one of {', '.join(RHYTHMS)}, found {rhythm!r}")
-    unknown = set(leads) - set(LEADS)
-    if isinstance(leads, str) or unknown or not leads or len(set(leads)) < len(leads):
-        raise ConfigError(
-            f"leads: expected a list of different names among {', '.join(LEADS)}, found {leads!r}"
-        )
+    named = not isinstance(leads, str) and leads and set(leads) <= set(LEADS)
+    if not named or len(set(leads)) < len(leads):
+        wanted = f"a list of different names among {', '.join(LEADS)}"
+        raise ConfigError(f"leads: expected {wanted}, found {leads!r}")
     check_ranges(sampling_rate=(sampling_rate, *INPUT_RATES_HZ))
     if noise.powerline_mv and noise.powerline_hz >= sampling_rate / 2:
         raise ConfigError(

@@ -65,20 +65,19 @@ def draw_person(person_seed: int) -> Person:
     """Draws the person that belongs to ``person_seed``."""
     rng = np.random.default_rng(person_seed)
     axis = _rotation(np.radians(rng.uniform(-25, 12)), np.radians(rng.uniform(-20, 20)))
-    p = _p_wave(rng, axis)
-    ectopic_qrs = _ectopic_qrs(rng)
-    return Person(
-        heart_rate_bpm=float(np.clip(rng.normal(72, 15), 48, 112)),
-        rmssd_ms=log_uniform(rng, 5, 100),
-        pr_s=rng.uniform(0.13, 0.2),
-        qtc_s=rng.uniform(0.37, 0.44),
-        p=p,
-        qrs=_qrs(rng, axis),
-        t=_t_wave(rng, axis),
-        ectopic_p=_ectopic_p(rng, p),
-        ectopic_qrs=ectopic_qrs,
-        ectopic_t=_discordant_t(rng, ectopic_qrs),
-    )
+    p, broad = _p_wave(rng, axis), _ectopic_qrs(rng)
+    heart_rate_bpm, rmssd_ms = float(np.clip(rng.normal(72, 15), 48, 112)), log_uniform(rng, 5, 100)
+    pr_s, qtc_s = rng.uniform(0.13, 0.2), rng.uniform(0.37, 0.44)
+    qrs, t = _qrs(rng, axis), _t_wave(rng, axis)
+    # Another focus: the atria are crossed in another direction, often upwards.
+    direction = np.array([rng.uniform(-0.8, 1), rng.uniform(-1.2, 0.4), rng.uniform(-1, 1)])
+    other_p = Gaussians(p.centres_s, p.rise_s, p.fall_s, _scatter(rng, p.dipoles_mv * direction))
+    # Repolarisation runs against the broad complex that it follows.
+    dipole = -rng.uniform(0.3, 0.5) * broad.dipoles_mv[1:2]
+    rise, fall = rng.uniform([0.055, 0.040], [0.070, 0.050])
+    discordant_t = Gaussians(np.zeros(1), np.array([rise]), np.array([fall]), dipole)
+    rates = heart_rate_bpm, rmssd_ms, pr_s, qtc_s
+    return Person(*rates, p, qrs, t, other_p, broad, discordant_t)
 
 
 def _rotation(frontal: float, horizontal: float) -> Floats:
@@ -123,12 +122,6 @@ def _t_wave(rng: Generator, axis: Floats) -> Gaussians:
     return Gaussians(np.zeros(1), np.array([rise]), np.array([fall]), dipoles @ axis.T)
 
 
-def _ectopic_p(rng: Generator, p: Gaussians) -> Gaussians:
-    """Draws another focus: the atria are crossed in another direction, often upwards."""
-    direction = np.array([rng.uniform(-0.8, 1), rng.uniform(-1.2, 0.4), rng.uniform(-1, 1)])
-    return Gaussians(p.centres_s, p.rise_s, p.fall_s, _scatter(rng, p.dipoles_mv * direction))
-
-
 def _ectopic_qrs(rng: Generator) -> Gaussians:
     """Draws a broad, slurred complex, from the right outflow tract downwards or an apex upwards."""
     main = np.array([[0.4, 1.2, 0.8], [0.9, -0.9, 0.6], [-0.7, -0.8, -0.7]][rng.integers(3)])
@@ -138,13 +131,6 @@ def _ectopic_qrs(rng: Generator) -> Gaussians:
     dipoles = _scatter(rng, np.stack([early * main[[1, 2, 0]], main, late * main[[2, 0, 1]]]))
     size = log_uniform(rng, 0.8, 1.6)
     return Gaussians(breadth * np.array([-0.038, 0, 0.045]), sigmas, sigmas, size * dipoles)
-
-
-def _discordant_t(rng: Generator, qrs: Gaussians) -> Gaussians:
-    """Draws the repolarisation, which runs against the broad complex that it follows."""
-    dipole = -rng.uniform(0.3, 0.5) * qrs.dipoles_mv[1:2]
-    rise, fall = rng.uniform([0.055, 0.040], [0.070, 0.050])
-    return Gaussians(np.zeros(1), np.array([rise]), np.array([fall]), dipole)
 
 
 def slow_variation(rng: Generator, times_s: Floats, low_hz: float, high_hz: float) -> Floats:
