@@ -10,9 +10,8 @@ __all__ = ["AFData", "PWaveData", "RRVariabilityData", "Source"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the data modules, and with them torch, only when one is asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from xecg.data import datamodules
+    from xecg.data import datamodules  # and with it torch, only when one is asked for
 
     return getattr(datamodules, name)

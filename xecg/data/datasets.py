@@ -152,8 +152,8 @@ class MixtureSampler(Sampler[int]):
         if min(shares) <= 0:
             raise ConfigError(f"weights of sources must be positive; found {shares}")
         self.pools, self.size, self.seed, self.epoch = tuple(pools), size, seed, epoch
-        bounds = np.round(np.cumsum([0.0, *shares]) / sum(shares) * size).astype(int)
-        self.counts = np.diff(bounds)
+        ends = np.cumsum([0.0, *shares]) / sum(shares) * size
+        self.counts = np.diff(np.round(ends).astype(int))
 
     def __len__(self) -> int:
         return self.size

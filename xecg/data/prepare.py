@@ -48,10 +48,9 @@ def prepare(
 ) -> Store:
     """Prepares a database, or reuses the store that is there already.
 
-    The store appears at ``out`` when it is whole; a call that was killed continues when it is made
-    again. Of several processes that prepare one store, one works and the others wait. A record that
-    cannot be used is skipped, logged and counted in the store's info. The result does not depend on
-    the number of processes.
+    The store appears at ``out`` when it is whole; the same call continues one that was killed. Of
+    several processes that prepare one store, one works and the others wait. A record that cannot be
+    used is skipped, logged and counted in the store's info.
 
     Args:
         database: Where the records come from: a database, or the name of one.
@@ -62,7 +61,7 @@ def prepare(
         stride_s: Seconds from window to window; null sets them side by side.
         limit: Number of records to take, to try things out.
         overwrite: Replace a store that is there.
-        jobs: Number of processes; 1 works in this process, null takes one per core.
+        jobs: Number of processes, which changes no result; 1 works in this one, null one per core.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
 
     Raises:

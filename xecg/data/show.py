@@ -1,6 +1,5 @@
 """Text and picture of a store: counts by class and part of the split, some of its windows."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pandas as pd
 from xecg.data.splits import PARTS, Split, split_stores
 from xecg.data.store import Store
 from xecg.errors import StoreError
-from xecg.files import write_whole
+from xecg.files import whole_file
 from xecg.signal.heartbeats import MIN_BEATS
 from xecg.signal.waves import NOT_ANNOTATED, OTHER, QRS, WAVE_NAMES, P, T
 
@@ -24,7 +23,7 @@ _COLOURS = {P: "#2f7fd0", QRS: "#e58a1f", T: "#3f9a5f", NOT_ANNOTATED: "#9aa0aa"
 def describe(store: Store, split: Split) -> str:
     """Returns the page of text that ``xecg data show`` prints, with counts by a split."""
     info, index, settings = store.info, _table(store), store.info.preprocessing
-    edges = (settings.low_hz, settings.high_hz)
+    edges = settings.low_hz, settings.high_hz
     low, high = ("no limit" if edge is None else f"{edge:g} Hz" for edge in edges)
     annotated = int(index["reference_beats"].sum())
     share = index["annotated_share"][index["wave_row"] >= 0].mean()
@@ -112,10 +111,9 @@ def draw_examples(store: Store, path: Path, *, seed: int = 0) -> None:
     panels[-1].set_xlabel("time in the window / s", color=_QUIET, fontsize=8)
     looks: dict[str, Any] = {"ncols": 6, "frameon": False, "fontsize": 8}
     figure.legend(handles.values(), handles.keys(), loc="outside lower right", **looks)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
     try:
-        write_whole(path, picture.getvalue())
+        with whole_file(path, "wb") as file:
+            figure.savefig(file, format="png")
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error}); name another --picture") from error
 

@@ -54,9 +54,8 @@ class LabelledRecording:
         name, shape = self.recording.name, (self.recording.n_samples,)
         beats, symbols = (x if x is None else len(x) for x in (self.r_peaks, self.beat_symbols))
         if beats != symbols:
-            raise RecordError(
-                f"{name}: one symbol per beat expected, found {beats} beats and {symbols} symbols"
-            )
+            found = f"{beats} beats and {symbols} symbols"
+            raise RecordError(f"{name}: one symbol per beat expected, found {found}")
         for lead, codes in self.codes.items():
             if codes.shape != shape:
                 wrong = f"must have shape {shape}, found {codes.shape}"
