@@ -72,22 +72,18 @@ def evaluate_maps(
     x: NDArray[np.float32],
     groups: NDArray[np.str_],
     sampling_rate: float,
-    settings: Settings | None = None,
+    settings: Settings,
 ) -> dict[str, pd.DataFrame]:
     """Evaluates the maps of each branch of the first network; compares those of all networks.
 
-    Takes scaled windows ``(n, time)`` and the person or record of each. Returns tables of means
-    with 95 % intervals: ``curves``, ``areas``, ``gains``, ``randomisation`` and, of several
-    networks, ``agreement``. Raises ConfigError if there are more steps than segments or a method
-    cannot run here, DataError without network or window, or if branches or lengths disagree.
+    Takes networks with the same branches, scaled windows ``(n, time)`` and the person or record of
+    each. Returns tables of means with 95 % intervals: ``curves``, ``areas``, ``gains``,
+    ``randomisation`` and, of several networks, ``agreement``. Raises ConfigError if there are more
+    steps than segments or a method cannot run here, DataError if there is no window.
     """
-    settings = settings or Settings()
-    if len({tuple(network.branches) for network in networks}) != 1:
-        raise DataError("expected networks, at least one, all with the same branches")
     if x.ndim != 2 or not len(x) or groups.shape != x.shape[:1]:
-        raise DataError(
-            f"expected windows (n, time) and n groups, found shapes {x.shape} and {groups.shape}"
-        )
+        shapes = f"{x.shape} and {groups.shape}"
+        raise DataError(f"expected windows (n, time) and n groups, found shapes {shapes}")
     length = max(1, round(settings.segment_ms * sampling_rate / 1000))
     n_segments = -(-x.shape[1] // length)
     if settings.steps > n_segments:
