@@ -269,7 +269,7 @@ def test_windows_of_a_real_record(real_database, name):
     assert (windows.signals.max(axis=1) == 1).all()
 
 
-MILLIVOLTS = st.integers(-5000, 5000).map(lambda microvolts: microvolts / 1000)
+MILLIVOLTS = st.integers(-5000, 5000).map(lambda microvolts: np.float32(microvolts / 1000))
 WINDOWS = arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(2, 50)), elements=MILLIVOLTS)
 
 
