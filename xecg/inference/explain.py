@@ -147,21 +147,13 @@ def _arrays(maps: Maps) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Entry:
-    """A record on the page.
-
-    Args:
-        record: Name of the record.
-        windows: Number of its windows.
-        af: Number of windows that are predicted AF.
-        pictures: Their paths, relative to the page.
-        rows: Rows of the summary; none if the page only links to the record.
-    """
+    """A record on the page."""
 
     record: str
     windows: int
-    af: int
-    pictures: Sequence[str]
-    rows: Sequence[Mapping[Any, Any]]
+    af: int  # windows that are predicted AF
+    pictures: Sequence[str]  # relative to the page
+    rows: Sequence[Mapping[Any, Any]]  # of the summary; none if the page only links to the record
 
 
 def _entries(made: Made) -> list[Entry]:
@@ -184,12 +176,7 @@ def write_page(
 ) -> Path:
     """Writes ``index.html``, with the pictures of the records that have rows, and returns its path.
 
-    Args:
-        folder: Folder of the page and of the pictures.
-        entries: The records.
-        branches: Names of the branches.
-        failures: Why records could not be explained, by record.
-        about: Name of the ``weights``, of the ``attribution``, and most windows to ``draw``.
+    ``about`` names the ``weights``, the ``attribution`` and the most windows to ``draw``.
     """
     loader = PackageLoader("xecg.inference")
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True)

@@ -33,29 +33,17 @@ _PROBLEMS = "problems"  # in the attributes of a part's table
 
 @dataclass(frozen=True, eq=False)
 class LeadWindows:
-    """Windows of one lead, side by side; the last one ends with the lead.
+    """Windows of one lead, side by side; the last one ends with the lead."""
 
-    Args:
-        record: Name of the record in the results.
-        lead: Name of the lead.
-        unit: Physical unit of the lead.
-        raw: The lead as recorded, float32 ``(time,)`` in ``unit``.
-        raw_rate: Sampling rate of ``raw`` in Hz.
-        preprocessing: What made the windows.
-        starts: First sample of each window, int64 ``(windows,)``, at the rate of the preprocessing.
-        filtered: Band-limited windows, float32 ``(windows, window_samples)`` in ``unit``.
-        absent: Why each other window cannot be used, by its first sample.
-    """
-
-    record: str
+    record: str  # name in the results
     lead: str
     unit: str
-    raw: NDArray[np.float32]
-    raw_rate: float
+    raw: NDArray[np.float32]  # (time,), the lead as recorded, in ``unit``
+    raw_rate: float  # Hz
     preprocessing: Preprocessing
-    starts: NDArray[np.int64]
-    filtered: NDArray[np.float32]
-    absent: dict[int, str]
+    starts: NDArray[np.int64]  # (windows,), at the rate of the preprocessing
+    filtered: NDArray[np.float32]  # (windows, window_samples), band-limited, in ``unit``
+    absent: dict[int, str]  # why each other window cannot be used, by its first sample
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -127,8 +115,7 @@ def cut_lead(
 ) -> LeadWindows:
     """Cuts a lead ``(time,)``, NaN where samples are missing, into windows.
 
-    Raises:
-        RecordError: The lead is shorter than a window, or its sampling rate is out of range.
+    Raises RecordError if it is shorter than a window, or its sampling rate is out of range.
     """
     window_s = preprocessing.window_s
     if window_s * sampling_rate - len(raw) > 1e-6:  # stricter than resampling, which rounds up
@@ -146,17 +133,10 @@ def cut_lead(
 def read_windows(
     path: Path, preprocessing: Preprocessing, *, lead: str | None = None, record: str = ""
 ) -> LeadWindows:
-    """Reads a WFDB record and cuts one of its leads into windows.
+    """Reads a WFDB record and cuts one of its leads (null: the preferred one) into windows.
 
-    Args:
-        path: The record.
-        preprocessing: What the network's windows have to pass.
-        lead: Name of the lead; null takes the preferred one.
-        record: Name of the record in the results; its own name if empty.
-
-    Raises:
-        RecordError: It cannot be read, has no such lead, is shorter than a window, or has no
-            window that can be used.
+    ``record`` is its name in the results, its own if empty. Raises RecordError if it cannot be
+    read, has no such lead, is shorter than a window, or has no window that can be used.
     """
     recording = read_recording(path)
     index = recording.choose_lead(lead)
@@ -177,15 +157,9 @@ def list_records(paths: Iterable[Path]) -> tuple[dict[str, Path], dict[str, str]
     """Finds the records that paths stand for.
 
     The name of a record is that of its file. Records of one name in several folders get as many of
-    their folders before it as it takes to distinguish them: ``clinic/100``, ``home/100``.
-
-    Args:
-        paths: WFDB records, with or without suffix, or folders of them; a record that is named
-            twice is listed once.
-
-    Returns:
-        Path of each record by name, in the order of ``paths``; and for each path that stands for
-        no record the reason.
+    their folders before it as it takes to distinguish them: ``clinic/100``, ``home/100``. Returns
+    the path of each record by name, in the order of ``paths`` (records, with or without suffix, or
+    folders), each once; and for each path that stands for no record the reason.
     """
     found: dict[Path, None] = {}
     failures: dict[str, str] = {}
@@ -221,13 +195,7 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Made:
-    """Results of many records, in parts.
-
-    Args:
-        folder: Folder of the parts.
-        parts: Parquet files, in the order of the records.
-        problems: In the order of the records.
-    """
+    """Results of many records, in parts: parquet files in a folder, in the order of the records."""
 
     folder: Path
     parts: list[Path]
@@ -285,23 +253,12 @@ def made_in_parts(
 ) -> Iterator[Made]:
     """Yields the results of all records in parts, which lie beside ``out`` and are then removed.
 
-    They are kept if the command is killed, and used when it is given again. If no record gives a
-    result, nothing is left behind.
-
-    Args:
-        work: Function of the items of a piece and of the part to write, for :func:`read_items` and
-            :func:`write_part`; its arguments are all that a part depends on.
-        paths: WFDB records or folders of them.
-        out: The result.
-        size: Most records of a piece.
-        few: Number of records below which other processes do not pay, and what is used instead.
-        jobs: Number of processes; null takes one per core.
-        cluster: Address or scheduler file of a dask cluster, in place of processes.
-
-    Raises:
-        RecordError: No record gives a result.
-        ConfigError: The parts cannot be written.
-        ExecutorError: The cluster cannot be reached, or is lost.
+    They are kept if the command is killed, and used when it is given again. ``work(items, part)``
+    reads at most ``size`` records by :func:`read_items` and ends with :func:`write_part`; its bound
+    arguments are all that a part depends on. ``few`` is the number of records below which other
+    processes do not pay, and the executor used then. Raises RecordError if no record gives a
+    result, and leaves nothing behind; ConfigError if the parts cannot be written; ExecutorError if
+    the cluster cannot be reached or is lost.
     """
     records, failures = list_records(paths)
     items = [f"{name}\0{path}" for name, path in records.items()]
