@@ -12,7 +12,7 @@ from xecg.data.databases.base import LEFT_OUT, LabelledRecording, RhythmSpan
 from xecg.data.databases.labels import UNLABELLED
 from xecg.signal.heartbeats import detect_r_peaks, rr_measures
 from xecg.signal.preprocessing import Preprocessing, cut_windows
-from xecg.signal.recording import Recording
+from xecg.signal.recording import Recording, ecg_lead
 from xecg.signal.waves import NOT_ANNOTATED, resample_codes
 
 SINUS_RHYTHMS = frozenset({"N", "SBR"})  # WFDB's sinus rhythm and sinus bradycardia
@@ -53,11 +53,12 @@ def labelled_windows(
 
 
 def choose_leads(recording: Recording, leads: str | Sequence[str]) -> list[int]:
-    """Returns positions of the chosen leads: ``"preferred"`` (one), ``"all"``, or names."""
+    """Returns positions of the chosen leads: ``"preferred"`` (one), ``"all"`` ECGs, or names."""
     if leads == "preferred":
         return [recording.choose_lead()]
     if leads == "all":
-        return list(range(len(recording.leads)))
+        known = [position for position, name in enumerate(recording.leads) if ecg_lead(name)]
+        return known or [recording.choose_lead()]
     return list(dict.fromkeys(recording.choose_lead(lead) for lead in leads))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from xecg.errors import RecordError
-from xecg.signal.recording import UNNAMED, ecg_lead, preferred_lead
+from xecg.signal.recording import UNNAMED, ecg_lead
 
 _LARGEST_HEADER = 2**22  # bytes
 # Samples in a number of bytes, by signal format. A byte of the compressed ones (FLAC) is taken to
@@ -46,7 +46,7 @@ _INTEGER = r"[-+]?\d{1,10}"
 _NUMBER = r"[-+]?(?:\d{1,30}\.?\d{0,30}|\.\d{1,30})(?:[eE][-+]?\d{1,2})?"
 _RECORD_LINE = {
     "the name of the record": r"[^/]+(?:/(?P<segments>\d{1,6}))?",
-    "a number of signals up to 9999": r"(?P<signals>\d{1,4})",
+    "a number of signals up to 999": r"(?P<signals>\d{1,3})",
     "a sampling rate in Hz": rf"(?P<rate>{_NUMBER})(?:/\S*)?",
     "a number of samples": r"(?P<length>\d{1,15})",
 }
@@ -129,13 +129,14 @@ class Header:
     def per_frame(self) -> int:
         """Samples that every lead gets in a frame: as many as the ECG that has most.
 
-        If the numbers of the ECGs do not fit each other, it is that of the preferred one.
+        Raises RecordError if they cannot be repeated or left out evenly in all leads.
         """
         numbers = {name: signal.per_frame for name, signal in self.signals.items()}
-        ecg = [number for name, number in numbers.items() if ecg_lead(name)] or [*numbers.values()]
-        if any(max(ecg) % number for number in ecg):
-            ecg = [[*numbers.values()][preferred_lead(list(numbers)) or 0]]
-        return max(ecg)
+        ecg = [number for name, number in numbers.items() if ecg_lead(name)]
+        most = max(ecg or numbers.values())
+        if any(most % number and number % most for number in numbers.values()):
+            raise unreadable(self.path, "samples per frame that are multiples", numbers)
+        return most
 
 
 def read_header(path: Path, *, is_segment: bool = False) -> Header:
