@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from math import tau
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -102,9 +101,3 @@ class _Draw(NamedTuple):
 
     def oscillation(self, time: Tensor, low_hz: float, high_hz: float) -> Tensor:
         return torch.sin(tau * (self.uniform(low_hz, high_hz) * time + self.uniform(0, 1)))
-
-
-def step_generator(seed: int, step: int, process: int) -> Generator:
-    """Returns the generator of one step, so that a resumed run draws what the whole run draws."""
-    state = np.random.SeedSequence((seed, step, process)).generate_state(1, np.uint64)
-    return Generator().manual_seed(int(state[0] >> 1))

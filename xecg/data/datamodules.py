@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from xecg.data.augmentation import Augmentation, step_generator
+from xecg.data.augmentation import Augmentation
 from xecg.data.databases.synthetic import EMBEDDED, embedded_store
 from xecg.data.datasets import Batch, MixtureSampler, Source, WindowDataset
 from xecg.data.splits import Ints, Split, Table, assert_disjoint, keys, people, split_stores
@@ -215,7 +215,8 @@ class WindowDataModule(LightningDataModule, ABC):
         if self.augmentation is None or self.trainer is None or not self.trainer.training:
             return batch
         step = self.trainer.fit_loop.total_batch_idx + 1  # it is -1 at the first batch
-        generator = step_generator(self.seed, step, self.trainer.global_rank)
+        seeds = np.random.SeedSequence((self.seed, step, self.trainer.global_rank))
+        generator = torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
         shift = self.augmentation.time_shift_s if self.shifts else 0.0
         augment = replace(self.augmentation, time_shift_s=shift)
         codes = batch.target if batch.target.dtype == torch.uint8 else None
