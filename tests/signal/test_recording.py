@@ -1,3 +1,4 @@
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,12 +33,58 @@ def test_length_in_samples_and_seconds():
         (("V5", "MLII"), "MLII"),
         (("aVR", "I"), "I"),
         (("V5", "ECG"), "V5"),
+        (("RESP", "ECG"), "ECG"),
+        (("RESP,", "PLETH,", "V,", "II,"), "II,"),
+        (("Resp", "ECG lead II"), "ECG lead II"),
+        (("ABP", "PLETH", "ECG V"), "ECG V"),
+        (("PACING", "ECG II"), "ECG II"),
+        (("ECG Resp", "ecg"), "ecg"),
+        (("ECG1", "ECG2"), "ECG1"),
+        (("Lead 1", "Lead 2", "Lead 3"), "Lead 2"),
+        (("lead-III", "LeadII"), "LeadII"),
+        (("V1", "DII"), "DII"),
+        (("aVF", "ml2"), "ml2"),
+        (("EKG (II)", "EKG I [mV]"), "EKG I [mV]"),
+        (("P1", "MCL1", "CM5"), "MCL1"),
+        (("SpO2", "V1-V2"), "V1-V2"),
+        (("x", "vx"), "vx"),
+        (("unnamed 1",), "unnamed 1"),
+        (("ecg_ii", "Ⅱ"), "ecg_ii"),
+        (("II (Resp)", "EKG1-EKG2"), "EKG1-EKG2"),
+        (("EEG", "ECG raw"), "ECG raw"),
+        (("Modified lead II", "V5"), "Modified lead II"),
         (("i", "ii"), "ii"),
         (("MLII", "II"), "II"),
     ],
 )
 def test_preferred_lead(leads, preferred):
     assert leads[make(leads).choose_lead()] == preferred
+
+
+@pytest.mark.parametrize(
+    "leads",
+    [
+        ("RESP",),
+        ("ART", "CVP", "PAP", "ICP", "CO2"),
+        ("Pulse", "PPG", "Pleth", "SpO2"),
+        ("V Pacing", "Marker", "event II", "ECG status", "ECG rate", "HR (ECG)", "lead off"),
+        ("EEG", "EOG", "EMG", "Temp", "Airflow", "ST II", "IP"),
+        ("channel 1",),
+        ("unnamed 1", "unnamed 2"),
+        ("X", "Y", "Z"),
+    ],
+)
+def test_a_channel_that_is_not_known_as_an_ecg_is_not_taken(leads):
+    with pytest.raises(RecordError, match=rf"its leads are {', '.join(leads)}\. .* --lead"):
+        make(leads).choose_lead()
+
+
+def test_a_lead_goes_by_what_people_call_it():
+    leads = ("RESP", "ECG lead II", "v1", "sternum")
+    asked = {"II": 1, "lead 2": 1, "ecg ii": 1, "V1": 2, "sternum": 3}
+    assert {name: make(leads).choose_lead(name) for name in asked} == asked
+    with pytest.raises(RecordError, match="no lead 'RESP' that is an ECG"):
+        make(leads).choose_lead("RESP")
 
 
 @given(st.permutations(["I", "II", "III", "aVR", "V1"]))

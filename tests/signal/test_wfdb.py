@@ -302,6 +302,51 @@ def test_a_file_that_holds_no_annotations_is_named(tmp_path):
         read_annotations(tmp_path / "r1", "atr")
 
 
+def note(text):
+    """A note at the time of the annotation before it, as the bytes of a file."""
+    return bytes([len(text), 0xFC]) + text + bytes(len(text) % 2)
+
+
+BEAT, NOTE = b"\x20\x04", b"\x00\x58"  # 32 samples on; at once
+RATE = NOTE + note(b"## time resolution: 250")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        NOTE + note(b"## time resolutioo: 250"),
+        NOTE + note(b"## time resolution: x"),
+        RATE + RATE,
+        NOTE + note(b"## end of definitions"),
+        NOTE + note(b"## annotation type definitio"),
+        RATE + NOTE + note(b"## anything"),
+        b"\x00\x04" + note(b"## anything") + NOTE + note(b"x"),
+        BEAT + note(b"one") + note(b"two"),
+        BEAT * 20,
+        BEAT + b"\x00\xec\xff\xff\x00\x00" + BEAT,
+    ],
+)
+def test_annotations_that_wfdb_does_not_end_with_or_that_cannot_be(tmp_path, content):
+    write_recording(make(sines()), tmp_path)
+    (tmp_path / "r1.atr").write_bytes(content + bytes(2))
+    with pytest.raises(RecordError, match=r"r1\.atr: cannot be read as WFDB annotations"):
+        read_annotations(tmp_path / "r1", "atr")
+
+
+def test_annotations_with_a_rate_are_read(tmp_path):
+    write_recording(make(sines()), tmp_path)
+    (tmp_path / "r1.atr").write_bytes(RATE + BEAT * 3 + note(b"# later") + bytes(2))
+    read = read_annotations(tmp_path / "r1", "atr")
+    assert (read.samples.tolist(), read.notes[2]) == ([32, 64, 96], "# later")
+
+
+def test_a_file_of_more_annotations_than_a_record_can_have_is_not_read(tmp_path):
+    with (tmp_path / "r1.atr").open("wb") as file:
+        file.truncate(10**10)
+    with pytest.raises(RecordError, match="more than 4194304 bytes"):
+        read_annotations(tmp_path / "r1", "atr")
+
+
 @pytest.mark.parametrize(
     ("database", "record", "shape", "rate", "leads"),
     [

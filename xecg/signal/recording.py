@@ -17,15 +17,16 @@ from xecg.errors import RecordError
 LEAD_PREFERENCE = ("II", "MLII", "I")
 UNNAMED = "unnamed"  # the name of a channel without one, and its number
 
-_WORDS_OF_ECG = re.compile("ecg|ekg|lead|limb|chest|mod")
+_WORDS_OF_ECG = re.compile("ecg|ekg|lead|limb|chest|modified|mod")
 _CODE_OF_ECG = re.compile(
     r"i{1,3}|av[rlf]|(v([1-9]r?|[xyz])?){1,2}|v[1-9]r|ml(i{1,3}|[1-6])|mcl[1-9]|mv[1-9]"
     r"|c[bcmrs][1-9]|d[1-4]"
 )
-# Channels that are recorded beside an ECG, whatever else their names say.
+# Channels that are recorded beside an ECG or derived from it, whatever else their names say.
 _NO_ECG = re.compile(
-    "resp|pleth|ppg|spo|sao|o2|abp|art|bp|cvp|pap|icp|press|puls|pace|pacing|mark|event|trig|rate"
-    "|status|quality|annot|eeg|emg|eog|temp|flow|imped|acc|pcg|phono"
+    r"resp|pleth|ppg|spo|sao|o2|abp|art|bp|cvp|pap|icp|press|puls|pace|pacing|mark|event|trig|rate"
+    r"|status|quality|annot|eeg|emg|eog|temp|flow|imped|acc|pcg|phono|beat|derived|interval|level"
+    r"|\b(hr|st|qt|rr|edr|off)\b"
 )
 
 
@@ -34,15 +35,19 @@ def ecg_lead(name: str) -> str:
 
     It is empty if the name is not known as one of an ECG: "RESP", "channel 1".
     """
-    name = re.sub(r"[(\[].*?[)\]]", "", normalize("NFKC", name).casefold())
+    name = normalize("NFKC", name).casefold()
+    if _NO_ECG.search(name):
+        return ""
+    name = re.sub(r"[(\[].*?[)\]]", "", name)
     words = _WORDS_OF_ECG.findall(name)
     code = re.sub(r"[\W_]", "", _WORDS_OF_ECG.sub("", name))
-    number = re.fullmatch(r"(d|ml|)([1-3])", code)
-    if number and (number[1] or "lead" in words):  # the leads of "ECG1" and "ECG2" are not known
-        code = number[1].removeprefix("d") + "i" * int(number[2])
-    if _NO_ECG.search(name) or not (_CODE_OF_ECG.fullmatch(code) or words):
-        return ""
-    return code if _CODE_OF_ECG.fullmatch(code) else f"ecg{code}" * (not code or code.isdecimal())
+    limb = re.fullmatch(r"(d|ml|)(i{1,3}|[1-3])", code)
+    if limb and (limb[1] or "lead" in words):  # the leads of "ECG1" and "ECG2" are not known
+        code = limb[1].removeprefix("d") + {"1": "i", "2": "ii", "3": "iii"}.get(limb[2], limb[2])
+    if _CODE_OF_ECG.fullmatch(code):
+        return code
+    known = {"ecg", "ekg"} & {*words} or ("lead" in words and code.isdecimal())
+    return f"ecg{code}" if known else ""
 
 
 def preferred_lead(names: Sequence[str]) -> int | None:
