@@ -44,15 +44,9 @@ def classification_report(
     one (Guo et al. 2017) of P(AF) in 15 bins of equal width. ``n`` and ``n_groups`` count the
     windows that a metric is over, and their persons: those with AF for the sensitivity.
 
-    Args:
-        p_af: P(AF) of each window, ``(n,)``, in [0, 1].
-        target: 1 for AF, 0 for not, ``(n,)``.
-        groups: Person (or record) of each window, ``(n,)``.
-        threshold: P(AF) above which a window counts as AF.
-        n_resamples: Number of resamples.
-
-    Raises:
-        DataError: If lengths differ, there is no window, or a value is no probability or label.
+    Each window has P(AF), in [0, 1] and AF if above the threshold, ``target`` (1 for AF, else 0)
+    and a group, its person or record, all ``(n,)``. Raises DataError if lengths differ, there is no
+    window, or a value is no probability or label.
     """
     probability, label, names = np.asarray(p_af, float), np.asarray(target), np.asarray(groups)
     shapes = probability.shape, label.shape, names.shape

@@ -132,8 +132,7 @@ class Branch(nn.Module):
             it gives training another variance than evaluation (Li et al. 2019), which doubled the
             error of RMSSD here.
 
-    Raises:
-        NetworkError: If there is no spec, or a width comes out below one channel.
+    Raises NetworkError if there is no spec, or a width comes out below one channel.
     """
 
     def __init__(

@@ -64,8 +64,7 @@ class RelevanceGuidance:
         windows: Number of windows of a batch to explain, among those with a wave.
         margin_s: Time before and after a wave that counts as the wave, in seconds.
 
-    Raises:
-        ConfigError: If a number is out of range.
+    Raises ConfigError if a number is out of range.
     """
 
     weight: float = 0.3
@@ -74,10 +73,8 @@ class RelevanceGuidance:
 
     def __post_init__(self) -> None:
         if self.weight < 0 or self.windows < 1 or self.margin_s < 0:
-            raise ConfigError(
-                "guidance: expected a weight and margin_s of at least 0 and windows of at least "
-                f"1; found {self}"
-            )
+            wanted = "a weight and margin_s of at least 0 and windows of at least 1"
+            raise ConfigError(f"guidance: expected {wanted}; found {self}")
 
     def outside(
         self,

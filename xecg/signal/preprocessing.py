@@ -84,8 +84,7 @@ class Preprocessing:
         window_s: Length of a window in seconds; a whole number of samples.
         scaling: ``minmax`` scales each window to [0, 1]; ``none`` leaves physical units.
 
-    Raises:
-        ConfigError: A setting out of its range.
+    Raises ConfigError for a setting out of its range.
     """
 
     low_hz: float | None = 0.5

@@ -31,9 +31,7 @@ class AFClassifier(Task):
             active, the sharper the maps. See :func:`xecg.networks.penalties.mean_activity`.
         options: ``pretrained``, ``optimizer`` and ``lr_scheduler`` of :class:`Task`.
 
-    Raises:
-        ConfigError: If a branch does not exist.
-        WeightsError: If the weights of a branch do not fit it.
+    Raises ConfigError if a branch does not exist, WeightsError if its weights do not fit.
     """
 
     network: XECGArch
@@ -47,12 +45,10 @@ class AFClassifier(Task):
         activity_weight: float = 0.0,
         **options: Any,
     ) -> None:
-        network = XECGArch.build(branches, channels, dropout)
-        super().__init__(network, **options)
-        self.label_smoothing = label_smoothing
-        self.activity_weight = activity_weight
+        super().__init__(XECGArch.build(branches, channels, dropout), **options)
+        self.label_smoothing, self.activity_weight = label_smoothing, activity_weight
         self.validation_metrics: Any = nn.ModuleDict(
-            {name: af_metrics(prefix=f"{name}/") for name in (*network.branches, FUSED)}
+            {name: af_metrics(prefix=f"{name}/") for name in (*self.branches, FUSED)}
         )
         self.class_losses: Any = nn.ModuleList(MeanMetric() for _ in range(N_CLASSES))
 

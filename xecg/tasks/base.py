@@ -71,9 +71,8 @@ class Task(LightningModule):
         lr_scheduler: Class of the scheduler, stepped once an epoch. An attribute ``max_epochs`` of
             it is set to the Trainer's; ``ReduceLROnPlateau`` watches ``validation/loss``.
 
-    Raises:
-        ConfigError: If weights are given for a branch that the network does not have.
-        WeightsError: If the weights of a branch do not fit it.
+    Raises ConfigError for weights of a branch that the network does not have, WeightsError for
+    weights that do not fit it.
     """
 
     def __init__(
@@ -84,9 +83,7 @@ class Task(LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
-        self.network = network
-        self.optimizer = optimizer
-        self.lr_scheduler = lr_scheduler
+        self.network, self.optimizer, self.lr_scheduler = network, optimizer, lr_scheduler
         self.pretrained: dict[str, WeightsInfo] = {}
         for name, source in (pretrained or {}).items():
             if name not in self.branches:
@@ -166,10 +163,9 @@ class Task(LightningModule):
                 raise ConfigError(f"lr_scheduler {name} needs an end; set trainer.max_epochs")
         if isinstance(scheduler, ReduceLROnPlateau):
             if not self.trainer.enable_validation:
-                raise ConfigError(
-                    f"lr_scheduler {name} watches {MONITOR}, and nothing is validated; set "
-                    "trainer.limit_val_batches above 0, or choose another scheduler"
-                )
+                problem = f"{name} watches {MONITOR}, and nothing is validated"
+                remedy = "set trainer.limit_val_batches above 0, or choose another scheduler"
+                raise ConfigError(f"lr_scheduler {problem}; {remedy}")
             config["monitor"] = getattr(scheduler, "monitor", MONITOR)
             config["frequency"] = self.trainer.check_val_every_n_epoch or 1
         return {"optimizer": optimizer, "lr_scheduler": cast(Any, config)}
@@ -221,15 +217,14 @@ class Task(LightningModule):
         return {"window": batch.window, **self.collect(batch)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Writes random state, and architecture, preprocessing and who was learnt from.
+        """Writes random state, architecture, preprocessing and who was learnt from.
 
         Raises DivergedError if a weight is not finite: such a network is never kept.
         """
         for name, values in self.network.state_dict().items():
             self._check_finite(name, values)
-        checkpoint["random_state"] = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            checkpoint["random_state"]["cuda"] = torch.cuda.get_rng_state()
+        cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+        checkpoint["random_state"] = {"cpu": torch.get_rng_state(), **cuda}
         checkpoint["architecture"] = self._architecture()
         if hasattr(self._data, "check_weights"):
             checkpoint["preprocessing"] = self._data.preprocessing.to_dict()
@@ -263,7 +258,7 @@ class Task(LightningModule):
 
     @property
     def _data(self) -> Any:
-        """The data module of the run; None outside of a run and for plain loaders."""
+        """Data module of the run; None outside of a run and for plain loaders."""
         return getattr(self._trainer, "datamodule", None)
 
     def _architecture(self) -> dict[str, Any]:

@@ -41,11 +41,9 @@ class PWaveDetection(Task):
         guidance: RelevanceGuidance | None = None,
         **options: Any,
     ) -> None:
-        network = PWaveNetwork(channels, dropout, positive=guidance is not None)
-        super().__init__(network, **options)
-        self.guidance = guidance
+        super().__init__(PWaveNetwork(channels, dropout, guidance is not None), **options)
+        self.guidance, self.sampling_rate = guidance, sampling_rate
         self.validation_loss = MeanMetric()
-        self.sampling_rate = sampling_rate
 
     def setup(self, stage: str) -> None:
         """Takes the sampling rate of the data.
