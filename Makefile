@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test fuzz lint format typecheck bench weights clean
+.PHONY: help setup demo test fuzz torture lint format typecheck bench weights clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ test: .venv/installed-dev  ## run the tests (real ECGs too where XECG_DATA names
 fuzz: .venv/installed-dev  ## damage 10,000 files by chance and count how they are read
 	$(BIN)/python tests/reliability/fuzz.py --cases 10000
 
+torture: .venv/installed-dev  ## kill xecg at 100 random moments, about an hour
+	$(BIN)/python tests/reliability/torture.py
+
 lint: .venv/installed-dev  ## look for mistakes and check the formatting
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -28,9 +31,6 @@ format: .venv/installed-dev  ## format the code
 
 typecheck: .venv/installed-dev  ## check the types
 	$(BIN)/mypy
-
-torture: .venv/installed-dev  ## kill xecg at 100 random moments and compare what it ends with, about an hour
-	$(BIN)/python tests/reliability/torture.py
 
 bench: .venv/installed-dev  ## measure speed next to the plain alternative
 	$(BIN)/python benchmarks/report.py

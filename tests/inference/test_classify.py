@@ -104,8 +104,8 @@ def test_a_row_for_each_record_holds_the_means_of_its_windows(classify, write_re
 
 
 def test_windows_that_cannot_be_judged_are_no_prediction(classify, write_record):
-    write_record("half", duration_s=30.0, flat_s=(13, 19))
-    write_record("flat", flat_s=(0, 5))
+    write_record("half", duration_s=30.0, flat_s=(13, 17))
+    write_record("flat", flat_s=(0, 4))
     status, (_, *rows) = classify()
     assert status == 0
     assert [row[7] == "cannot be judged" for row in rows] == [True, False, True, False]

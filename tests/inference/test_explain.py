@@ -117,7 +117,7 @@ def test_the_arrays_are_what_the_network_sees_says_and_looks_at(
 
 
 def test_a_window_that_cannot_be_judged_says_so(explain, write_record):
-    write_record("r", flat_s=(0, 5))
+    write_record("r", flat_s=(0, 4))
     _, folder = explain("--picture=svg")
     assert load(folder / "r.npz")["predicted"].tolist() == [-1]
     (row,) = summary(folder)

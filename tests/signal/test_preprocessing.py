@@ -12,6 +12,7 @@ from scipy import signal as dsp
 
 from xecg.errors import ConfigError, RecordError
 from xecg.signal.preprocessing import (
+    FLAT_LINE,
     Preprocessing,
     bridge_missing,
     cut_windows,
@@ -267,6 +268,16 @@ def test_windows_of_a_real_record(real_database, name):
     assert len(windows) + sum(windows.left_out.values()) == recording.duration_s // 10
     assert (windows.signals.min(axis=1) == 0).all()
     assert (windows.signals.max(axis=1) == 1).all()
+
+
+@pytest.mark.parametrize(("flat_s", "kept"), [(4.0, 1), (5.0, 0), (8.0, 0), (10.0, 0)])
+def test_a_window_that_is_flat_for_half_of_its_time_is_left_out(flat_s: float, kept: int) -> None:
+    time = np.arange(2500) / 250
+    ecg = np.exp(-(((time % 0.8 - 0.4) / 0.02) ** 2)).astype(np.float32)
+    ecg[: round(250 * flat_s)] = 0.25
+    windows = cut_windows(ecg, 250.0, Preprocessing())
+    assert len(windows) == kept
+    assert windows.left_out == ({} if kept else {FLAT_LINE: 1})
 
 
 MILLIVOLTS = st.integers(-5000, 5000).map(lambda microvolts: np.float32(microvolts / 1000))

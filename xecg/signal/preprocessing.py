@@ -215,10 +215,10 @@ def cut_windows(
     """Filters and resamples a lead, cuts it into windows, and scales them.
 
     The lead (time,) is in physical units, NaN where samples are missing. They are bridged for the
-    filter only: a window that touches one is left out, as is one whose samples are all the same, as
-    from a loose electrode. Windows are ``stride_s`` apart, by default as far as they are long;
-    ``align_last`` adds one that ends with the record. Raises RecordError if the record is shorter
-    than a window, or its sampling rate is not 100 to 1000 Hz.
+    filter only: a window that touches one is left out, as is one that is flat for half of its time
+    or longer, as from a loose electrode. Windows are ``stride_s`` apart, by default as far as they
+    are long; ``align_last`` adds one that ends with the record. Raises RecordError if the record is
+    shorter than a window, or its sampling rate is not 100 to 1000 Hz.
     """
     lowest, highest = INPUT_RATES_HZ
     if not lowest <= sampling_rate <= highest:
@@ -249,7 +249,8 @@ def cut_windows(
 
 
 def _is_flat(raw: NDArray[np.floating], filtered: NDArray[np.float32]) -> bool:
-    """Returns whether a window is constant before the filter, or only rounding errors behind it."""
-    lowest, highest = float(raw.min()), float(raw.max())
-    largest = max(abs(lowest), abs(highest))
-    return lowest == highest or float(np.ptp(filtered)) <= _FLAT_SHARE * largest
+    """Whether half of the samples or more are one stretch of equal ones, or only rounding moves."""
+    ends = np.flatnonzero(np.diff(raw, append=np.nan))
+    longest = int(np.diff(ends, prepend=-1).max())
+    largest = float(np.abs(raw).max())
+    return 2 * longest >= len(raw) or float(np.ptp(filtered)) <= _FLAT_SHARE * largest
