@@ -119,10 +119,8 @@ class WaveDetection(Metric):
     ) -> None:
         super().__init__()
         if sampling_rate <= 0 or min(tolerances_ms, default=0) <= 0:
-            raise ConfigError(
-                "sampling_rate and tolerances_ms must be positive; found "
-                f"{sampling_rate}, {tolerances_ms}"
-            )
+            found = f"{sampling_rate}, {tolerances_ms}"
+            raise ConfigError(f"sampling_rate and tolerances_ms must be positive; found {found}")
         self.sampling_rate = sampling_rate
         self.suffixes = {tolerance: f"_at_{tolerance:g}ms" for tolerance in tolerances_ms}
         # Whole numbers: sums over processes are exact in any order, on every device.
@@ -143,18 +141,14 @@ class WaveDetection(Metric):
         DataError if the shapes differ or a value is no probability.
         """
         if probability.ndim != 2 or probability.shape != codes.shape:
-            raise DataError(
-                "probability and codes must both be (windows, time); found "
-                f"{probability.shape} and {codes.shape}"
-            )
+            shapes = f"{probability.shape} and {codes.shape}"
+            raise DataError(f"probability and codes must both be (windows, time); found {shapes}")
         if not ((probability >= 0) & (probability <= 1)).all():
             raise DataError("probability must lie between 0 and 1; found values outside or NaN")
         unknown, true, called = codes == NOT_ANNOTATED, codes == P, probability >= THRESHOLD
         steps = called & true, called & ~true & ~unknown, true & ~called
-        counts = {
-            f"step_{name}": samples.sum(axis=1, dtype=np.int64)
-            for name, samples in zip(_OUTCOMES, steps, strict=True)
-        }
+        named = zip(_OUTCOMES, steps, strict=True)
+        counts = {f"step_{name}": step.sum(axis=1, dtype=np.int64) for name, step in named}
         windows, spans = _runs(true)
         cut = _cut((windows, spans), unknown)
         for window, (start, stop) in zip(windows[cut], spans[cut], strict=True):

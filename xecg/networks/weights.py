@@ -64,13 +64,11 @@ def load_branch(branch: Branch, name: str, source: str | Path) -> WeightsInfo:
 
     Raises WeightsError if the file is none, holds no such branch, or does not fit exactly.
     """
-    path = find_weights(source)
-    tensors, info = _read(path)
+    path, tensors, info = _read(source)
     if name not in info.architecture:
-        raise WeightsError(
-            f"{path} holds branch {', '.join(info.architecture)}; expected branch {name}. Choose "
-            f"weights that were pre-trained for {name}"
-        )
+        found = ", ".join(info.architecture)
+        remedy = f"Choose weights that were pre-trained for {name}"
+        raise WeightsError(f"{path} holds branch {found}; expected branch {name}. {remedy}")
     _load_strictly(branch, tensors, f"{BRANCH_PREFIX}{name}.", path)
     return info
 
@@ -80,8 +78,7 @@ def load_xecgarch(source: str | Path) -> tuple[XECGArch, WeightsInfo]:
 
     Raises WeightsError if the file is none, or holds another network.
     """
-    path = find_weights(source)
-    tensors, info = _read(path)
+    path, tensors, info = _read(source)
     branches = {
         name: Branch([BlockSpec(**spec) for spec in shape["specs"]], shape["channels"])
         for name, shape in info.architecture.items()
@@ -106,7 +103,8 @@ def find_weights(source: str | Path) -> Path:
     )
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], WeightsInfo]:
+def _read(source: str | Path) -> tuple[Path, dict[str, Tensor], WeightsInfo]:
+    path = find_weights(source)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -122,7 +120,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], WeightsInfo]:
             f"It was not written by xecg, or by another version of it"
         )
     info = {key: json.loads(metadata[key]) for key in _FIELDS}
-    return tensors, WeightsInfo(**info, learnt=_unpacked(metadata.get("learnt")))
+    if "learnt" in metadata:
+        info["learnt"] = _unpacked(metadata["learnt"])
+    return path, tensors, WeightsInfo(**info)
 
 
 def _packed(keys: Tensor) -> str:
@@ -131,9 +131,7 @@ def _packed(keys: Tensor) -> str:
     return b64encode(zlib.compress(differences.numpy().tobytes(), 9)).decode()
 
 
-def _unpacked(text: str | None) -> Tensor | None:
-    if text is None:
-        return None
+def _unpacked(text: str) -> Tensor:
     differences = bytearray(zlib.decompress(b64decode(text)))
     return torch.frombuffer(differences, dtype=torch.int64).cumsum(0)
 

@@ -51,7 +51,9 @@ def window_quality(
     seconds = len(filtered) / sampling_rate
     sizes = _of_beats(np.asarray(filtered, dtype=np.float64), r_peaks, sampling_rate)
     swing = sizes.pop("qrs")
-    sizes["flat"] = _flat_share(raw, len(raw) / seconds, swing)
+    step = max(2, round(_PIECE_S * (len(raw) / seconds)))
+    still = np.ptp(raw[: len(raw) // step * step].reshape(-1, step), axis=1) <= _STILL * swing
+    sizes["flat"] = float(_in_runs(still, round(_FLAT_S / _PIECE_S)).mean())
     sizes["clipped"] = float(sum(_in_runs(raw == end, 3).mean() for end in (raw.min(), raw.max())))
     values = {name: 1 - (1 - JUDGED) * size / _MEASURES[name][0] for name, size in sizes.items()}
     worst = min(values, key=values.__getitem__)
@@ -77,14 +79,6 @@ def _of_beats(
     noise = float(np.median(np.sqrt(np.mean(rest**2, axis=1))))  # half of the beats may be ectopic
     qrs = max(qrs, 1e-9 * span, np.finfo(float).tiny)
     return {"qrs": qrs, "noise": noise / qrs, "spike": span / qrs, "pause_s": pause_s}
-
-
-def _flat_share(raw: NDArray[np.floating], rate: float, swing: float) -> float:
-    """Returns the share of the window in stretches that do not move."""
-    step = max(2, round(_PIECE_S * rate))
-    pieces = raw[: len(raw) // step * step].reshape(-1, step)
-    still = np.ptp(pieces, axis=1) <= _STILL * swing
-    return float(_in_runs(still, round(_FLAT_S / _PIECE_S)).mean())
 
 
 def _in_runs(mask: NDArray[np.bool_], at_least: int) -> NDArray[np.bool_]:
