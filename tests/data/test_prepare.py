@@ -384,3 +384,13 @@ def test_two_clinics_with_the_same_names_are_different_people(tmp_path):
     assert len(one) == len(other) == 2
     assert not one & other
     assert not set(stores[0].index.person) & set(stores[1].index.person) - {""}
+
+
+def test_links_that_lead_round_are_followed_once(tmp_path):
+    (tmp_path / "a").write_text("12345")
+    for folder in ("b", "c"):
+        (tmp_path / folder).mkdir()
+        for name in ("x", "y"):
+            (tmp_path / folder / name).symlink_to("..")
+    (tmp_path / "loop").symlink_to("loop")
+    assert file_digest(tmp_path).startswith("2 files of 9 bytes")

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import pickle
 import shutil
 from collections import Counter
@@ -134,18 +133,22 @@ def file_digest(folder: Path, tables: Iterable[Path] = ()) -> str:
 
     The digest is over paths and sizes, and over the contents of ``tables``.
     """
-    sizes = sorted(_sizes(folder))
+    sizes = sorted(_sizes(folder, "", set()))
     read = [hashlib.sha256(table.read_bytes()).hexdigest() for table in tables]
     return f"{len(sizes)} files of {sum(s for _, s in sizes)} bytes, {_digest(sizes, read)}"
 
 
-def _sizes(folder: Path | str, prefix: str = "") -> Iterator[tuple[str, int]]:
-    with os.scandir(folder) as entries:
-        for entry in (entry for entry in entries if not entry.name.startswith(".")):
-            if entry.is_dir():
-                yield from _sizes(entry.path, f"{prefix}{entry.name}/")
-            else:
-                yield prefix + entry.name, entry.stat(follow_symlinks=entry.is_file()).st_size
+def _sizes(folder: Path, prefix: str, seen: set[Path]) -> Iterator[tuple[str, int]]:
+    """Paths and sizes of the files below a folder; links do not lead to a folder again."""
+    if (place := folder.resolve()) in seen:
+        return
+    seen.add(place)
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+        name = prefix + path.name
+        if path.is_dir():
+            yield from _sizes(path, f"{name}/", seen)
+        else:
+            yield name, path.stat(follow_symlinks=path.is_file()).st_size
 
 
 def _digest(*things: Any) -> str:

@@ -126,8 +126,8 @@ def _for_wfdb(header: Iterable[str], links: Mapping[str, Path]) -> Iterator[str]
 
 def _read_signals(
     header: Header, frames: int, leads: Mapping[str, Signal]
-) -> dict[str, NDArray[np.float64]]:
-    """Samples of the signals that are among the leads of the record, each at its own rate."""
+) -> dict[str, NDArray[np.float32]]:
+    """Samples of each signal at its own rate."""
     import wfdb  # imports pandas
 
     held = frames_held(header)
@@ -159,7 +159,11 @@ def _read_signals(
             if (s.per_frame, s.unit) != (known.per_frame, known.unit):
                 found = f"{s.per_frame} and {s.unit} of {name}"
                 raise unreadable(header.path, "samples per frame and units of its record", found)
-    return {name: x for (name, _), x in zip(signals, read, strict=True) if name in leads}
+    with np.errstate(over="ignore"):  # infinite samples are refused
+        return {
+            name: samples.astype(np.float32)
+            for (name, _), samples in zip(signals, read, strict=True)
+        }
 
 
 def read_recording(path: Path | str) -> Recording:
@@ -192,11 +196,11 @@ def read_recording(path: Path | str) -> Recording:
     stop = 0
     for part, frames in parts:
         start, stop = stop, stop + frames * per_frame
-        if part and frames:
-            for name, read in _read_signals(part, frames, leads).items():
-                row = samples[list(leads).index(name), start:stop]
-                repeated = len(read) != len(row)
-                row[:] = read[np.arange(len(row)) * len(read) // len(row)] if repeated else read
+        read = _read_signals(part, frames, leads) if part and frames else {}
+        for row, name in zip(samples[:, start:stop], leads, strict=True):
+            if (one := read.get(name)) is not None:
+                even = len(one) == len(row)
+                row[:] = one if even else one[np.arange(len(row)) * len(one) // len(row)]
     return Recording(
         name=stem.name,
         samples=samples,
