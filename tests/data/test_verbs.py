@@ -10,7 +10,10 @@ from xecg.cli import main
 from xecg.data.databases import DATABASES
 from xecg.data.store import Store
 
-SMALL = ("--persons", "4", "--records_per_person", "2", "--duration_s", "10", "--jobs", "1")
+SMALL = (
+    *("--synthetic.persons", "4", "--synthetic.records_per_person", "2"),
+    *("--synthetic.duration_s", "10", "--jobs", "1"),
+)
 
 
 def data(*arguments):
@@ -67,7 +70,8 @@ def test_prepare_again_reuses(made, capsys):
 
 
 def test_prepare_takes_every_setting():
-    data("prepare", "synthetic", *SMALL, "--leads", "I", "V1", "--seed", 3, "--af_share", 0.5)
+    other = ("--synthetic.seed", 3, "--synthetic.af_share", 0.5)
+    data("prepare", "synthetic", *SMALL, "--leads", "I", "V1", *other)
     assert Path("stores/synthetic-records").is_dir()
     again = ("prepare", "synthetic", "--root", "stores/synthetic-records", "--overwrite")
     data(
@@ -109,8 +113,8 @@ def test_prepare_a_folder_of_own_records(made, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("ludb", "--persons", "3"), "--persons: only for synthetic records"),
-        (("synthetic", "--root", "x", "--seed", "3"), "--seed: only for synthetic records"),
+        (("ludb", "--synthetic.persons", "3"), "--synthetic: only for 'synthetic'"),
+        (("synthetic", "--root", "x", "--synthetic.seed", "3"), "--synthetic: only for"),
         (("ludb", "--af", "A", "--table", "t"), "--table, --af: only for the database 'folder'"),
     ],
 )

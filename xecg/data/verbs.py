@@ -1,9 +1,11 @@
 """``xecg data prepare | show``: from a database's name to a store to look at."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from xecg.data.databases import get_database
+from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
 from xecg.errors import ConfigError, StoreError
 from xecg.signal.preprocessing import Preprocessing
 
@@ -25,11 +27,7 @@ def prepare(
     af: list[str] | None = None,
     not_af: list[str] | None = None,
     left_out: list[str] | None = None,
-    persons: int | None = None,
-    records_per_person: int | None = None,
-    duration_s: float | None = None,
-    af_share: float | None = None,
-    seed: int | None = None,
+    synthetic: SyntheticSettings | None = None,
 ) -> None:
     """Cuts a database into windows, ready for training, validation and test.
 
@@ -52,46 +50,30 @@ def prepare(
         not_af: Folder: labels that mean another rhythm; by default N, O, NSR, SR, non-AF, normal,
             other, 0, false.
         left_out: Folder: labels of records to be left out of AF classification.
-        persons: Synthetic ECGs without ``--root``: number of persons.
-        records_per_person: Synthetic: number of records of each person.
-        duration_s: Synthetic: length of a record in seconds.
-        af_share: Synthetic: share of the records in AF.
-        seed: Synthetic: random seed of the persons.
+        synthetic: Synthetic ECGs that are made now: persons, records, AF.
     """
-    from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
     from xecg.data.prepare import prepare as prepare_database
 
-    out, makes = out or STORES / name.rpartition(".")[2], name == "synthetic" and root is None
     lead = leads[0] if leads in (["preferred"], ["all"]) else leads
-    labels = {"table": table, "af": af, "not_af": not_af, "left_out": left_out}
-    options = _given(labels, name == "folder", "the database 'folder'")
-    people: dict[str, Any] = {"persons": persons, "records_per_person": records_per_person}
-    settings = people | {"duration_s": duration_s, "af_share": af_share, "seed": seed}
-    given = _given(settings, makes, "synthetic records that are made now, without root")
+    given = {"table": table, "af": af, "not_af": not_af, "left_out": left_out}
+    options = {key: value for key, value in given.items() if value is not None}
+    makes = name == "synthetic" and root is None
+    if options and name != "folder":
+        flags = ", ".join(f"--{flag}" for flag in options)
+        raise ConfigError(f"{flags}: only for the database 'folder'; leave it out")
+    if synthetic is not None and not makes:
+        raise ConfigError("--synthetic: only for 'synthetic' without --root; leave it out")
+    out = out or STORES / name.rpartition(".")[2]
     if makes:
-        given |= {"leads": tuple(lead)} if isinstance(lead, list) and lead else {}
-        root = synthetic_records(Path(f"{out}-records"), SyntheticSettings(**given))
+        settings = synthetic or SyntheticSettings()
+        settings = replace(settings, leads=tuple(lead)) if isinstance(lead, list) else settings
+        root = synthetic_records(Path(f"{out}-records"), settings)
+    database = get_database(name, root or Path("data") / name, **options)
+    how: dict[str, Any] = {"limit": limit, "overwrite": overwrite, "jobs": jobs, "cluster": cluster}
     store = prepare_database(
-        get_database(name, root or Path("data") / name, **options),
-        out,
-        preprocessing=preprocessing,
-        leads=lead,
-        stride_s=stride_s,
-        limit=limit,
-        overwrite=overwrite,
-        jobs=jobs,
-        cluster=cluster,
+        database, out, preprocessing=preprocessing, leads=lead, stride_s=stride_s, **how
     )
     print(f"{out}: {len(store)} windows of {store.info.n_records} records")
-
-
-def _given(options: dict[str, Any], apply: bool, what: str) -> dict[str, Any]:
-    """Those of the options that were given; refuses them where they would have no effect."""
-    given = {name: value for name, value in options.items() if value is not None}
-    if given and not apply:
-        flags = ", ".join(f"--{name}" for name in given)
-        raise ConfigError(f"{flags}: only for {what}; leave it out")
-    return given
 
 
 def show(

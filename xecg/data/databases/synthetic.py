@@ -91,14 +91,23 @@ class Synthetic(Database):
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """Settings of a database of synthetic ECGs at 250 Hz, a fifth of them with ectopic beats."""
+    """Settings of a database of synthetic ECGs at 250 Hz, a fifth of them with ectopic beats.
 
-    persons: int = 150  # at most 10,000
-    records_per_person: int = 4  # at most 1,000
-    duration_s: float = 30.0  # of each record
-    af_share: float = 0.4  # of the records
-    leads: tuple[str, ...] = ("II",)  # among xecg.signal.synthetic.LEADS
-    seed: int = 0  # databases of one seed have the same persons, those of others share none
+    Args:
+        persons: Number of persons, at most 10,000.
+        records_per_person: Number of records of each person, at most 1,000.
+        duration_s: Length of each record in seconds.
+        af_share: Share of the records in AF.
+        leads: Names of the leads, among ``xecg.signal.synthetic.LEADS``.
+        seed: Random seed; databases of one seed have the same persons, those of others share none.
+    """
+
+    persons: int = 150
+    records_per_person: int = 4
+    duration_s: float = 30.0
+    af_share: float = 0.4
+    leads: tuple[str, ...] = ("II",)
+    seed: int = 0
 
     def __post_init__(self) -> None:
         from xecg.signal.synthetic.ecg import check_ranges
