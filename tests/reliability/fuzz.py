@@ -495,7 +495,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0, help="seed of the first case")
-    parser.add_argument("--targets", nargs="*", help=f"some of {', '.join(TARGETS)}")
+    parser.add_argument("--targets", nargs="*", default=[*READ], help=f"of {', '.join(TARGETS)}")
     arguments = parser.parse_args()
     counts, problems = fuzz(arguments.cases, arguments.first, arguments.targets)
     print(*problems, report(counts), sep="\n")

@@ -190,10 +190,12 @@ class Store:
 
 def _read_index(path: Path, n_windows: int) -> tuple[pd.DataFrame, _Beats]:
     try:
+        if not path.is_file():
+            raise OSError("no regular file")
         table = parquet.read_table(path).combine_chunks()
         r_peaks = pa.concat_arrays([pa.array([], pa.list_(pa.int32())), *table[R_PEAKS].chunks])
         index = table.select(list(COLUMNS)).to_pandas()
-    except (OSError, KeyError, pa.ArrowException) as error:
+    except Exception as error:  # damaged bytes bring the reader to raise anything
         raise _damaged(path, error) from error
     wrong = {n: kind for n, kind in index.dtypes.astype(str).items() if kind != COLUMNS[n]}
     if wrong or len(index) != n_windows:
@@ -203,8 +205,10 @@ def _read_index(path: Path, n_windows: int) -> tuple[pd.DataFrame, _Beats]:
 
 def _open_array(path: Path, shape: tuple[int, int], dtype: str) -> NDArray[Any]:
     try:
+        if not path.is_file():
+            raise OSError("no regular file")
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # damaged bytes bring the reader to raise anything
         raise _damaged(path, error) from error
     if array.shape != shape or array.dtype != dtype:
         found = f"{array.shape} of {array.dtype}"
