@@ -8,6 +8,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Symbols = NDArray[np.str_]  # "N", "V" or "A" for each beat
 ONSET, PEAK, OFFSET = 0, 1, 2
 
 _EXTENT_SIGMAS = 2.5  # a wave ends where its outermost Gaussian is exp(-2.5**2 / 2) = 4 %
@@ -171,7 +173,7 @@ class Beats:
 
     times_s: Floats  # (n,), centres of the R waves from the record's start, ascending
     rr_s: Floats  # (n,), RR interval before each beat
-    symbols: NDArray[np.str_]  # (n,), "N", "V" or "A"
+    symbols: Symbols  # (n,)
 
 
 def sinus_beats(
@@ -216,33 +218,30 @@ def _enough(duration_s: float, mean_rr_s: float) -> int:
     return 2 * int(np.ceil((duration_s + _MARGIN_S) / (_SHORTEST_MEAN * mean_rr_s))) + 1
 
 
-def _sinus_rr(
-    rng: Generator, n: int, mean_s: float, rmssd_ms: float, breathing: Breathing
-) -> Floats:
+def _sinus_rr(rng: Generator, n: int, mean: float, rmssd_ms: float, breathing: Breathing) -> Floats:
     """Draws RR intervals with respiratory, Mayer (0.1 Hz) and slower variation of a given RMSSD.
 
-    For sinusoids a_i of frequency f_i and jitter s, sampled once per beat of mean length RR,
+    For sinusoids a_i of frequency f_i and jitter s, sampled once per beat of mean length RR (s),
     RMSSD**2 = sum a_i**2 (1 - cos(2 pi f_i RR)) + 2 s**2; all sizes are scaled to fit it.
     """
-    times = mean_s * np.arange(n, dtype=np.float64)
+    times = mean * np.arange(n, dtype=np.float64)
     frequencies = np.array([breathing.rate_hz, rng.uniform(0.07, 0.13), rng.uniform(0.01, 0.04)])
     sizes = np.array([1.0, rng.uniform(0.3, 1.2), rng.uniform(0.3, 1.2)])
     phases = rng.uniform(0, 2 * np.pi, (2, 1))
     slower = sizes[1:] @ np.sin(2 * np.pi * frequencies[1:, None] * times + phases)
     jitter = rng.uniform(0.05, 0.2)
     courses = sizes[0] * breathing.at(times) + slower + jitter * rng.normal(size=n)
-    squared = np.sum(sizes**2 * (1 - np.cos(2 * np.pi * frequencies * mean_s))) + 2 * jitter**2
+    squared = np.sum(sizes**2 * (1 - np.cos(2 * np.pi * frequencies * mean))) + 2 * jitter**2
     wanted = rmssd_ms / 1000 * rng.lognormal(0, 0.15)
     # At a fast rate the heart cannot swing as far: no interval leaves 65-135 % of the mean.
-    scale = min(wanted / np.sqrt(squared), 0.35 * mean_s / np.abs(courses).max())
-    return np.asarray(mean_s + scale * courses)
+    scale = min(wanted / np.sqrt(squared), 0.35 * mean / np.abs(courses).max())
+    return np.asarray(mean + scale * courses)
 
 
-def _ectopic_symbols(rng: Generator, n: int) -> NDArray[np.str_]:
+def _ectopic_symbols(rng: Generator, n: int) -> Symbols:
     """Marks the middle beat and others, scattered, bigeminal or trigeminal, never two in a row."""
     middle = n // 2
-    period = int(rng.choice([0, 2, 3], p=[0.7, 0.15, 0.15]))
-    if period:
+    if period := int(rng.choice([0, 2, 3], p=[0.7, 0.15, 0.15])):
         ectopic = (np.arange(n) - middle) % period == 0
     else:
         ectopic = rng.random(n) < log_uniform(rng, 0.04, 0.3)
@@ -254,9 +253,7 @@ def _ectopic_symbols(rng: Generator, n: int) -> NDArray[np.str_]:
     return np.where(ectopic, np.where(ventricular, "V", "A"), "N")
 
 
-def _beats_within(
-    rng: Generator, rr_s: Floats, symbols: NDArray[np.str_], duration_s: float
-) -> Beats:
+def _beats_within(rng: Generator, rr_s: Floats, symbols: Symbols, duration_s: float) -> Beats:
     """Places the middle beat at random within the record and keeps what the margins hold."""
     times = np.cumsum(rr_s)
     times += rng.uniform(0.05, 0.95) * duration_s - times[rr_s.size // 2]
@@ -280,18 +277,13 @@ def place_waves(
     ventricular, atrial = beats.symbols == "V", beats.symbols == "A"
     placed, extents = [], np.full((n, 3, 3), np.nan)
 
-    def lay(
-        column: int, wave: Gaussians, which: NDArray[np.bool_], at: Floats, stretch: Floats
-    ) -> None:
+    def lay(column: int, wave: Gaussians, which: Mask, at: Floats, stretch: Floats) -> None:
         at, stretch = at[which, None], stretch[which, None]
         size = height[which] * rng.lognormal(0, 0.04, which.sum())
-        centres, rise, fall = (
-            at + stretch * wave.centres_s,
-            stretch * wave.rise_s,
-            stretch * wave.fall_s,
-        )
+        times = at + stretch * wave.centres_s, stretch * wave.rise_s, stretch * wave.fall_s
+        centres, rise, fall = (time.ravel() for time in times)
         dipoles = (size[:, None, None] * wave.dipoles_mv).reshape(-1, 3)
-        placed.append(Gaussians(centres.ravel(), rise.ravel(), fall.ravel(), dipoles))
+        placed.append(Gaussians(centres, rise, fall, dipoles))
         extents[which, column] = at + stretch * np.array([wave.onset_s, 0.0, wave.offset_s])
 
     late = rng.normal(0, 0.003, n)
