@@ -123,6 +123,7 @@ class Branch(nn.Module):
     """Blocks in a row, ``block1`` next to the input.
 
     Maps an ECG ``(batch, 1, time)`` to features ``(batch, channels, ceil(time / stride))``.
+    Raises NetworkError if there is no spec, or a width comes out below one channel.
 
     Args:
         specs: Shape of each block, from the input on.
@@ -130,8 +131,6 @@ class Branch(nn.Module):
         dropout: Share of features that each block drops in training. Before a batch normalisation
             it gives training another variance than evaluation (Li et al. 2019), which doubled the
             error of RMSSD here.
-
-    Raises NetworkError if there is no spec, or a width comes out below one channel.
     """
 
     def __init__(

@@ -58,13 +58,12 @@ class RelevanceGuidance:
     "Right for the right reasons" (Ross, Hughes and Doshi-Velez, IJCAI 2017), with deep Taylor
     relevance in place of the gradient. Without it a P-wave detector finds P waves largely by the
     QRS complex that follows them, and so does a network that is fine-tuned from it.
+    Raises ConfigError if a number is out of range.
 
     Args:
         weight: Weight of this loss beside the cross-entropy; 0 switches it off.
         windows: Number of windows of a batch to explain, among those with a wave.
         margin_s: Time before and after a wave that counts as the wave, in seconds.
-
-    Raises ConfigError if a number is out of range.
     """
 
     weight: float = 0.3

@@ -76,6 +76,8 @@ def resampling_ratio(rate_from: float, rate_to: float) -> Fraction:
 class Preprocessing:
     """Settings that turn a lead into windows of one length, rate, band and scale.
 
+    Raises ConfigError for a setting out of its range.
+
     Args:
         low_hz: Lower edge of the band; null leaves slow baseline wander in.
         high_hz: Upper edge of the band; null leaves it to the resampling. Where it is at or above
@@ -83,8 +85,6 @@ class Preprocessing:
         sampling_rate: Samples per second after resampling (Hz).
         window_s: Length of a window in seconds; a whole number of samples.
         scaling: ``minmax`` scales each window to [0, 1]; ``none`` leaves physical units.
-
-    Raises ConfigError for a setting out of its range.
     """
 
     low_hz: float | None = 0.5

@@ -21,6 +21,7 @@ class AFClassifier(Task):
 
     The loss is the sum of the branches' cross-entropies: since they share nothing, each trains as
     if alone. Zannini et al., Sci Rep 2026; Goettling et al., Sci Rep 2024.
+    Raises ConfigError if a branch does not exist, WeightsError if its weights do not fit.
 
     Args:
         branches: Names of the network's branches, or class paths of tuples of ``BlockSpec``.
@@ -30,8 +31,6 @@ class AFClassifier(Task):
         activity_weight: Weight of the features' mean activity in the loss; the rarer they are
             active, the sharper the maps. See :func:`xecg.networks.penalties.mean_activity`.
         options: ``pretrained``, ``optimizer`` and ``lr_scheduler`` of :class:`Task`.
-
-    Raises ConfigError if a branch does not exist, WeightsError if its weights do not fit.
     """
 
     network: XECGArch

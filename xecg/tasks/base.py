@@ -62,6 +62,8 @@ class Task(LightningModule):
 
     All parameters are in one optimiser group from the start; freezing leaves them there without a
     gradient, which keeps a resumed run identical to one that was never stopped.
+    Raises ConfigError for weights of a branch that the network does not have, WeightsError for
+    weights that do not fit it.
 
     Args:
         network: Network with ``branches``, by name.
@@ -70,9 +72,6 @@ class Task(LightningModule):
         optimizer: Class of the optimiser; AdamW (Loshchilov and Hutter 2019) by default.
         lr_scheduler: Class of the scheduler, stepped once an epoch. An attribute ``max_epochs`` of
             it is set to the Trainer's; ``ReduceLROnPlateau`` watches ``validation/loss``.
-
-    Raises ConfigError for weights of a branch that the network does not have, WeightsError for
-    weights that do not fit it.
     """
 
     def __init__(
@@ -251,10 +250,9 @@ class Task(LightningModule):
         if not torch.isfinite(values).all():
             optimizers = self.trainer.optimizers
             rate = f"{optimizers[0].param_groups[0]['lr']:g}" if optimizers else "unknown"
-            raise DivergedError(
-                f"training diverged: {name} is not finite at step {self.global_step}, with a "
-                f"learning rate of {rate}; lower --model.optimizer.lr"
-            )
+            where = f"at step {self.global_step}, with a learning rate of {rate}"
+            remedy = "lower --model.optimizer.lr"
+            raise DivergedError(f"training diverged: {name} is not finite {where}; {remedy}")
 
     @property
     def _data(self) -> Any:

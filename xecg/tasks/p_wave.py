@@ -53,10 +53,9 @@ class PWaveDetection(Task):
         super().setup(stage)
         found = getattr(self._data, "sampling_rate", self.sampling_rate)
         if found is None or self.sampling_rate not in (None, found):
-            raise ConfigError(
-                f"sampling_rate {self.sampling_rate}: the data has {found or 'none'}; leave it out "
-                "for a data module, and give it for plain loaders"
-            )
+            problem = f"sampling_rate {self.sampling_rate}: the data has {found or 'none'}"
+            remedy = "leave it out for a data module, and give it for plain loaders"
+            raise ConfigError(f"{problem}; {remedy}")
         self.sampling_rate = float(found)
         self.validation_metrics = WaveDetection(self.sampling_rate)
 

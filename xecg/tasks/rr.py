@@ -61,9 +61,9 @@ class RRVariability(Task):
         """Returns the Huber loss in standard deviations, and the features' activity."""
         features = self.branches["rhythm"].activations(batch.signal)[1:]
         loss = self._loss(self.network.head(features[-1]), batch.target)
-        if self.activity_weight == 0:
-            return loss
-        return loss + self.activity_weight * mean_activity(features)
+        if self.activity_weight:
+            loss = loss + self.activity_weight * mean_activity(features)
+        return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Adds a batch to the loss and to the errors in ms."""
