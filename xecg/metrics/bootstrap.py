@@ -52,23 +52,20 @@ def intervals(
 ) -> dict[str, Interval]:
     """Returns percentile intervals of several statistics of the same rows, by the same resamples.
 
-    Where a share is 0 or 1 in all resamples, resampling says nothing about its other end; there
-    the interval is Wilson's (1927) for as many trials as there are groups.
-
     ``statistics`` maps row weights ``(r, n)`` (whole numbers as floats) to named statistics
     ``(r,)``; a resample of which one is NaN is left out of its interval. ``groups`` holds person or
     record of each row, ``(n,)``. ``over`` gives, by its name, the rows ``(n,)`` that a share is
     over, such as those with AF for the sensitivity; of several sets the one of the fewest groups
     counts the trials. A statistic that it does not name is over all rows, and no share.
 
-    Raises DataError if there is no row, ConfigError if ``n_resamples`` is not positive or
-    ``confidence`` not between 0 and 1.
+    Where a share is 0 or 1 in all resamples, they say nothing about its other end; there the
+    interval is Wilson's (1927) for as many trials as there are groups. Raises DataError if there is
+    no row, ConfigError if ``n_resamples`` or ``confidence`` is out of range.
     """
     if n_resamples < 1 or not 0 < confidence < 1:
-        raise ConfigError(
-            "expected n_resamples of at least 1 and confidence between 0 and 1; found "
-            f"n_resamples {n_resamples}, confidence {confidence}"
-        )
+        wanted = "n_resamples of at least 1 and confidence between 0 and 1"
+        found = f"n_resamples {n_resamples}, confidence {confidence}"
+        raise ConfigError(f"expected {wanted}; found {found}")
     codes, n_groups = _group_codes(groups)
     observed = statistics(np.ones((1, codes.size)))
     if n_groups < 2:

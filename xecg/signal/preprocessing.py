@@ -126,7 +126,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
-        """Makes settings from those of ``to_dict``; raises ConfigError if they are not the same."""
+        """Makes settings from ``to_dict``; raises ConfigError if one is missing or unknown."""
         expected, found = {field.name for field in fields(cls)}, set(settings)
         if expected != found:
             raise ConfigError(

@@ -43,10 +43,10 @@ def window_quality(
     r_peaks: NDArray[np.integer],
     sampling_rate: float,
 ) -> Quality:
-    """Returns the quality of a window: ``raw`` as recorded (raw time,), at any rate.
+    """Returns the quality of a window.
 
-    ``filtered`` (time,) is the window in the network's band, not scaled, at ``sampling_rate``
-    (Hz); ``r_peaks`` are samples of it.
+    ``raw`` (raw time,) is the window as recorded, at any rate; ``filtered`` (time,) is in the
+    network's band, not scaled, at ``sampling_rate`` (Hz); ``r_peaks`` are samples of it.
     """
     seconds = len(filtered) / sampling_rate
     sizes = _of_beats(np.asarray(filtered, dtype=np.float64), r_peaks, sampling_rate)

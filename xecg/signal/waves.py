@@ -19,7 +19,7 @@ BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")
 _CODES = {"p": P, "t": T, "u": OTHER} | dict.fromkeys(BEAT_SYMBOLS, QRS)
 _ONSET, _OFFSET = "(", ")"
 
-# From and to (ms) an R peak, in order of writing: ST-T yields to P, and both to QRS.
+# Start and end in ms after an R peak, in order of writing: ST-T yields to P, and both to QRS.
 _WINDOWS_MS = ((T, 100, 350), (P, -220, -60), (QRS, -50, 50))
 
 

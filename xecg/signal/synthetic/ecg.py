@@ -59,7 +59,7 @@ class Noise:
 
     @classmethod
     def none(cls) -> Self:
-        """Returns no noise at all."""
+        """Returns no noise."""
         return cls(wander_mv=0, electrode_mv=0, muscle_mv=0)
 
     def draw(self, rng: Generator, times_s: Floats, breathing: heart.Breathing) -> Floats:
