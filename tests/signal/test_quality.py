@@ -39,8 +39,8 @@ def band(low: float, high: float, n: int, rate: float = RATE) -> np.ndarray:
 
 def spoilt(kind: str, signal: np.ndarray) -> np.ndarray:
     signal, n, size = signal.copy(), len(signal), float(np.ptp(signal))
-    if kind == "half of it flat":
-        signal[n // 2 :] = signal[n // 2]
+    if kind == "a third of it flat":
+        signal[2 * n // 3 :] = signal[2 * n // 3]
     elif kind == "clipped":
         signal = np.clip(signal, *np.quantile(signal, [0.15, 0.85]))
     elif kind == "one giant spike":
@@ -65,7 +65,7 @@ def test_a_clean_window_is_judged(rhythm: str, seed: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "word"),
     [
-        ("half of it flat", "flat"),
+        ("a third of it flat", "flat"),
         ("clipped", "clipped"),
         ("one giant spike", "swing"),
         ("step", "swing"),
