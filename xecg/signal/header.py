@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -140,11 +140,7 @@ class Header:
 
 
 def read_header(path: Path, *, is_segment: bool = False) -> Header:
-    """Reads a header and those of its segments.
-
-    Raises:
-        RecordError: A field is not understood, or contradicts another one.
-    """
+    """Reads a header and those of its segments; raises RecordError if a field is not understood."""
     lines, comments = header_lines(path)
     first, *others = [line.split() for line in lines] or [[]]
     if len(first) < 2:
@@ -199,10 +195,7 @@ def _fields(header: Path, words: list[str], line: Mapping[str, str]) -> dict[str
 def _read_signal(header: Path, line: str) -> Signal:
     words = line.split()
     given = _fields(header, words, _SIGNAL_LINE)
-    n_numbers = next(
-        (i for i, word in enumerate(words[3:8]) if not re.fullmatch(_INTEGER, word)), 5
-    )
-    numbers = [int(word) for word in words[3 : 3 + n_numbers]]
+    numbers = [int(w) for w in takewhile(re.compile(rf"{_INTEGER}$").match, words[3:8])]
     name = " ".join(words[3 + len(numbers) :])
     if "format" not in given or (len(numbers) < 5 and re.search(r"\s[-+]?\d+(\s|$)", name)):
         raise unreadable(header, "file, format, gain, five whole numbers and a name", repr(line))

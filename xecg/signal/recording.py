@@ -66,17 +66,9 @@ def preferred_lead(names: Sequence[str]) -> int | None:
 class Recording:
     """One or more leads that were recorded together.
 
-    Args:
-        name: Name of the record.
-        samples: float32 (leads, time) in ``units``; NaN where a sample is missing. Other real
-            types are converted.
-        sampling_rate: Samples per second (Hz).
-        leads: One name per lead; unique, none empty.
-        units: One physical unit per lead, such as "mV".
-        comments: Free text of the record, such as diagnoses.
-
-    Raises:
-        RecordError: The parts do not fit each other, or samples are infinite.
+    ``samples`` (leads, time) are float32 in ``units``, NaN where one is missing. Names of leads are
+    unique, none is empty; ``comments`` are free text of the record, such as diagnoses. Raises
+    RecordError if the parts do not fit each other, or samples are infinite.
     """
 
     name: str
@@ -129,15 +121,10 @@ class Recording:
         return None
 
     def choose_lead(self, lead: str | None = None) -> int:
-        """Returns the index of a lead by name.
+        """Returns the position of a lead, by its name as people write it.
 
-        Args:
-            lead: Name of the lead as people write it: "II" is "ECG lead II" too. None takes the
-                first of ``LEAD_PREFERENCE`` that exists, else the first ECG.
-
-        Raises:
-            RecordError: There is no such lead, or none that is known as an ECG, or it is none; the
-                message names the channels.
+        "II" is "ECG lead II" too; None takes the first of ``LEAD_PREFERENCE``, else the first ECG.
+        Raises RecordError if there is none, or if it is no ECG; the message names the channels.
         """
         index = preferred_lead(self.leads)
         if lead is not None:

@@ -1,9 +1,7 @@
 """WFDB files: finds records, reads and writes recordings and annotations.
 
-The package ``wfdb`` decodes and formats. Before it reads, this file checks every field of a header
-and compares sizes with those of the files, as wfdb drops what is not ASCII, shifts fields that it
-does not understand and asks for any memory that a header names. It reads a plain header of the
-checked fields, beside links to the files.
+The package ``wfdb`` decodes and formats. It is given a plain header of the fields that
+``xecg.signal.header`` checked, beside links to the files.
 """
 
 from __future__ import annotations
@@ -48,10 +46,8 @@ _NOTES = {
 class Annotations:
     """Labels at points in time.
 
-    Args:
-        samples: int64 (n,), ascending, at the rate at which ``read_recording`` gives the samples.
-        symbols: (n,), WFDB's code of each, such as "N" for a normal beat.
-        notes: (n,), free text of each, such as "(AFIB" at the start of a rhythm.
+    ``samples`` (n,) rise, at the rate at which ``read_recording`` gives the samples. ``symbols``
+    are WFDB's codes, such as "N" for a normal beat; ``notes`` texts such as "(AFIB".
     """
 
     samples: NDArray[np.int64]
@@ -78,13 +74,8 @@ def beside(stem: Path, extension: str) -> Path:
 def find_records(path: Path | str) -> list[Path]:
     """Finds all records in a folder and the folders below it, sorted, without suffix.
 
-    Segments are not listed: they belong to the record that names them.
-
-    Args:
-        path: A folder, or a single record with or without suffix.
-
-    Raises:
-        RecordError: There is no record.
+    Segments belong to the record that names them. A path may be a single record, with or without
+    suffix. Raises RecordError if there is none.
     """
     path = Path(path)
     if not path.is_dir():
@@ -169,16 +160,10 @@ def _read_signals(
 def read_recording(path: Path | str) -> Recording:
     """Reads a WFDB record in any format that wfdb reads, of one or several segments.
 
-    The ECG with most samples per frame keeps its rate; the samples of leads stored with fewer are
-    repeated to match (WFDB's high-resolution mode). Gaps and invalid samples are NaN. Leads
-    without a name become "unnamed 1" by their position, and a name that comes again gets a
-    number: "ECG", "ECG 2".
-
-    Args:
-        path: The record, with or without suffix.
-
-    Raises:
-        RecordError: A file is missing, holds less than its header says, or is not WFDB.
+    The ECG with most samples per frame keeps its rate; those of other leads are repeated or left
+    out to match. Gaps and invalid samples are NaN. A lead without a name becomes "unnamed 1" by
+    its position, a name that comes again gets a number. Raises RecordError if a file is missing,
+    holds less than its header says, or is not WFDB.
     """
     stem = record_stem(path)
     header = read_header(_existing(beside(stem, "hea")))
@@ -222,15 +207,13 @@ def _existing(file: Path) -> Path:
 def read_annotations(path: Path | str, extension: str) -> Annotations:
     """Reads the annotation file of a record that has this extension, such as "atr".
 
-    Raises:
-        RecordError: The file is missing or is not a WFDB annotation file.
+    Raises RecordError if it is missing or cannot be read.
     """
     import wfdb
 
     stem = record_stem(path)
     file = _existing(beside(stem, extension))
-    has_header = is_file(beside(stem, "hea"))
-    header = read_header(beside(stem, "hea")) if has_header else None
+    header = read_header(beside(stem, "hea")) if is_file(beside(stem, "hea")) else None
     if header:
         named_file(header.path, file.name)
     try:
@@ -278,12 +261,8 @@ def _check_notes(file: Path) -> None:
 def write_recording(recording: Recording, folder: Path | str, *, fmt: str = "16") -> Path:
     """Writes a recording as a WFDB header and signal file, and returns the header's path.
 
-    Each lead is scaled to use the whole range of the format.
-
-    Args:
-        recording: What to write; its name must be made of letters, digits, "-" and "_".
-        folder: Made if it does not exist.
-        fmt: WFDB's signal format, such as "16" or "212".
+    Each lead is scaled to the whole range of the format, such as "16" or "212". The name of the
+    recording must be made of letters, digits, "-" and "_".
     """
     import wfdb
 
@@ -305,14 +284,7 @@ def write_recording(recording: Recording, folder: Path | str, *, fmt: str = "16"
 def write_annotations(
     path: Path | str, extension: str, annotations: Annotations, sampling_rate: float
 ) -> None:
-    """Writes the annotation file of a record.
-
-    Args:
-        path: The record, without suffix.
-        extension: Letters only.
-        annotations: One at least.
-        sampling_rate: Rate to which the samples refer (Hz).
-    """
+    """Writes the annotation file of a record, of at least one annotation, at a rate in Hz."""
     import wfdb
 
     path = Path(path)
