@@ -4,6 +4,9 @@
 class XECGError(Exception):
     """Base of every error that xecg raises on bad input."""
 
+    def __str__(self) -> str:  # bytes of a path that are no UTF-8 are escaped
+        return super().__str__().encode(errors="backslashreplace").decode()
+
 
 class RecordError(XECGError):
     """A record that cannot be read or does not hold what was asked of it."""

@@ -114,7 +114,9 @@ class _Run:
         return self.pool.submit(_make, self.work, items, self.path(items))
 
     def path(self, items: tuple[str, ...]) -> Path:
-        return self.folder / (sha256("\0".join(items).encode()).hexdigest()[:24] + self.ending)
+        return self.folder / (
+            sha256("\0".join(items).encode(errors="surrogateescape")).hexdigest()[:24] + self.ending
+        )
 
     def parts_of(self, items: tuple[str, ...], future: Future[None]) -> Iterator[Part]:
         """The part of a finished piece; those of its halves if it killed its worker."""

@@ -1,5 +1,6 @@
 """Which records paths stand for, and the windows of one."""
 
+import os
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -194,3 +195,15 @@ def test_without_problems_no_file_of_an_earlier_run_is_left(tmp_path):
     (tmp_path / "errors.csv").write_text("record,reason\nold,old\n")
     Made(tmp_path, [], []).report(tmp_path / "errors.csv")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_is_no_text_costs_its_record(write_record):
+    """Bytes of a file's name that are no UTF-8 are escaped in the results and in the reason."""
+    good = write_record("good")
+    bad = Path(os.fsdecode(os.fsencode(good.parent) + b"/bad\xff.hea"))
+    bad.write_text("")
+    records, failures = list_records([good.parent])
+    assert ([*records], failures) == (["bad\\udcff", "good"], {})
+    with pytest.raises(RecordError) as caught:
+        read_windows(bad, PREPROCESSING)
+    assert "bad\\udcff.hea: cannot be read" in str(caught.value)

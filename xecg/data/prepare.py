@@ -212,6 +212,7 @@ def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], pa
         for record in records:
             labelled = None
             try:
+                record.encode()  # a name that is no text cannot be stored
                 labelled = database.read(record)
                 found = labelled_windows(labelled, record, *how)
             except (XECGError, OSError) as error:

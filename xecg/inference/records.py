@@ -182,7 +182,8 @@ def list_records(paths: Iterable[Path]) -> tuple[dict[str, Path], dict[str, str]
 
 
 def _tail(record: Path, depth: int) -> str:
-    return "/".join(record.parts[-depth:])
+    name = "/".join(record.parts[-depth:])
+    return name.encode(errors="backslashreplace").decode()  # bytes that are no UTF-8
 
 
 class Problem(NamedTuple):

@@ -24,7 +24,9 @@ UNLABELLED = "unlabelled"
 # Flutter is neither AF nor a fair example of its absence.
 _RHYTHM_AF = {"AFIB": AF, "AFL": LEFT_OUT, UNLABELLED: LEFT_OUT}
 
-_PERSON = r"(person|patient|subject|participant|proband|pat|subj)s?(id|no|nr|number|code|name)?|pid|mrn"
+_PERSON = (
+    r"(person|patient|subject|participant|proband|pat|subj)s?(id|no|nr|number|code|name)?|pid|mrn"
+)
 
 
 class Row(NamedTuple):
