@@ -35,7 +35,8 @@ def test_columns_in_any_order_with_others_between(table):
 
 
 @pytest.mark.parametrize(
-    "column", ["Person", "patient", "patient_id", "Subject ID", "PatientNo", "subjects", "pid", "participant_id"]
+    "column",
+    ["Person", "patient", "patient_id", "Subject ID", "PatientNo", "pid", "participant_id"],
 )
 def test_persons_under_another_name(table, column):
     assert read_labels(table(f"record,label,{column}\n1,AF,7\n")) == {"1": Row("AF", "7")}
