@@ -206,6 +206,40 @@ class _Processes(Executor):
         self.pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
+class _Cluster(Executor):
+    """Work on a cluster that leaves its results on disk: no result is fetched from a worker.
+
+    Dask's own executor fetches them, and waits for ever for one whose worker died in between.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._start(future, fn, args, kwargs)
+        return future
+
+    def _start(self, future: Future[Any], fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        task = self.client.submit(fn, *args, **kwargs, pure=False)
+
+        def finish(task: Any) -> None:
+            if future.cancelled():
+                return
+            if task.status == "finished":
+                future.set_result(None)
+            elif task.status == "error":
+                future.set_exception(task.exception())
+            elif task.status == "lost":
+                self._start(future, fn, args, kwargs)
+            else:
+                future.cancel()
+                future.set_running_or_notify_cancel()  # wakes who waits
+            task.release()
+
+        task.add_done_callback(finish)
+
+
 @contextmanager
 def _dask(cluster: str) -> Iterator[Executor]:
     try:
@@ -221,7 +255,7 @@ def _dask(cluster: str) -> Iterator[Executor]:
         raise ExecutorError(f"--cluster {cluster}: no scheduler answers ({error})") from error
     with client:
         client.run_on_scheduler(_give_up_soon)
-        yield client.get_executor(pure=False)
+        yield _Cluster(client)
 
 
 def _give_up_soon(dask_scheduler: Any) -> None:

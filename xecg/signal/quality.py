@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xecg.signal.preprocessing import limit_band
+
 JUDGED = 0.5  # lowest quality of a window that is judged
 _FEWEST_BEATS = 4
 _BEAT_S = (0.3, 0.4)  # before and after the R peak: P wave to most of the T wave
@@ -18,6 +20,8 @@ _QRS_S = 0.06
 _PIECE_S = 0.2  # in which a signal that is there moves
 _FLAT_S = 1.0  # flat for longer than a T-P segment of a slow heart without noise
 _STILL = 0.005  # share of the QRS complexes by which a flat line moves
+_FAST_HZ = 12.0  # above the fibrillatory waves
+_REGULAR = 0.1  # median change of RR intervals, over their median, below which there is no AF
 
 
 class Quality(NamedTuple):
@@ -30,6 +34,8 @@ class Quality(NamedTuple):
 # The size at which a window cannot be judged any more, and what is said then.
 _MEASURES: dict[str, tuple[float, Callable[[float], str]]] = {
     "noise": (0.10, lambda x: f"noise of {x:.0%} of the QRS complexes"),
+    "noise, no AF": (0.075, lambda x: f"noise of {x:.0%} of the QRS complexes"),
+    "fast noise": (0.04, lambda x: f"noise above {_FAST_HZ:g} Hz, {x:.0%} of the QRS complexes"),
     "flat": (0.15, lambda x: f"flat for {x:.0%} of the time"),
     "clipped": (0.05, lambda x: f"clipped for {x:.0%} of the time"),
     "spike": (4.0, lambda x: f"a swing {x:.1f} times as large as the QRS complexes"),
@@ -71,14 +77,28 @@ def _of_beats(
     span = float(np.ptp(signal))
     if len(inner) < _FEWEST_BEATS:
         return {"qrs": span, "pause_s": max(pause_s, 2 * _MEASURES["pause_s"][0])}
-    beats = signal[inner[:, None] + np.arange(-before, after)]
-    complexes = beats[:, before - half : before + half]
-    qrs = float(np.median(np.ptp(complexes, axis=1)))
-    beats = beats - np.median(beats, axis=1, keepdims=True)
-    rest = beats - np.median(beats, axis=0)
-    noise = float(np.median(np.sqrt(np.mean(rest**2, axis=1))))  # half of the beats may be ectopic
+    places = inner[:, None] + np.arange(-before, after)
+    beats, complexes = signal[places], slice(before - half, before + half)
+    qrs = float(np.median(np.ptp(beats[:, complexes], axis=1)))
     qrs = max(qrs, 1e-9 * span, np.finfo(float).tiny)
-    return {"qrs": qrs, "noise": noise / qrs, "spike": span / qrs, "pause_s": pause_s}
+    noise = _rest(beats - np.median(beats, axis=1, keepdims=True)) / qrs
+    fast = limit_band(signal, rate, _FAST_HZ, None)[places]
+    intervals = np.diff(r_peaks)
+    regular = np.median(np.abs(np.diff(intervals))) < _REGULAR * np.median(intervals)
+    return {
+        "qrs": qrs,
+        "noise": noise,
+        "noise, no AF": noise if regular else 0.0,  # fibrillatory waves look like noise
+        "fast noise": _rest(np.delete(fast, complexes, axis=1)) / qrs,
+        "spike": span / qrs,
+        "pause_s": pause_s,
+    }
+
+
+def _rest(beats: NDArray[np.float64]) -> float:
+    """Returns what is left of most beats ``(beats, time)`` when their median is taken away."""
+    rest = beats - np.median(beats, axis=0)
+    return float(np.median(np.sqrt(np.mean(rest**2, axis=1))))  # half of them may be ectopic
 
 
 def _in_runs(mask: NDArray[np.bool_], at_least: int) -> NDArray[np.bool_]:
