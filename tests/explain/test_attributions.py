@@ -7,8 +7,7 @@ from torch import nn
 from xecg.errors import ConfigError, NetworkError, UnknownNameError
 from xecg.explain.attributions import ATTRIBUTIONS, BranchExplainer, branch_outputs
 from xecg.explain.deep_taylor import DeepTaylor
-from xecg.networks.pretraining import PWaveNetwork, RRNetwork
-from xecg.networks.xecgarch import XECGArch
+from xecg.networks.xecgarch import PWaveNetwork, RRNetwork, XECGArch
 
 X = torch.rand(40, 1, 300, generator=torch.Generator().manual_seed(4))
 

@@ -9,8 +9,7 @@ from xecg.errors import ConfigError
 from xecg.explain import DeepTaylor
 from xecg.networks.branch import build_branch
 from xecg.networks.penalties import RelevanceGuidance, mean_activity, positive_relevance
-from xecg.networks.pretraining import PWaveNetwork
-from xecg.networks.xecgarch import XECGArch
+from xecg.networks.xecgarch import PWaveNetwork, XECGArch
 
 
 @given(active=st.integers(1, 50), size=st.floats(0.1, 100.0))

@@ -8,7 +8,6 @@ import torch
 
 from xecg.errors import WeightsError
 from xecg.networks.branch import build_branch
-from xecg.networks.pretraining import PWaveNetwork
 from xecg.networks.weights import (
     RELEASED,
     WeightsInfo,
@@ -18,7 +17,7 @@ from xecg.networks.weights import (
     load_xecgarch,
     save_weights,
 )
-from xecg.networks.xecgarch import XECGArch
+from xecg.networks.xecgarch import PWaveNetwork, XECGArch
 
 X = torch.rand(2, 1, 1000)
 PREPROCESSING = {"sampling_rate": 250.0}

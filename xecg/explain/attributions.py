@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from xecg.errors import ConfigError, NetworkError
 from xecg.explain.chain import frozen_copy
 from xecg.explain.deep_taylor import DeepTaylor, Explanation
-from xecg.networks.pretraining import PWaveNetwork, RRNetwork
+from xecg.networks.xecgarch import PWaveNetwork, RRNetwork
 from xecg.plugins import Registry
 
 Attribution = Callable[[Tensor, Tensor], Any]

@@ -13,8 +13,7 @@ from torchmetrics import MeanMetric
 from xecg.errors import ConfigError
 from xecg.metrics.p_waves import WaveDetection, wave_report
 from xecg.networks.penalties import RelevanceGuidance
-from xecg.networks.pretraining import PWaveNetwork
-from xecg.networks.xecgarch import PositiveStepHead
+from xecg.networks.xecgarch import PositiveStepHead, PWaveNetwork
 from xecg.signal.waves import NOT_ANNOTATED
 from xecg.tasks.base import Report, Task
 

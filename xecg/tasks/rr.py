@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 from xecg.errors import ConfigError
 from xecg.metrics.regression import regression_report, rr_metrics
 from xecg.networks.penalties import mean_activity
-from xecg.networks.pretraining import RRNetwork
+from xecg.networks.xecgarch import RRNetwork
 from xecg.tasks.base import Report, Task
 
 

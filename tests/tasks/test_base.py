@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xecg.metrics.collected import Collected
+from xecg.tasks.base import Collected
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=40), st.integers(1, 7))
