@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 from fake_database import FakeDatabase, describe, labelled_recording, many
 
@@ -23,7 +22,6 @@ from xecg.data.store import FORMAT, Store, StoreInfo
 from xecg.errors import ConfigError, DataError, StoreError
 from xecg.executors import executor, run_parts
 from xecg.signal.preprocessing import Preprocessing
-from xecg.signal.recording import Recording
 from xecg.signal.wfdb import write_recording
 
 PREPARE = """
@@ -396,18 +394,3 @@ def test_links_that_lead_round_are_followed_once(tmp_path):
             (tmp_path / folder / name).symlink_to("..")
     (tmp_path / "loop").symlink_to("loop")
     assert file_digest(tmp_path).startswith("2 files of 9 bytes")
-
-
-def test_one_signal_with_opposite_labels_is_left_out_and_counted(tmp_path):
-    root = tmp_path / "root"
-    for name, seed in (("a", 0), ("copy", 0), ("b", 1)):
-        samples = np.random.default_rng(seed).normal(size=(1, 2500))
-        write_recording(Recording(name, samples, 250.0, ("II",), ("mV",)), root)
-    (root / "records.csv").write_text("record,label\na,AF\nb,AF\ncopy,N\n")
-    store = prepare("folder", tmp_path / "store", root=root)
-    assert dict(zip(store.index.record, store.index.af, strict=True)) == {
-        "a": -1,
-        "b": 1,
-        "copy": -1,
-    }
-    assert store.info.left_out == {"the same signal as AF and as not AF": 2}

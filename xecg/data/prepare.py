@@ -19,7 +19,6 @@ from filelock import FileLock, Timeout
 from pyarrow import parquet
 
 from xecg.data.databases import Database, get_database
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF
 from xecg.data.splits import merge_groups
 from xecg.data.store import COLUMNS, INDEX, INFO, R_PEAKS, SIGNALS, WAVES, Recipe, Store, StoreInfo
 from xecg.data.windowing import labelled_windows
@@ -279,8 +278,7 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
         wanted = f"at least one usable window in the {n_records} records of {database.root}"
         why = "; ".join([*reasons, *unread]) or "nothing"
         raise DataError(f"{database.name}: expected {wanted}, found {why}")
-    index, n_unclear = _whole_index(tables)
-    left_out += Counter({"the same signal as AF and as not AF": n_unclear})
+    index = _whole_index(tables)
     parquet.write_table(index, data / INDEX)
     info = StoreInfo(
         recipe=recipe,
@@ -311,11 +309,8 @@ def _rows(path: Path, dtype: str, width: int) -> Iterator[IO[bytes]]:
         np.lib.format.write_array_header_1_0(file, header | {"shape": (n_rows, width)})
 
 
-def _whole_index(tables: Sequence[pa.Table]) -> tuple[pa.Table, int]:
-    """All lines, with the rows of the waves and one group for identical signals.
-
-    And the number of windows whose signals have opposite labels, which are left out as AF.
-    """
+def _whole_index(tables: Sequence[pa.Table]) -> pa.Table:
+    """All lines, with the rows of the waves, and one group for identical signals."""
     index = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
     annotated = index["annotated_share"].to_numpy() > 0
     wave_row = np.where(annotated, np.cumsum(annotated) - 1, -1).astype(np.int32)
@@ -326,11 +321,7 @@ def _whole_index(tables: Sequence[pa.Table]) -> tuple[pa.Table, int]:
     columns = dict(zip(index.column_names, index.columns, strict=True))
     columns["group"] = pa.DictionaryArray.from_arrays(merged, pa.array(names))
     columns["wave_row"] = pa.array(wave_row)
-    af, digest = index["af"].to_numpy(), index["digest"].to_numpy()
-    unclear = np.isin(digest, np.intersect1d(digest[af == AF], digest[af == NOT_AF]))
-    columns["af"] = pa.array(np.where(unclear, LEFT_OUT, af).astype(af.dtype))
-    table = pa.table({name: columns[name] for name in [*COLUMNS, R_PEAKS]})
-    return table, int(unclear.sum())
+    return pa.table({name: columns[name] for name in [*COLUMNS, R_PEAKS]})
 
 
 def _install(new: Path, out: Path) -> None:
