@@ -214,8 +214,7 @@ def read_annotations(path: Path | str, extension: str) -> Annotations:
     stem = record_stem(path)
     file = _existing(beside(stem, extension))
     header = read_header(beside(stem, "hea")) if is_file(beside(stem, "hea")) else None
-    if header:
-        named_file(header.path, file.name)
+    named_file(header.path if header else stem, file.name)
     try:
         _check_notes(file)
         lines = [f"r 0 {header.frame_rate!r}"] if header else []
