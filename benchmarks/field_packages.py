@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from fitting import fused_f1, timed_fit
 from torch import Tensor, nn
-from xecg.lightning_cli import run
 
+from xecg.cli import main
 from xecg.data import AFData
 from xecg.data.datasets import WindowDataset
 from xecg.inference.model import BATCH, load
@@ -83,7 +83,7 @@ class XECG:
             arguments += ["4000", "--trainer.max_epochs", MANY, "--trainer.max_time"]
             arguments += [f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"]
             arguments += ["--early_stopping.patience", MANY, "--trainer.callbacks", "[]"]
-            run(arguments)
+            main(arguments)
             return fused_f1(Path(folder) / "run")
 
 
