@@ -26,6 +26,12 @@ def quality_of(signal: np.ndarray, rate: float = RATE) -> Quality:
     return window_quality(signal, filtered, r_peaks, 250.0)
 
 
+def test_an_ecg_without_noise_is_not_clipped() -> None:
+    time = np.arange(5000) / RATE
+    beats = np.exp(-(((time % 0.8 - 0.4) / 0.02) ** 2)) * (np.abs(time % 0.8 - 0.4) < 0.06)
+    assert "clipped" not in quality_of(beats).reason
+
+
 def ecg(rhythm: str = "N", seed: int = 1) -> np.ndarray:
     return synthesize(rhythm, sampling_rate=RATE, seed=seed).recording.samples[0]
 

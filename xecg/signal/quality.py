@@ -20,6 +20,7 @@ _QRS_S = 0.06
 _PIECE_S = 0.2  # in which a signal that is there moves
 _FLAT_S = 1.0  # flat for longer than a T-P segment of a slow heart without noise
 _STILL = 0.005  # share of the QRS complexes by which a flat line moves
+_CLIPPED = 0.1  # share of the swing by which an end lies off the baseline
 _FAST_HZ = 12.0  # above the fibrillatory waves
 _REGULAR = 0.1  # median change of RR intervals, over their median, below which there is no AF
 
@@ -33,7 +34,7 @@ class Quality(NamedTuple):
 
 # The size at which a window cannot be judged any more, and what is said then.
 _MEASURES: dict[str, tuple[float, Callable[[float], str]]] = {
-    "noise": (0.10, lambda x: f"noise of {x:.0%} of the QRS complexes"),
+    "noise": (0.12, lambda x: f"noise of {x:.0%} of the QRS complexes"),
     "noise, no AF": (0.075, lambda x: f"noise of {x:.0%} of the QRS complexes"),
     "fast noise": (0.04, lambda x: f"noise above {_FAST_HZ:g} Hz, {x:.0%} of the QRS complexes"),
     "flat": (0.15, lambda x: f"flat for {x:.0%} of the time"),
@@ -60,7 +61,9 @@ def window_quality(
     step = max(2, round(_PIECE_S * (len(raw) / seconds)))
     still = np.ptp(raw[: len(raw) // step * step].reshape(-1, step), axis=1) <= _STILL * swing
     sizes["flat"] = float(_in_runs(still, round(_FLAT_S / _PIECE_S)).mean())
-    sizes["clipped"] = float(sum(_in_runs(raw == end, 3).mean() for end in (raw.min(), raw.max())))
+    middle, reach = np.median(raw), _CLIPPED * np.ptp(raw)
+    ends = [end for end in (raw.min(), raw.max()) if abs(end - middle) > reach]
+    sizes["clipped"] = float(sum(_in_runs(raw == end, 3).mean() for end in ends))
     values = {name: 1 - (1 - JUDGED) * size / _MEASURES[name][0] for name, size in sizes.items()}
     worst = min(values, key=values.__getitem__)
     value = float(np.clip(values[worst], 0, 1))
