@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from glob import escape
 from hashlib import sha256
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from xecg.signal.quality import Quality, window_quality
 from xecg.signal.wfdb import find_records, read_recording
 
 _PIECES = 32  # at least, of many records
+_WRITTEN = 64  # parts at a time
 _PROBLEMS = "problems"  # in the attributes of a part's table
 
 
@@ -226,7 +227,9 @@ class Made:
     def write(self, path: Path) -> None:
         """Writes all rows as one CSV file."""
         with whole_file(path) as file:
-            for table in self.tables():
+            tables = self.tables()
+            while some := list(islice(tables, _WRITTEN)):
+                table = pd.concat(some, ignore_index=True)
                 if "start_s" in table:
                     table["start_s"] = [f"{start:.10g}" for start in table["start_s"]]
                 first = file.tell() == 0
