@@ -47,9 +47,8 @@ def prepare(
 ) -> Store:
     """Prepares a database, or reuses the store that is there already.
 
-    The store appears at ``out`` when it is whole; the same call continues one that was killed. Of
-    several processes that prepare one store, one works and the others wait. A record that cannot be
-    used is skipped, logged and counted in the store's info.
+    The store appears at ``out`` when it is whole; the same call continues one that was killed. One
+    process works at a time. A record that cannot be used is skipped, logged and counted.
 
     Args:
         database: Where the records come from: a database, or the name of one.

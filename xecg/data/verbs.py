@@ -59,8 +59,7 @@ def prepare(
     options = {key: value for key, value in given.items() if value is not None}
     makes = name == "synthetic" and root is None
     if options and name != "folder":
-        flags = ", ".join(f"--{flag}" for flag in options)
-        raise ConfigError(f"{flags}: only for the database 'folder'; leave it out")
+        raise ConfigError(f"--{', --'.join(options)}: only for the database 'folder'; leave it out")
     if synthetic is not None and not makes:
         raise ConfigError("--synthetic: only for 'synthetic' without --root; leave it out")
     out = out or STORES / name.rpartition(".")[2]
@@ -68,11 +67,10 @@ def prepare(
         settings = synthetic or SyntheticSettings()
         settings = replace(settings, leads=tuple(lead)) if isinstance(lead, list) else settings
         root = synthetic_records(Path(f"{out}-records"), settings)
-    database = get_database(name, root or Path("data") / name, **options)
     how: dict[str, Any] = {"limit": limit, "overwrite": overwrite, "jobs": jobs, "cluster": cluster}
-    store = prepare_database(
-        database, out, preprocessing=preprocessing, leads=lead, stride_s=stride_s, **how
-    )
+    how |= {"preprocessing": preprocessing, "leads": lead, "stride_s": stride_s}
+    database = get_database(name, root or Path("data") / name, **options)
+    store = prepare_database(database, out, **how)
     print(f"{out}: {len(store)} windows of {store.info.n_records} records")
 
 
