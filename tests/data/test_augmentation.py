@@ -15,6 +15,8 @@ OFF = {
     "polarity": 0.0,
     "amplitude": 0.0,
     "noise": 0.0,
+    "motion": 0.0,
+    "muscle": 0.0,
     "wander": 0.0,
     "time_shift_s": 0.0,
 }
@@ -69,6 +71,23 @@ def test_a_batch_of_which_nothing_is_chosen_stays_as_it_is() -> None:
     changed, moved = Augmentation(share=0.0)(x, codes, RATE, seeded())
     assert torch.equal(changed, x)
     assert torch.equal(moved, codes)
+
+
+@pytest.mark.parametrize(("name", "band"), [("motion", (1, 8)), ("muscle", (5, 45))])
+def test_noise_has_its_band_and_is_in_a_third_of_the_windows(
+    name: str, band: tuple[int, int]
+) -> None:
+    flat = torch.zeros(300, 1, 2500)
+    flat[:, :, 0] = 1  # a range of 1, so that scaling hardly changes the noise
+    changed, _ = Augmentation(**{**OFF, name: 0.01})(flat, None, RATE, seeded())
+    noise = changed[:, 0, 1:] - changed[:, 0, 1:].mean(dim=-1, keepdim=True)
+    sizes = noise.std(dim=-1)
+    assert 0.25 < (sizes > 0).float().mean() < 0.42
+    assert 0.01 / 10**1.2 * 0.8 < sizes[sizes > 0].min() < sizes.max() < 0.011
+    power = torch.fft.rfft(noise).abs().square().sum(dim=0)
+    hz = torch.fft.rfftfreq(noise.shape[1], 1 / RATE)
+    inside = (hz >= band[0] - 0.2) & (hz <= band[1] + 0.2)
+    assert power[inside].sum() > 0.98 * power.sum()
 
 
 def test_polarity_turns_windows_upside_down() -> None:

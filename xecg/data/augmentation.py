@@ -1,7 +1,7 @@
 """Augmentation of training batches, drawn anew at every step."""
 
 from dataclasses import dataclass
-from math import tau
+from math import inf, tau
 from typing import NamedTuple
 
 import torch
@@ -23,6 +23,9 @@ class Augmentation:
         polarity: Probability of turning a window upside down (exchanged electrodes, other leads).
         amplitude: Largest relative swing of the gain within a window (breathing).
         noise: Largest standard deviation of added white noise.
+        motion: Largest standard deviation of noise of 1-8 Hz, as of moving electrodes, in a third
+            of the changed windows; 0.35 is as strong as QRS complexes that fill the range (0 dB).
+        muscle: The same of noise of 5-45 Hz, as of muscles.
         wander: Largest amplitude of each of three added baseline oscillations of 0.05-0.7 Hz.
         time_shift_s: Largest shift in seconds; the gap is filled with the edge's value. Labels per
             sample move along; RR variability would not, so its windows are never shifted.
@@ -35,6 +38,8 @@ class Augmentation:
     polarity: float = 0.2
     amplitude: float = 0.2
     noise: float = 0.03
+    motion: float = 0.0
+    muscle: float = 0.0
     wander: float = 0.1
     time_shift_s: float = 0.5
 
@@ -81,15 +86,19 @@ class Augmentation:
                 wave = draw.oscillation(time, 0.05, 0.7)
                 signals = signals + draw.uniform(0, self.wander) * wave
         if self.noise > 0:
-            noise = torch.randn(len(signals), 1, len(time), generator=draw.generator)
-            signals = signals + draw.uniform(0, self.noise) * noise.to(signals.device)
+            signals = signals + draw.uniform(0, self.noise) * draw.noise(time)
+        for size, low_hz, high_hz in ((self.motion, 1.0, 8.0), (self.muscle, 5.0, 45.0)):
+            if size > 0:
+                # Evenly in decibels, down to 24 dB less.
+                sizes = size * 10 ** draw.uniform(-1.2, 0) * (draw.uniform(0, 1) < 1 / 3)
+                signals = signals + sizes * draw.noise(time, low_hz, high_hz)
         if self.polarity > 0:
             signals = torch.where(draw.uniform(0, 1) < self.polarity, -signals, signals)
         return signals
 
 
 class _Draw(NamedTuple):
-    """Draws ``(batch, 1, 1)`` numbers, or ``(batch, 1, time)`` oscillations."""
+    """Draws ``(batch, 1, 1)`` numbers, or ``(batch, 1, time)`` oscillations and noise."""
 
     batch: int
     device: torch.device
@@ -101,3 +110,13 @@ class _Draw(NamedTuple):
 
     def oscillation(self, time: Tensor, low_hz: float, high_hz: float) -> Tensor:
         return torch.sin(tau * (self.uniform(low_hz, high_hz) * time + self.uniform(0, 1)))
+
+    def noise(self, time: Tensor, low_hz: float = 0.0, high_hz: float = inf) -> Tensor:
+        """White noise limited to a band, of a standard deviation of 1."""
+        noise = torch.randn(self.batch, 1, len(time), generator=self.generator).to(self.device)
+        if high_hz < inf:
+            hz = torch.fft.rfftfreq(len(time), (time[1] - time[0]).item())
+            inside = ((hz >= low_hz) & (hz <= high_hz)).to(self.device)
+            noise = torch.fft.irfft(torch.fft.rfft(noise) * inside, len(time))
+            noise = noise / noise.std(dim=-1, keepdim=True)
+        return noise
