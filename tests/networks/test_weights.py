@@ -44,6 +44,13 @@ def test_network_comes_back_with_what_it_was_made_of(ensemble: tuple[XECGArch, P
         assert torch.equal(loaded(X)[name], logits)
 
 
+def test_equal_weights_are_equal_files(ensemble: tuple[XECGArch, Path], tmp_path: Path) -> None:
+    network, path = ensemble
+    for number in range(5):
+        save_weights(network, again := tmp_path / f"{number}.safetensors", info_of(network))
+        assert again.read_bytes() == path.read_bytes()
+
+
 @pytest.mark.parametrize("name", ["morphology", "rhythm"])
 def test_a_branch_is_taken_out_of_an_ensemble(ensemble: tuple[XECGArch, Path], name: str) -> None:
     network, path = ensemble

@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from safetensors import safe_open
 from tqdm import tqdm
 
 from xecg.data.databases.synthetic import SyntheticSettings, embedded_store, synthetic_records
@@ -161,16 +160,6 @@ def cluster_of(job: Job, folder: Path) -> Iterator[Cluster | None]:
 def digests(job: Job, folder: Path) -> dict[str, str]:
     paths = sorted(path for pattern in job.result for path in folder.glob(pattern))
     return {str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest() for path in paths}
-
-
-def content(path: Path) -> bytes:
-    """The bytes of a file; of weights metadata and tensors by name, whose order in it is random."""
-    if path.suffix != ".safetensors":
-        return path.read_bytes()
-    with safe_open(path, "np") as file:
-        metadata = sorted((file.metadata() or {}).items())
-        tensors = [file.get_tensor(name).tobytes() for name in sorted(file.keys())]
-    return repr(metadata).encode() + b"".join(tensors)
 
 
 def place(folder: Path, records: Path) -> Path:

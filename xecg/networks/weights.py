@@ -56,7 +56,15 @@ def save_weights(network: nn.Module, path: Path, info: WeightsInfo) -> None:
         metadata["learnt"] = _packed(info.learnt)
     tensors = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, save(tensors, metadata))
+    write_whole(path, _sorted(save(tensors, metadata)))
+
+
+def _sorted(file: bytes) -> bytes:
+    """Sorts a header, as the library does not: equal weights are to be equal files."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.dumps(json.loads(file[8:end]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + file[end:]
 
 
 def load_branch(branch: Branch, name: str, source: str | Path) -> WeightsInfo:
