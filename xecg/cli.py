@@ -25,6 +25,7 @@ RUN_VERBS = {
     "validate": "evaluate a checkpoint on the validation split",
     "test": "evaluate a checkpoint on the test sets",
     "predict": "write a checkpoint's predictions for the test sets",
+    "calibrate": "fit a checkpoint's probabilities and thresholds to the validation split",
 }
 FILE_VERBS = {  # by name: the function, imported when it is used, and what it does
     "data list": ("xecg.cli:list_databases", "the databases that can be prepared"),

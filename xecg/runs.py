@@ -32,6 +32,7 @@ from xecg.metrics.bootstrap import Interval
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.run_flags import add_run_arguments, flags_of_classes, short_help
 from xecg.run_folder import claimed, keep_metrics, rank, remove, resumed_folder, run_folder
+from xecg.tasks.af import AFClassifier
 from xecg.tasks.base import Task
 
 REPORT = "test_metrics.csv"
@@ -190,6 +191,16 @@ class RunCLI(LightningCLI):
         self.test(best)
         self._write_weights(best)
 
+    def calibrate(self) -> None:
+        """Calibrates a checkpoint on the validation split; tests it and writes its weights."""
+        if not isinstance(self.model, AFClassifier):
+            raise ConfigError(f"xecg calibrate needs an AFClassifier; found {self.config.model}")
+        checkpoint = str(self.config.ckpt_path)
+        self._run("validate", checkpoint, verbose=False)
+        self.model.calibrate(self.datamodule.val_dataloader())
+        self.test(None)
+        self._write_weights(checkpoint)
+
     def validate(self) -> None:
         """Evaluates a checkpoint on the validation split."""
         self._run("validate", self.config.ckpt_path)
@@ -198,9 +209,9 @@ class RunCLI(LightningCLI):
         """Writes the predictions of a checkpoint for the test sets."""
         self._run("predict", self.config.ckpt_path)
 
-    def test(self, checkpoint: str | None = None) -> None:
+    def test(self, *checkpoint: str | None) -> None:
         """Tests a checkpoint; writes and prints the table, which says more than Lightning's."""
-        self._run("test", checkpoint or self.config.ckpt_path, verbose=False)
+        self._run("test", *(checkpoint or [self.config.ckpt_path]), verbose=False)
         if self.trainer.is_global_zero:
             write_report(self.model.test_reports, self.run_folder / REPORT)
             report = format_report(self.model.test_reports)
@@ -228,6 +239,8 @@ class RunCLI(LightningCLI):
             "xecg": version("xecg-lightning"),
             **self.datamodule.provenance(),
         }
+        if points := getattr(self.model, "operating_points", None):
+            provenance |= {"prevalence": self.model.prevalence, "operating_points": points}
         before = [info.learnt for info in self.model.pretrained.values()]
         learnt = [self.datamodule.learnt(), *(keys for keys in before if keys is not None)]
         info = WeightsInfo(

@@ -101,6 +101,27 @@ def test_test_and_predict_use_a_checkpoint(workplace: Path) -> None:
     assert accuracy == pytest.approx(reported, abs=1e-6)
 
 
+def test_a_calibrated_checkpoint_is_tested_and_written(workplace: Path) -> None:
+    assert fit("--run_folder=run", "--trainer.logger=false") == 0
+    saved = ["--config", "run/config.yaml", "--ckpt_path", "run/checkpoints/best.ckpt"]
+    assert main(["calibrate", *saved, "--run_folder=mended", "--model.prevalence=0.3"]) == 0
+    before, after = (load_xecgarch(f"{run}/weights.safetensors")[0] for run in ("run", "mended"))
+    x = torch.rand(3, 1, 2500)
+    for name, logits in after(x).items():
+        assert not torch.allclose(logits, before(x)[name])
+        assert torch.equal(after.branches[name](x), before.branches[name](x))
+    provenance = load_xecgarch("mended/weights.safetensors")[1].provenance
+    assert provenance["prevalence"] == 0.3
+    points = provenance["operating_points"]
+    assert set(points) == {"sensitive", "balanced", "specific"}
+    table = [row for row in rows(Path("mended/test_metrics.csv")) if row["metric"] == "sensitivity"]
+    found = {row["part"]: float(row["value"]) for row in table}
+    windows = rows(Path("mended/windows/synthetic.csv"))
+    for name, point in points.items():
+        called = [float(w["p_af"]) > point["threshold"] for w in windows if w["af"] == "1"]
+        assert found[f"fused, {name}"] == pytest.approx(sum(called) / len(called), abs=1e-5)
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_a_resumed_run_ends_as_if_it_had_never_stopped(named: bool, workplace: Path) -> None:
     steep = ["--model.optimizer.lr=0.05", "--model.dropout=0.1", "--trainer.logger=CSVLogger"]
@@ -252,7 +273,7 @@ def test_a_training_that_diverges_ends_at_once(
         assert torch.isfinite(torch.load(path)["state_dict"]["network.heads.rhythm.weight"]).all()
 
 
-@pytest.mark.parametrize("verb", ["test", "validate", "predict"])
+@pytest.mark.parametrize("verb", ["test", "validate", "predict", "calibrate"])
 def test_a_checkpoint_is_needed(
     verb: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from math import nan
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,13 @@ class PooledHead(nn.Sequential):
             layers |= {"hidden": nn.Linear(channels, hidden), "relu": nn.ReLU()}
         layers["linear"] = nn.Linear(hidden or channels, outputs)
         super().__init__(layers)
+
+    @torch.no_grad()
+    def rescale(self, slope: float, intercept: float) -> None:
+        """Makes the margin of the second of two logits ``slope`` times itself and ``intercept``."""
+        linear: Any = self.linear
+        linear.weight.mul_(slope)
+        linear.bias.mul_(slope).add_(linear.bias.new_tensor([-intercept / 2, intercept / 2]))
 
 
 class StepHead(nn.Module):

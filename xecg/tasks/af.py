@@ -1,7 +1,7 @@
 """AF against non-AF, per branch and fused."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from xecg.metrics.calibration import calibrate, operating_points
 from xecg.metrics.classification import af_metrics, classification_report
 from xecg.networks.penalties import mean_activity
-from xecg.networks.xecgarch import FUSED, N_CLASSES, XECGArch, fuse
+from xecg.networks.xecgarch import FUSED, N_CLASSES, PooledHead, XECGArch, fuse
 from xecg.tasks.base import Report, Task
 
 
@@ -30,6 +31,7 @@ class AFClassifier(Task):
         label_smoothing: Share of the target probability that goes to the other class.
         activity_weight: Weight of the features' mean activity in the loss; the rarer they are
             active, the sharper the maps. See :func:`xecg.networks.penalties.mean_activity`.
+        prevalence: Share of AF for which :meth:`calibrate` makes the probabilities.
         options: ``pretrained``, ``optimizer`` and ``lr_scheduler`` of :class:`Task`.
     """
 
@@ -42,10 +44,13 @@ class AFClassifier(Task):
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
         activity_weight: float = 0.0,
+        prevalence: float = 0.1,
         **options: Any,
     ) -> None:
         super().__init__(XECGArch.build(branches, channels, dropout), **options)
         self.label_smoothing, self.activity_weight = label_smoothing, activity_weight
+        self.prevalence = prevalence
+        self.operating_points: dict[str, dict[str, float]] = {}
         self.validation_metrics: Any = nn.ModuleDict(
             {name: af_metrics(prefix=f"{name}/") for name in (*self.branches, FUSED)}
         )
@@ -81,15 +86,40 @@ class AFClassifier(Task):
         # A class that did not occur has no mean.
         self.log_validation(losses.nanmean(), *self.validation_metrics.values())
 
+    @torch.inference_mode()
+    def calibrate(self, batches: Iterable[Any]) -> None:
+        """Scales and shifts the heads so that probabilities are those at ``prevalence`` of AF.
+
+        See :func:`xecg.metrics.calibration.calibrate`. A branch's decision may change, its features
+        and the shape of its maps do not. Sets ``operating_points``, at which a test reports too.
+        """
+        self.eval()
+        batches = list(batches)
+        outputs = [self(batch.signal.to(self.device)) for batch in batches]
+        labels = torch.cat([batch.target for batch in batches]).numpy()
+        margins = {}
+        for name in self.branches:
+            logits = torch.cat([output[name] for output in outputs]).double().cpu()
+            margins[name] = (logits[:, 1] - logits[:, 0]).numpy()
+        for name, (slope, intercept) in calibrate(margins, labels, self.prevalence).items():
+            cast(PooledHead, self.network.heads[name]).rescale(slope, intercept)
+        p_af = torch.cat([self.collect(batch)[FUSED].cpu() for batch in batches]).double()
+        self.operating_points = operating_points(p_af.numpy(), labels)
+
     def collect(self, batch: Any) -> dict[str, Tensor]:
         """Returns P(AF) per branch and fused, and the label."""
-        return {**_p_af(self(batch.signal)), "target": batch.target}
+        return {**_p_af(self(batch.signal.to(self.device))), "target": batch.target}
 
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
-        """Returns classification metrics per branch and fused."""
-        parts = [name for name in collected if name != "target"]
+        """Returns classification metrics per branch and fused, and at each operating point."""
+        thresholds = {name: (name, 0.5) for name in collected if name != "target"}
+        for name, point in self.operating_points.items():
+            thresholds[f"{FUSED}, {name}"] = FUSED, point["threshold"]
         target = collected["target"]
-        return {name: classification_report(collected[name], target, groups) for name in parts}
+        return {
+            part: classification_report(collected[name], target, groups, threshold=threshold)
+            for part, (name, threshold) in thresholds.items()
+        }
 
 
 def _p_af(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
