@@ -89,3 +89,15 @@ def test_real_labels_agree_with_the_table_beside_them(real_database):
         assert labelled.source == line["source"]
         afs[span.af] += 1
     assert afs == {1: 256, 0: 507}
+
+
+@pytest.mark.parametrize("place", ["xfusemap", ".", "ptbxl"])
+def test_patients_of_ptb_xl_are_those_of_its_table(tmp_path, place):
+    for name in ("HR00123", "HR00124", "A0001"):
+        write_record(tmp_path / "xfusemap" / "records", name, comments=["Dx: 164889003"])
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place / "xfusemap_patients.csv").write_text("record,patient_id\nHR00123,437.0\n")
+    database = get_database("challenge", tmp_path / "xfusemap")
+    assert len(database.tables()) == 1
+    persons = [database.read(record).person for record in database.records()]
+    assert persons == ["", "ptbxl-patient-437", "ptbxl-ecg-124"]

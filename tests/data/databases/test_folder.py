@@ -92,3 +92,12 @@ def test_records_elsewhere_are_refused(own, named):
     (own / "records.csv").write_text(f"record,label\n{named},AF\n")
     with pytest.raises(DataError, match="expected records below"):
         get_database("folder", own).records()
+
+
+def test_a_holter_with_several_rhythms(own):
+    (own / "records.csv").write_text(
+        "record,label,person,start_s,end_s\necgs/1,SR,Ada,4,6\necgs/1,AF,Ada,0,4\n"
+    )
+    labelled = get_database("folder", own).read("ecgs/1")
+    assert [(s.start_s, s.stop_s, s.af) for s in labelled.rhythms] == [(0, 4, 1), (4, 6, 0)]
+    assert labelled.person.endswith("/Ada")

@@ -3,10 +3,12 @@
 import os
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xecg.data.databases.base import RhythmSpan
 from xecg.data.databases.labels import (
     Row,
     beats,
@@ -14,10 +16,14 @@ from xecg.data.databases.labels import (
     p_waves_are_marked,
     read_labels,
     rhythm_spans,
+    spans_of,
 )
-from xecg.errors import DataError
+from xecg.errors import DataError, RecordError
+from xecg.signal.recording import Recording
 
 from .files import marks
+
+RECORDING = Recording("long-gone", np.zeros((1, 1000)), 100.0, ("II",), ("mV",))
 
 
 @pytest.fixture
@@ -31,7 +37,7 @@ def table(tmp_path):
 
 def test_columns_in_any_order_with_others_between(table):
     path = table("label,age,record,person\nAF, 70, a/1, Ada\nSR,, 2,\n")
-    assert read_labels(path) == {"a/1": Row("AF", "Ada"), "2": Row("SR", "")}
+    assert read_labels(path) == {"a/1": (Row("AF", "Ada"),), "2": (Row("SR"),)}
 
 
 @pytest.mark.parametrize(
@@ -39,15 +45,15 @@ def test_columns_in_any_order_with_others_between(table):
     ["Person", "patient", "patient_id", "Subject ID", "PatientNo", "pid", "participant_id"],
 )
 def test_persons_under_another_name(table, column):
-    assert read_labels(table(f"record,label,{column}\n1,AF,7\n")) == {"1": Row("AF", "7")}
+    assert read_labels(table(f"record,label,{column}\n1,AF,7\n")) == {"1": (Row("AF", "7"),)}
 
 
 def test_a_table_as_excel_saves_it(table):
-    assert read_labels(table("record,label\n1,AF\n", "utf-8-sig")) == {"1": Row("AF")}
+    assert read_labels(table("record,label\n1,AF\n", "utf-8-sig")) == {"1": (Row("AF"),)}
 
 
 def test_a_table_without_a_header(table):
-    assert read_labels(table("A1,N\nA2,~\n"), ("record", "label"))["A2"] == Row("~")
+    assert read_labels(table("A1,N\nA2,~\n"), ("record", "label"))["A2"] == (Row("~"),)
 
 
 @pytest.mark.parametrize(
@@ -61,11 +67,37 @@ def test_a_table_without_a_header(table):
         ("record,label\n1,flutter, typical\n", "double quotes"),
         ("record,label,person,MRN\n1,AF,7,8\n", "one column of persons, found person, MRN"),
         ("record,label\n,AF\n", "row 1 has no record"),
+        ("record,label,start_s\n1,AF,0\n", "missing end_s"),
+        ("record,label,start_s,end_s\n1,AF,9,3\n", "row 1, record 1: .* found start_s '9' and"),
+        ("record,label,start_s,end_s\n1,AF,-1,3\n", "row 1, record 1: .* found start_s '-1'"),
+        ("record,label,start_s,end_s\n1,AF,nan,3\n", "row 1, record 1: .* found start_s 'nan'"),
+        ("record,label,start_s,end_s\n1,AF,0,4\n1,SR,3,9\n", "row 2 names record 1 .* 3 s"),
+        ("record,label,start_s,end_s\n1,AF,,\n1,SR,3,9\n", "row 2 names record 1 a second"),
+        ("record,label,person,start_s,end_s\n1,AF,a,0,4\n1,SR,b,4,9\n", "record 1 has two pers"),
     ],
 )
 def test_what_is_wrong_is_said(table, text, message):
     with pytest.raises(DataError, match=message):
         read_labels(table(text))
+
+
+def test_a_record_with_several_stretches(table):
+    path = table("record,label,start_s,end_s\n1,SR,40,60.5\n2,SR,,\n1,AF,0,40\n")
+    rows = read_labels(path)
+    assert rows["1"] == (Row("AF", "", 0, 40), Row("SR", "", 40, 60.5))
+    assert rows["2"] == (Row("SR"),)
+    assert spans_of(rows["2"], {"SR": 0}, RECORDING) == (RhythmSpan(0.0, 10.0, "SR", 0),)
+
+
+@pytest.mark.parametrize(("stop_s", "ends_at"), [(8, 8.0), (10, 10.0), (10.9, 10.0)])
+def test_a_stretch_ends_with_the_record(stop_s, ends_at):
+    assert spans_of([Row("AF", "", 4, stop_s)], {"AF": 1}, RECORDING)[0].stop_s == ends_at
+
+
+@pytest.mark.parametrize(("start_s", "stop_s"), [(0, 11), (10, 12), (10, np.inf)])
+def test_a_stretch_beyond_the_record_is_refused(start_s, stop_s):
+    with pytest.raises(RecordError, match=r"long-gone.*'AF'"):
+        spans_of([Row("AF", "", start_s, stop_s)], {"AF": 1}, RECORDING)
 
 
 def test_a_table_that_is_not_there(tmp_path):
@@ -84,11 +116,11 @@ def test_a_changed_table_is_read_again(table):
     read_labels(path)
     table("record,label\n1,SR\n")
     os.utime(path, ns=(1, 1))
-    assert read_labels(path)["1"].label == "SR"
+    assert read_labels(path)["1"] == (Row("SR"),)
 
 
 def test_unknown_labels_are_listed_with_what_to_do(table):
-    rows = {"1": Row("AF"), "2": Row("V, T"), "3": Row("?")}
+    rows = {"1": (Row("AF"),), "2": (Row("V, T"), Row("?"))}
     with pytest.raises(DataError, match=r"labels '\?', 'V, T' are not .* expected 'AF', .*; do"):
         check_labels(table(""), rows, ["AF"], "do")
 

@@ -81,7 +81,8 @@ def test_neither_without_reference_annotations(tmp_path):
         ("sel100", "100", "mitdb-100"),
         ("sel232", "232", "mitdb-232"),
         ("sel301", "301", "qtdb-sel301"),
-        ("sel803", "803", "qtdb-sel803"),
+        ("sel803", "803", "svdb-803"),
+        ("sel844", "844", "afpdb-p13"),
         ("sel16265", "mqt2", "qtdb-sel16265"),
         ("sel14046", "14046", "qtdb-sel14046"),
         ("sele0121", "e0121", "qtdb-sele0121"),
@@ -105,7 +106,7 @@ def test_real_counts(real_database):
 
     labelled = {record: database.read(record) for record in records}
     persons = collections.Counter(x.person.split("-")[0] for x in labelled.values())
-    assert persons == {"mitdb": 15, "qtdb": 90}
+    assert persons == {"mitdb": 15, "svdb": 13, "qtdb": 77}
     assert len({x.person for x in labelled.values()}) == 102
     # P on few beats or none, and no AF annotated: nothing is known of P.
     assert {record for record, x in labelled.items() if not x.codes} == {

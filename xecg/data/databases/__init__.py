@@ -7,8 +7,10 @@ from xecg.data.databases.base import Database, Download, LabelledRecording, Rhyt
 from xecg.data.databases.challenge import Challenge
 from xecg.data.databases.cinc2017 import CinC2017
 from xecg.data.databases.folder import Folder
+from xecg.data.databases.holter import AFPDB, AFTDB, SVDB
 from xecg.data.databases.ludb import LUDB
 from xecg.data.databases.mitdb import MITDB
+from xecg.data.databases.ptbxl import PTBXL
 from xecg.data.databases.qtdb import QTDB
 from xecg.data.databases.synthetic import Synthetic
 from xecg.plugins import Registry
@@ -17,7 +19,9 @@ __all__ = ["DATABASES", "Database", "Download", "LabelledRecording", "RhythmSpan
 
 # By name, or by the class path of one in another package.
 DATABASES: Registry[type[Database]] = Registry("databases")
-for _database in (CinC2017, LUDB, QTDB, MITDB, Challenge, Folder, Synthetic):
+for _database in (
+    CinC2017, PTBXL, Challenge, LUDB, QTDB, MITDB, SVDB, AFPDB, AFTDB, Folder, Synthetic,
+):  # fmt: skip
     DATABASES.register(_database.name, _database)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Set
 from functools import reduce
+from pathlib import Path
 from typing import ClassVar
 from unicodedata import normalize
 
+from xecg.data.databases import ptbxl
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
 from xecg.data.databases.labels import whole_record
 from xecg.errors import RecordError
@@ -33,12 +36,17 @@ SINUS = {
     "427393009": "sinus arrhythmia",
 }
 
+_PATIENTS = (ptbxl.TABLE, "xfusemap_patients.csv")
+
 
 class Challenge(Database):
     """Any tree of WFDB records whose headers carry ``# Dx:`` with SNOMED CT codes.
 
     PTB-XL, CPSC2018, Georgia, Chapman-Shaoxing and the others of the Challenges' training sets, as
-    published there, and the open test ECGs of xFuseMap. Persons are not known.
+    published there, and the open test ECGs of xFuseMap. Persons are known of PTB-XL's alone
+    (``HR00123`` is its ECG 123): patients by ``ptbxl_database.csv`` and ``xfusemap_patients.csv``
+    in the root, in its parent, or in ``ptbxl`` beside it, elsewhere the ECG. Other records are told
+    apart.
     """
 
     name = "challenge"
@@ -64,6 +72,12 @@ class Challenge(Database):
         """The folder's place: records of two collections may have one name."""
         return f"{self.name}:{self.root.resolve().as_posix()}"
 
+    def tables(self) -> list[Path]:
+        """Returns the tables of PTB-XL's patients that are there."""
+        places = (self.root, self.root.parent, self.root.parent / "ptbxl")
+        tables = [place / name for place in places for name in _PATIENTS]
+        return [table for table in tables if table.is_file()]
+
     def records(self) -> list[str]:
         """Returns the records' paths below the root without ending, sorted."""
         headers = self.root.rglob("*.hea")
@@ -73,8 +87,13 @@ class Challenge(Database):
         """Reads one record, its rhythm and the collection it came from (``# Source:``)."""
         recording = read_recording(self.root / record)
         label, af = rhythm_of(diagnoses(recording))
+        person = ""
+        if re.fullmatch(r"HR\d{5}", recording.name):
+            patient_of = ChainMap(*map(ptbxl.patients, self.tables()))
+            person = ptbxl.person_of(ptbxl.ecg_id(recording.name), patient_of)
         return LabelledRecording(
             recording,
+            person,
             source=recording.comment("Source") or "",
             rhythms=whole_record(label, af, recording.duration_s),
         )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
-from xecg.data.databases.labels import check_labels, read_labels, row_of, whole_record
+from xecg.data.databases.labels import check_labels, read_labels, rows_of, spans_of
 from xecg.signal.wfdb import read_recording
 
 # A: AF; N: normal sinus rhythm; O: another rhythm; ~: too noisy to be classified.
@@ -57,8 +57,7 @@ class CinC2017(Database):
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record and its rhythm."""
-        row = row_of(record, read_labels(self.reference, COLUMNS), self.reference, LABELS)
+        rows = rows_of(record, read_labels(self.reference, COLUMNS), self.reference, LABELS)
         flat, served = self.folder / record, self.folder / record[:3] / record
         recording = read_recording(served if served.with_suffix(".hea").is_file() else flat)
-        rhythms = whole_record(row.label, LABELS[row.label], recording.duration_s)
-        return LabelledRecording(recording, rhythms=rhythms)
+        return LabelledRecording(recording, rhythms=spans_of(rows, LABELS, recording))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording
-from xecg.data.databases.labels import check_labels, read_labels, row_of, whole_record
+from xecg.data.databases.labels import check_labels, read_labels, rows_of, spans_of
 from xecg.errors import DataError
 from xecg.signal.wfdb import read_recording
 
@@ -14,8 +14,10 @@ NOT_AF_LABELS = ("N", "O", "NSR", "SR", "non-AF", "normal", "other", "0", "false
 
 
 class Folder(Database):
-    """Records anywhere below a folder, and a table with the columns `record,label[,person]`.
+    """Records anywhere below a folder, and a table `record,label[,person][,start_s,end_s]`.
 
+    With ``start_s,end_s`` (seconds from the start of the record) a record may have several rows,
+    as a Holter with several rhythms has; what no row covers is left out of AF classification.
     A record is its path below the folder, and a person is one of this folder: the ``001`` of
     another folder is somebody else.
 
@@ -74,11 +76,11 @@ class Folder(Database):
         return sorted(rows)
 
     def read(self, record: str) -> LabelledRecording:
-        """Reads one record, its rhythm and its person."""
-        row = row_of(record, read_labels(self.table, root=self.root), self.table, self.meaning)
+        """Reads one record, its rhythms and its person."""
+        rows = rows_of(record, read_labels(self.table, root=self.root), self.table, self.meaning)
         recording = read_recording(self.root / record)
         return LabelledRecording(
             recording,
-            person=f"{self.identity}/{row.person}" if row.person else "",
-            rhythms=whole_record(row.label, self.meaning[row.label], recording.duration_s),
+            person=f"{self.identity}/{rows[0].person}" if rows[0].person else "",
+            rhythms=spans_of(rows, self.meaning, recording),
         )

@@ -6,6 +6,7 @@ import posixpath
 import re
 import warnings
 from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, RhythmSpan
 from xecg.errors import DataError, RecordError
 from xecg.signal.header import is_file
+from xecg.signal.recording import Recording
 from xecg.signal.waves import BEAT_SYMBOLS
 from xecg.signal.wfdb import Annotations, beside, record_stem
 
@@ -30,24 +32,30 @@ _PERSON = (
 
 
 class Row(NamedTuple):
-    """Label of one record in a table, and its person."""
+    """Label of a record in a table, or of a stretch of one, and its person."""
 
     label: str
     person: str = ""
+    start_s: float = 0.0
+    stop_s: float = np.inf  # exclusive; infinite for the end of the record
 
 
-def read_labels(
-    path: Path, columns: Sequence[str] = (), root: Path | None = None
-) -> Mapping[str, Row]:
+Rows = Mapping[str, tuple[Row, ...]]  # by record, in order of time
+
+
+def read_labels(path: Path, columns: Sequence[str] = (), root: Path | None = None) -> Rows:
     """Reads the labels of a comma-separated table, by record.
 
     Args:
-        path: The table. Columns ``record``, ``label`` and, if there is one, ``person`` are read.
+        path: The table. Columns ``record``, ``label`` and, if there are any, ``person`` and
+            ``start_s,end_s`` are read. With the last two a record may have several rows, each for
+            a stretch of it.
         columns: Names of the columns of a table without a header line.
         root: Folder that records are named below; null takes the names as they are.
 
     Raises:
-        DataError: The table cannot be read, lacks a column, or names a record twice.
+        DataError: The table cannot be read, lacks a column, or names a record twice; a stretch is
+            reversed or overlaps another of its record.
     """
     try:
         if not is_file(path):
@@ -56,16 +64,14 @@ def read_labels(
     except (OSError, ValueError, Warning) as error:  # pandas' errors are ValueErrors
         raise DataError(
             f"{path}: cannot be read as a table with the columns record,label and, if known, "
-            f"person; a label with a comma needs double quotes ({error})"
+            f"person,start_s,end_s; a label with a comma needs double quotes ({error})"
         ) from error
 
 
 # Workers ask for one record after the other: the table is read once per process, and again
 # where it has changed.
 @lru_cache(maxsize=8)
-def _read_labels(
-    path: Path, columns: tuple[str, ...], root: Path | None, _changed_ns: int
-) -> Mapping[str, Row]:
+def _read_labels(path: Path, columns: tuple[str, ...], root: Path | None, _changed_ns: int) -> Rows:
     import pandas as pd  # half a second that listing the databases does not need
 
     with warnings.catch_warnings():
@@ -79,10 +85,36 @@ def _read_labels(
             index_col=False,
             encoding="utf-8-sig",
         )
-    found = [str(name) for name in table.columns]
-    if missing := [name for name in ("record", "label") if name not in found]:
+    like_person, spans = _columns(path, [str(name) for name in table.columns])
+    rows: dict[str, list[Row]] = {}
+    files: dict[object, str] = {}
+    persons, *ends = (table[name] if name else [""] * len(table) for name in (like_person, *spans))
+    lines = zip(table["record"], table["label"], persons, *ends, strict=True)
+    for number, line in enumerate(lines, 1):
+        name, label, person, *span = (text.strip() for text in line)
+        if not name or not label:
+            raise DataError(f"{path}: row {number} has no {'label' if name else 'record'}")
+        record = name if root is None else _below(root, path, name)
+        row = Row(label, person, *_stretch(span, f"{path}: row {number}, record {record}"))
+        same, others = files.setdefault(_file_of(root, record), record), rows.get(record, [])
+        if same != record or any(_overlap(row, other) for other in others):
+            where = f" from {span[0] or 0} s on, inside of another stretch" if any(span) else ""
+            raise DataError(f"{path}: row {number} names record {same} a second time{where}")
+        if others and others[0].person != person:
+            both = f"{others[0].person!r} and {person!r}"
+            raise DataError(f"{path}: row {number}: record {record} has two persons, {both}")
+        rows.setdefault(record, []).append(row)
+    return {
+        record: tuple(sorted(some, key=lambda row: row.start_s)) for record, some in rows.items()
+    }
+
+
+def _columns(path: Path, found: list[str]) -> tuple[str, tuple[str, str]]:
+    """Returns names of the columns of persons and of starts and ends; empty if there are none."""
+    spans = ("start_s", "end_s") if {"start_s", "end_s"} & set(found) else ("", "")
+    if missing := [name for name in ("record", "label", *spans) if name and name not in found]:
         raise DataError(
-            f"{path}: expected the columns record,label and, if known, person, found "
+            f"{path}: expected the columns record,label and, if known, person,start_s,end_s, found "
             f"{','.join(found)!r}; missing {', '.join(missing)}"
         )
     # Persons must not be split, so a column of them must not be overlooked.
@@ -94,19 +126,21 @@ def _read_labels(
             f"{path}: expected one column of persons, found {', '.join(like_person)}; rename those "
             "that are not to tell persons apart"
         )
-    rows: dict[str, Row] = {}
-    files: dict[object, str] = {}
-    persons = table[like_person[0]] if like_person else [""] * len(table)
-    for number, line in enumerate(zip(table["record"], table["label"], persons, strict=True), 1):
-        named, label, person = (text.strip() for text in line)
-        if not named or not label:
-            raise DataError(f"{path}: row {number} has no {'label' if named else 'record'}")
-        record = named if root is None else _below(root, path, named)
-        same = files.setdefault(_file_of(root, record), record)
-        if record in rows or same != record:
-            raise DataError(f"{path}: row {number} names record {same} a second time")
-        rows[record] = Row(label, person)
-    return rows
+    return (like_person or [""])[0], spans
+
+
+def _overlap(row: Row, other: Row) -> bool:
+    return row.start_s < other.stop_s and other.start_s < row.stop_s
+
+
+def _stretch(ends: Sequence[str], where: str) -> tuple[float, float]:
+    """Returns start and end of a stretch in seconds; empty ones are those of the record."""
+    with suppress(ValueError):
+        start_s, stop_s = float(ends[0] or 0), float(ends[1] or np.inf)
+        if 0 <= start_s < stop_s and start_s < np.inf:
+            return start_s, stop_s
+    found = f"start_s {ends[0]!r} and end_s {ends[1]!r}"
+    raise DataError(f"{where}: expected 0 <= start_s < end_s in seconds, found {found}")
 
 
 def _below(root: Path, table: Path, named: str) -> str:
@@ -126,19 +160,39 @@ def _file_of(root: Path | None, record: str) -> object:
     return header.stat().st_dev, header.stat().st_ino
 
 
-def row_of(record: str, rows: Mapping[str, Row], path: Path, known: Container[str]) -> Row:
-    """Returns the row of a record in a table.
+def rows_of(record: str, rows: Rows, path: Path, known: Container[str]) -> tuple[Row, ...]:
+    """Returns the rows of a record in a table.
 
     Raises:
-        RecordError: There is none, or its label is not understood.
+        RecordError: There is none, or a label is not understood.
     """
-    row = rows.get(record)
-    if row is None or row.label not in known:
+    found = rows.get(record, ())
+    if not found or any(row.label not in known for row in found):
         raise RecordError(f"{record}: expected a label for it in {path}, found none")
-    return row
+    return found
 
 
-def check_labels(path: Path, rows: Mapping[str, Row], known: Iterable[str], do: str) -> None:
+def spans_of(
+    rows: Iterable[Row], meaning: Mapping[str, int], recording: Recording
+) -> tuple[RhythmSpan, ...]:
+    """Returns the rhythm spans that the rows of a recording stand for.
+
+    Raises:
+        RecordError: One ends after the recording; a part of a second more is rounding.
+    """
+    spans, duration_s = [], recording.duration_s
+    for row in rows:
+        stop_s = duration_s if row.stop_s == np.inf else row.stop_s
+        if row.start_s >= duration_s or stop_s >= duration_s + 1:
+            found = f"{row.label!r} from {row.start_s:g} s to {row.stop_s:g} s"
+            within = f"stretches within its {duration_s:g} s"
+            raise RecordError(f"{recording.name}: expected {within}, found {found}")
+        stop_s = min(stop_s, duration_s)
+        spans.append(RhythmSpan(row.start_s, stop_s, row.label, meaning[row.label]))
+    return tuple(spans)
+
+
+def check_labels(path: Path, rows: Rows, known: Iterable[str], do: str) -> None:
     """Checks that every label of a table is understood.
 
     Args:
@@ -150,7 +204,7 @@ def check_labels(path: Path, rows: Mapping[str, Row], known: Iterable[str], do: 
     Raises:
         DataError: There are other labels; it lists all that the table has.
     """
-    expected, found = set(known), {row.label for row in rows.values()}
+    expected, found = set(known), {row.label for some in rows.values() for row in some}
     if unknown := found - expected:
         quoted = [", ".join(map(repr, sorted(some))) for some in (unknown, expected, found)]
         raise DataError(

@@ -9,12 +9,13 @@ import numpy as np
 
 from xecg.data.databases import labels, mitdb
 from xecg.data.databases.base import AF, LEFT_OUT, Database, Download, LabelledRecording
+from xecg.data.databases.holter import SVDB
 from xecg.signal.waves import BEAT_SYMBOLS, NOT_ANNOTATED, wave_codes
 from xecg.signal.wfdb import Annotations, read_annotations, read_recording
 
 # The header names the record that an excerpt was cut from. MIT-BIH Arrhythmia records have the
 # numbers 100-124 and 200-234; 3xx are from the ST change, 8xx from the supraventricular database.
-_CUT_FROM_MITDB = re.compile(r"from record (1[0-2]\d|2[0-3]\d)\b")
+_CUT_FROM = re.compile(r"from record (1[0-2]\d|2[0-3]\d|8\d\d)\b")
 
 # The European ST-T Database (records e....) has 90 records of 79 people. Of the people with more
 # than one, three are here twice; the headers agree in their age, sex and diagnoses.
@@ -92,10 +93,11 @@ class QTDB(Database):
 
 
 def person_of(record: str, comments: tuple[str, ...]) -> str:
-    """Returns the person of a record, named as in mitdb where it is cut from there."""
+    """Returns the person of a record, named as in mitdb or svdb where it is cut from there."""
     for comment in comments:
-        if cut := _CUT_FROM_MITDB.search(comment):
-            return mitdb.person_of(cut[1])
+        if cut := _CUT_FROM.search(comment):
+            origin = SVDB if cut[1].startswith("8") else mitdb
+            return origin.person_of(cut[1])
     return f"qtdb-{_SAME_PERSON.get(record, record)}"
 
 
