@@ -280,6 +280,16 @@ def test_a_command_that_was_killed_continues(classify, tmp_path, weights, write_
     assert list(classify.out.parent.iterdir()) == [classify.out]
 
 
+@pytest.mark.parametrize("per_record", [[], ["--per-record"]])
+def test_the_threshold_decides(classify, write_record, per_record):
+    write_record("one")
+    _, (header, row) = classify()
+    p_af = float(row[header.index("p_af")])
+    for threshold, called in ((p_af - 0.01, "AF"), (p_af + 0.01, "non-AF")):
+        _, (header, row) = classify("--threshold", str(threshold), "--overwrite", *per_record)
+        assert row[header.index("predicted")] == called
+
+
 def test_parts_of_other_settings_are_not_used(classify, write_record, monkeypatch):
     write_record("r", leads=("V1", "II"))
     with monkeypatch.context() as patched:

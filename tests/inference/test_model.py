@@ -77,6 +77,41 @@ def test_af_is_predicted_where_it_is_the_more_probable_class():
     assert list(predicted([0.0, 0.5, 0.5001, 1.0])) == ["non-AF", "non-AF", "AF", "AF"]
 
 
+POINTS = {"balanced": 0.3, "specific": 0.8}
+
+
+def test_the_threshold_is_that_of_the_operating_point(network, tmp_path, weights):
+    points = {name: {"threshold": value} for name, value in POINTS.items()}
+    info = WeightsInfo(
+        describe_branches(network.branches),
+        Preprocessing().to_dict(),
+        {"operating_points": points},
+    )
+    path = tmp_path / "calibrated.safetensors"
+    save_weights(network, path, info)
+    assert load(weights).threshold == 0.5  # not calibrated
+    assert load(path).threshold == POINTS["balanced"]
+    assert load(path, operating_point="specific").threshold == POINTS["specific"]
+    (p_af,) = load(path).classify(ECG[:5000], 500)["p_af"]
+    for threshold, called in ((p_af - 1e-3, "AF"), (p_af + 1e-3, "non-AF")):
+        model = load(path, threshold=threshold)
+        assert model.classify(ECG[:5000], 500)["predicted"].tolist() == [called]
+        assert model.explain(ECG[:5000], 500).table["predicted"].tolist() == [called]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"operating_point": "balanced"}, "operating_point balanced: .* not calibrated"),
+        ({"threshold": 1.5}, "threshold: .*1.5"),
+        ({"threshold": 0.5, "operating_point": "specific"}, "specific"),
+    ],
+)
+def test_a_threshold_that_is_none_is_refused(weights, options, message):
+    with pytest.raises(ConfigError, match=message):
+        load(weights, **options)
+
+
 def test_an_array_gives_the_numbers_of_the_record(model, write_record, tmp_path):
     path = write_record("r", duration_s=24.0, sampling_rate=360.0, leads=("V1", "II"))
     out = tmp_path / "p.csv"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from xecg.errors import ConfigError
-from xecg.inference.model import BATCH, NOT_JUDGED, load, load_once, one_thread, predicted
+from xecg.inference.model import BATCH, NOT_JUDGED, Identity, load, load_once, one_thread, predicted
 from xecg.inference.records import LeadWindows, Problem, made_in_parts, read_items, write_part
 
 _PIECE = 64  # records at most
@@ -21,6 +21,8 @@ def classify(
     out: Path,
     *,
     weights: str | Path = "xecgarch",
+    operating_point: str | None = None,
+    threshold: float | None = None,
     lead: str | None = None,
     per_record: bool = False,
     overwrite: bool = False,
@@ -30,18 +32,21 @@ def classify(
     """Writes the probability of AF of each window of WFDB records as a CSV table.
 
     Its columns are record, lead, start_s, p_af (all branches together), p_af_morphology,
-    p_af_rhythm, quality (1 best, below 0.5 too low), predicted (AF where p_af is above 0.5, else
-    non-AF; "cannot be judged" where the quality is too low) and note, which says what is wrong with
-    such a window: noise, flat or clipped stretches, swings, pauses. The last window of a record
-    ends with it. Records that cannot be classified, and windows that cannot be used (missing
-    samples, flat line), are printed and listed in OUT.errors.csv beside the table; the exit status
-    is 1 if a record is missing in the table. A command that was killed continues where it was when
-    it is given again. Not a medical device.
+    p_af_rhythm, quality (1 best, below 0.5 too low), predicted (AF where p_af is above the
+    threshold, else non-AF; "cannot be judged" where the quality is too low) and note, which says
+    what is wrong with such a window: noise, flat or clipped stretches, swings, pauses. The last
+    window of a record ends with it. Records that cannot be classified, and windows that cannot be
+    used (missing samples, flat line), are printed and listed in OUT.errors.csv beside the table;
+    the exit status is 1 if a record is missing in the table. A command that was killed continues
+    where it was when it is given again. Not a medical device.
 
     Args:
         paths: WFDB records, or folders of them.
         out: Table to write, such as predictions.csv.
         weights: Name of released weights, weights file, or folder of a run.
+        operating_point: Threshold that the weights name: sensitive, balanced (by default) or
+            specific; 0.5 if they name none.
+        threshold: Probability above which a window is called AF, in place of an operating point.
         lead: Name of the lead; by default II, else MLII, else I, else the first.
         per_record: Write one row per record: number of windows, how many can be judged, and of
             these af_share (the share predicted AF), mean probabilities, and the class of the mean.
@@ -63,7 +68,8 @@ def classify(
     for path in (out, errors):
         if path.exists() and not overwrite:
             raise ConfigError(f"{path} exists already; name another --out, or pass --overwrite")
-    work = partial(classify_piece, load(weights).identity, lead, per_record)
+    model = load(weights, operating_point=operating_point, threshold=threshold)
+    work = partial(classify_piece, model.identity, lead, per_record)
     with one_thread() as n_threads:
         few = _FEW, partial(ThreadPoolExecutor, n_threads)
         with made_in_parts(work, paths, out, _PIECE, few, jobs, cluster) as made:
@@ -73,7 +79,7 @@ def classify(
 
 
 def classify_piece(
-    weights: tuple[Path, str], lead: str | None, per_record: bool, items: Sequence[str], path: Path
+    weights: Identity, lead: str | None, per_record: bool, items: Sequence[str], path: Path
 ) -> None:
     """Classifies the records of a piece; short ones together, since a few windows take as long."""
     model = load_once(weights)
@@ -86,10 +92,10 @@ def classify_piece(
             tables.append(model.table(waiting))
             waiting = []
     table = pd.concat([*tables, model.table(waiting)], ignore_index=True)
-    write_part(_by_record(table) if per_record else table, problems, path)
+    write_part(_by_record(table, model.threshold) if per_record else table, problems, path)
 
 
-def _by_record(table: pd.DataFrame) -> pd.DataFrame:
+def _by_record(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
     names = [str(name) for name in table if str(name).startswith("p_af")]
     judged = table["predicted"] != NOT_JUDGED
     table = table.astype(dict.fromkeys(names, "float64")).assign(judged=judged, windows=1)
@@ -97,5 +103,5 @@ def _by_record(table: pd.DataFrame) -> pd.DataFrame:
     table[names] = table[names].where(judged)
     by_record = table.groupby(["record", "lead"], sort=False)
     counts, means = by_record[["windows", "judged"]].sum(), by_record[["af_share", *names]].mean()
-    classes = np.where(counts["judged"] > 0, predicted(means["p_af"]), NOT_JUDGED)
+    classes = np.where(counts["judged"] > 0, predicted(means["p_af"], threshold), NOT_JUDGED)
     return counts.join(means).assign(predicted=classes).reset_index()

@@ -18,7 +18,7 @@ from xecg.explain.attributions import BranchExplainer
 from xecg.explain.pictures import save_figure
 from xecg.explain.relevance import WAVES, enrichment_column, wave_title
 from xecg.files import whole_file
-from xecg.inference.model import NOT_JUDGED, Maps, load, load_once, one_thread, spread
+from xecg.inference.model import NOT_JUDGED, Identity, Maps, load, load_once, one_thread, spread
 from xecg.inference.records import Made, Problem, made_in_parts, read_items, write_part
 
 NO_PEAK = -1
@@ -40,6 +40,8 @@ def explain(
     *,
     weights: str | Path = "xecgarch",
     attribution: str = "innvestigate",
+    operating_point: str | None = None,
+    threshold: float | None = None,
     lead: str | None = None,
     picture: Literal["png", "svg"] = "png",
     draw: int = 12,
@@ -63,6 +65,9 @@ def explain(
         paths: WFDB records, or folders of them.
         out: Folder for all of it, new or empty.
         weights: Name of released weights, weights file, or folder of a run.
+        operating_point: Threshold that the weights name: sensitive, balanced (by default) or
+            specific; 0.5 if they name none.
+        threshold: Probability above which a window is called AF, in place of an operating point.
         attribution: Attribution method: innvestigate (as of the original xECGArch), zbox (as in
             theory), gradient, input_x_gradient, integrated_gradients (by captum), or a class path.
         lead: Name of the lead; by default II, else MLII, else I, else the first.
@@ -84,7 +89,7 @@ def explain(
         raise ConfigError(f"--out {out} is a file; expected a folder, new or empty")
     if out.exists() and any(out.iterdir()) and not overwrite:
         raise ConfigError(f"--out {out} is not empty; name another folder, or pass --overwrite")
-    model = load(weights)
+    model = load(weights, operating_point=operating_point, threshold=threshold)
     BranchExplainer(model.network, attribution)  # refuses a method that is not there
     work = partial(explain_piece, model.identity, attribution, lead, picture, draw)
     with one_thread(), made_in_parts(work, paths, out, _PIECE, _FEW, jobs, cluster) as made:
@@ -97,7 +102,7 @@ def explain(
 
 
 def explain_piece(
-    weights: tuple[Path, str],
+    weights: Identity,
     attribution: str,
     lead: str | None,
     picture: str,

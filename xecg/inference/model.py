@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from xecg.explain.pictures import ExplainedWindow
 
 Floats = NDArray[np.float32]
+Identity = tuple[Path, str, float]
 
 NOT_JUDGED = "cannot be judged"
 BATCH = 32  # windows: larger batches leave the processor's cache
@@ -79,6 +80,7 @@ class Maps:
         columns = {FUSED: "p_af"} | {branch: f"p_af_{branch}" for branch in self.relevance}
         p_af = {name: float(self.table[column].iloc[row]) for name, column in columns.items()}
         classes = dict(zip(p_af, map(str, predicted([*p_af.values()])), strict=True))
+        classes[FUSED] = str(self.table["predicted"].iloc[row])
         note = str(self.table["note"].iloc[row])
         if note:
             note = f"{NOT_JUDGED}: {note}"
@@ -106,11 +108,13 @@ class Model:
         network: In eval mode.
         preprocessing: What made the windows that it was trained with.
         weights: File of the weights.
+        threshold: A window is called AF where the probability of all branches is above it.
     """
 
     network: XECGArch
     preprocessing: Preprocessing
     weights: Path
+    threshold: float = 0.5
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -118,9 +122,10 @@ class Model:
         return tuple(self.network.branches)
 
     @property
-    def identity(self) -> tuple[Path, str]:
-        """File of the weights and its digest, for :func:`load_once`."""
-        return self.weights.resolve(), sha256(self.weights.read_bytes()).hexdigest()
+    def identity(self) -> "Identity":
+        """File of the weights, its digest, and the threshold, for :func:`load_once`."""
+        digest = sha256(self.weights.read_bytes()).hexdigest()
+        return self.weights.resolve(), digest, self.threshold
 
     def classify(self, ecg: ArrayLike, sampling_rate: float | None = None) -> pd.DataFrame:
         """Returns the probability of AF of each window of ECGs.
@@ -225,7 +230,8 @@ class Model:
         }
         quality = [one for lead in leads for one in lead.quality]
         values = np.array([one.value for one in quality], dtype=np.float64)
-        classes = np.where(values < JUDGED, NOT_JUDGED, predicted(p_af[FUSED]))
+        called = predicted(p_af[FUSED], self.threshold)
+        classes = np.where(values < JUDGED, NOT_JUDGED, called)
         notes = [one.reason for one in quality]
         return pd.DataFrame(columns | {"quality": values, "predicted": classes, "note": notes})
 
@@ -278,30 +284,51 @@ class Model:
         return {name: np.concatenate(part) for name, part in parts.items()}
 
 
-def load(source: str | Path = "xecgarch") -> Model:
+def load(
+    source: str | Path = "xecgarch",
+    *,
+    operating_point: str | None = None,
+    threshold: float | None = None,
+) -> Model:
     """Loads a trained network.
 
     Args:
         source: Name of released weights, a weights file, or the folder of a run of ``xecg fit``.
+        operating_point: Name of one that the weights have: ``sensitive``, ``balanced`` (by default)
+            or ``specific``. Weights that were not calibrated have none, and 0.5 as threshold.
+        threshold: Probability above which a window is called AF, in place of an operating point.
 
     Raises:
         WeightsError: The file is not there, is none, or holds another network.
+        ConfigError: There is no such operating point, or the threshold is no probability.
     """
     of_run = Path(source) / "weights.safetensors"
     path = of_run if of_run.is_file() else find_weights(source)
     network, info = load_xecgarch(path)
+    if threshold is None:
+        points = {name: one["threshold"] for name, one in info.operating_points.items()}
+        name = operating_point or "balanced"
+        if operating_point is not None and name not in points:
+            has = ", ".join(points) or "none: they were not calibrated"
+            raise ConfigError(f"operating_point {name}: {path} has {has}")
+        threshold = points.get(name, 0.5)
+    elif operating_point is not None or not 0 <= threshold <= 1:
+        raise ConfigError(
+            f"threshold: expected a probability, and no operating point beside it; found "
+            f"{threshold} and operating_point {operating_point}"
+        )
     try:
-        return Model(network, Preprocessing.from_dict(info.preprocessing), path)
+        return Model(network, Preprocessing.from_dict(info.preprocessing), path, threshold)
     except ConfigError as error:
         raise WeightsError(f"{path}: {error} Its windows cannot be made.") from error
 
 
 @lru_cache(maxsize=2)
-def load_once(identity: tuple[Path, str]) -> Model:
+def load_once(identity: Identity) -> Model:
     """Loads a network for all pieces that this process works on; see :attr:`Model.identity`."""
     if parent_process() is not None:  # one of several, see one_thread
         torch.set_num_threads(1)
-    return load(identity[0])
+    return load(identity[0], threshold=identity[2])
 
 
 @contextmanager
@@ -319,9 +346,9 @@ def one_thread() -> Iterator[int]:
         torch.set_num_threads(n_threads)
 
 
-def predicted(p_af: ArrayLike) -> NDArray[np.str_]:
-    """Returns the more probable class, in words, of each probability of AF."""
-    return np.array(CLASSES)[(np.asarray(p_af) > 0.5).astype(np.int64)]
+def predicted(p_af: ArrayLike, threshold: float = 0.5) -> NDArray[np.str_]:
+    """Returns AF for each probability of AF above the threshold, else non-AF, in words."""
+    return np.array(CLASSES)[(np.asarray(p_af) > threshold).astype(np.int64)]
 
 
 def spread(n: int, most: int) -> list[int]:

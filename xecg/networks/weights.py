@@ -34,6 +34,12 @@ class WeightsInfo:
     # Keys of the persons and signals that were trained and selected on, int64; None: unknown.
     learnt: Tensor | None = field(default=None, compare=False)
 
+    @property
+    def operating_points(self) -> Mapping[str, Mapping[str, float]]:
+        """Thresholds by name, with sensitivity and specificity; none before a calibration."""
+        points: Mapping[str, Mapping[str, float]] = self.provenance.get("operating_points", {})
+        return points
+
 
 def describe_branches(branches: Mapping[str, nn.Module] | nn.ModuleDict) -> dict[str, Any]:
     """Returns the architecture of branches, as it is written into a weights file."""
