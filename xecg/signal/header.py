@@ -229,15 +229,15 @@ def named_file(header: Path, name: str) -> Path:
     file = header.parent / name
     if not is_file(file):  # whatever is wrong with the name
         raise unreadable(header, "each file that it names", file_state(file))
-    place = file.resolve()
-    if place.parent not in (header.parent.resolve(), header.resolve().parent):
-        raise unreadable(header, "files in its folder", f"{name}, a link to {place}")
+    if file.is_symlink():
+        place = file.resolve()
+        if place.parent not in (header.parent.resolve(), header.resolve().parent):
+            raise unreadable(header, "files in its folder", f"{name}, a link to {place}")
     return file
 
 
 def frames_held(header: Header) -> int:
     """Checks the signal files of a header, and returns its number of frames."""
-    found = ", ".join(dict.fromkeys(file_state(s.file) for s in header.signals.values()))
     files: dict[Path, list[Signal]] = {}
     for signal in header.signals.values():
         files.setdefault(signal.file, []).append(signal)
@@ -248,11 +248,13 @@ def frames_held(header: Header) -> int:
         form, offset = layouts.pop()
         if layouts or form not in _SAMPLES_IN_BYTES or (form in _COMPRESSED and not header.frames):
             expected = f"one of the formats {', '.join(_SAMPLES_IN_BYTES)} and one offset in a file"
-            raise unreadable(header.path, f"{expected}, and a length if it is FLAC", found)
+            expected += ", and a length if it is FLAC"
+            raise unreadable(header.path, expected, ", ".join(map(file_state, files)))
         samples, n_bytes = _SAMPLES_IN_BYTES[form]
         per_frame = sum(signal.per_frame for signal in signals)
         held = max(0, file.stat().st_size - offset) * samples // (n_bytes * per_frame)
         frames = frames or held
         if not 0 < frames <= held or max(signal.skew for signal in signals) >= frames:
-            raise unreadable(header.path, f"{frames or 'some'} samples of each signal", found)
+            expected = f"{frames or 'some'} samples of each signal"
+            raise unreadable(header.path, expected, ", ".join(map(file_state, files)))
     return frames

@@ -1,15 +1,14 @@
 """WFDB files: finds records, reads and writes recordings and annotations.
 
-The package ``wfdb`` decodes and formats. It is given a plain header of the fields that
-``xecg.signal.header`` checked, beside links to the files.
+The package ``wfdb`` decodes and formats. It is given the fields of a header that
+``xecg.signal.header`` checked.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -104,57 +103,46 @@ def _named_segments(header: Path) -> list[Path]:
     return [header.parent / f"{name}.hea" for name in names]
 
 
-@contextmanager
-def _for_wfdb(header: Iterable[str], links: Mapping[str, Path]) -> Iterator[str]:
-    """Yields a record for wfdb to read: a header of checked fields beside links to the files."""
-    with TemporaryDirectory(prefix="xecg-", dir=_IN_MEMORY) as folder:
-        Path(folder, "r.hea").write_text("\n".join(header), encoding="ascii")
-        for name, file in links.items():
-            Path(folder, name).symlink_to(file.absolute())
-        with np.errstate(all="ignore"):
-            yield f"{folder}/r"
-
-
 def _read_signals(
-    header: Header, frames: int, leads: Mapping[str, Signal]
-) -> dict[str, NDArray[np.float32]]:
-    """Samples of each signal at its own rate."""
+    header: Header, frames: int, held: int, leads: Mapping[str, Signal]
+) -> dict[str, NDArray[np.float64]]:
+    """Samples of the first of the frames that are held, of each signal at its own rate."""
     import wfdb  # imports pandas
 
-    held = frames_held(header)
-    files = {signal.file: "" for signal in header.signals.values()}
-    files = {file: f"{number}.dat" for number, file in enumerate(files)}
     # wfdb takes the signals of one file for neighbours.
-    signals = sorted(header.signals.items(), key=lambda item: files[item[1].file])
-    lines = [f"r {len(signals)} 250 {held}"]
-    for _, s in signals:
-        form = f"{s.format}x{s.per_frame}:{s.skew}+{s.offset}"
-        lines.append(f"{files[s.file]} {form} {s.gain!r}({s.baseline})/mV 0 0 {s.first or 0}")
-    with _for_wfdb(lines, {name: file for file, name in files.items()}) as record:
-        try:
-            read = wfdb.rdrecord(record, sampto=frames, smooth_frames=False).e_p_signal
-        except Exception as error:  # wfdb raises whatever its parsing happens to hit
-            found = f"{type(error).__name__}: {error}; {', '.join(map(file_state, files))}"
-            raise unreadable(header.path, "samples for wfdb", found) from error
-        for (name, s), samples in zip(signals, read, strict=True):
-            first = np.rint(samples[0] * s.gain + s.baseline)
-            is_known = s.first is not None and s.checksum and frames == held
-            if is_known and (first != s.first or s.format == "8"):  # then the checksum tells
-                digital = np.rint(samples * s.gain + s.baseline)
-                # A missing sample counts as a number of its own, a multiple of 2**7.
-                modulus = 2**7 if np.isnan(digital).any() else 2**16
-                if (np.nansum(digital) - s.checksum) % modulus > 0:
-                    expected = f"the first value {s.first} or the checksum {s.checksum} of {name}"
-                    raise unreadable(header.path, expected, f"others in {file_state(s.file)}")
-            known = leads.get(name, s)
-            if (s.per_frame, s.unit) != (known.per_frame, known.unit):
-                found = f"{s.per_frame} and {s.unit} of {name}"
-                raise unreadable(header.path, "samples per frame and units of its record", found)
-    with np.errstate(over="ignore"):  # infinite samples are refused
-        return {
-            name: samples.astype(np.float32)
-            for (name, _), samples in zip(signals, read, strict=True)
-        }
+    signals = dict(sorted(header.signals.items(), key=lambda item: item[1].file))
+    files = [str(signal.file.absolute()) for signal in signals.values()]
+    fields = ("format", "offset", "per_frame", "skew", "gain", "baseline")
+    by_field = {name: [getattr(s, name) for s in signals.values()] for name in fields}
+    forms, offsets, per_frame, skews, gains, baselines = by_field.values()
+    firsts, n = [signal.first or 0 for signal in signals.values()], len(signals)
+    try:
+        with np.errstate(all="ignore"):
+            # what rdrecord does once it has parsed a header, which takes five times as long
+            read = wfdb.io._signal._rd_segment(
+                *(files, "", None, forms, n, held, offsets, per_frame, skews, firsts),
+                *(0, frames, list(range(n)), False),
+            )
+            record = wfdb.Record(n_sig=n, fmt=forms, adc_gain=gains, baseline=baselines)
+            record.e_d_signal = read
+            physical = record.dac(expanded=True)
+    except Exception as error:  # wfdb raises whatever its decoding happens to hit
+        states = ", ".join(file_state(Path(file)) for file in dict.fromkeys(files))
+        found = f"{type(error).__name__}: {error}; {states}"
+        raise unreadable(header.path, "samples for wfdb", found) from error
+    for (name, s), digital, samples in zip(signals.items(), read, physical, strict=True):
+        is_known = s.first is not None and s.checksum and frames == held
+        if is_known and (digital[0] != s.first or s.format == "8"):  # then the checksum tells
+            # A missing sample counts as a number of its own, a multiple of 2**7.
+            modulus = 2**7 if np.isnan(samples).any() else 2**16
+            if (int(digital.sum()) - s.checksum) % modulus > 0:
+                expected = f"the first value {s.first} or the checksum {s.checksum} of {name}"
+                raise unreadable(header.path, expected, f"others in {file_state(s.file)}")
+        known = leads.get(name, s)
+        if (s.per_frame, s.unit) != (known.per_frame, known.unit):
+            found = f"{s.per_frame} and {s.unit} of {name}"
+            raise unreadable(header.path, "samples per frame and units of its record", found)
+    return dict(zip(signals, physical, strict=True))
 
 
 def read_recording(path: Path | str) -> Recording:
@@ -169,23 +157,26 @@ def read_recording(path: Path | str) -> Recording:
     header = read_header(_existing(beside(stem, "hea")))
     if not (leads := header.signals):
         raise RecordError(f"{header.path}: names no signals, so there is no ECG to read.")
-    parts = header.segments or [(header, frames_held(header))]
-    if short := [part.path.name for part, n in parts if part and n > frames_held(part)]:
+    parts = [(part, n, frames_held(part) if part else n) for part, n in header.segments]
+    if short := [part.path.name for part, n, held in parts if part and n > held]:
         raise unreadable(header.path, "segments no longer than their files", short)
-    files = {signal.file for part, _ in parts if part for signal in part.signals.values()}
+    if not parts:
+        parts = [(header, *[frames_held(header)] * 2)]
+    files = {signal.file for part, *_ in parts if part for signal in part.signals.values()}
     n_bytes, per_frame = sum(file.stat().st_size for file in files), header.per_frame
-    n_samples = per_frame * sum(frames for _, frames in parts)
+    n_samples = per_frame * sum(frames for _, frames, _ in parts)
     if len(leads) * n_samples > SAMPLES_PER_BYTE * n_bytes + 2**24:
         raise unreadable(header.path, f"what {n_bytes} bytes can hold", f"{n_samples} samples")
     samples = np.full((len(leads), n_samples), np.nan, dtype=np.float32)
     stop = 0
-    for part, frames in parts:
+    for part, frames, held in parts:
         start, stop = stop, stop + frames * per_frame
-        read = _read_signals(part, frames, leads) if part and frames else {}
+        read = _read_signals(part, frames, held, leads) if part and frames else {}
         for row, name in zip(samples[:, start:stop], leads, strict=True):
             if (one := read.get(name)) is not None:
                 even = len(one) == len(row)
-                row[:] = one if even else one[np.arange(len(row)) * len(one) // len(row)]
+                with np.errstate(over="ignore"):  # infinite samples are refused
+                    row[:] = one if even else one[np.arange(len(row)) * len(one) // len(row)]
     return Recording(
         name=stem.name,
         samples=samples,
@@ -217,9 +208,11 @@ def read_annotations(path: Path | str, extension: str) -> Annotations:
     named_file(header.path if header else stem, file.name)
     try:
         _check_notes(file)
-        lines = [f"r 0 {header.frame_rate!r}"] if header else []
-        with _for_wfdb(lines, {"r.atr": file}) as record:
-            found = wfdb.rdann(record, "atr")
+        with TemporaryDirectory(prefix="xecg-", dir=_IN_MEMORY) as folder:
+            if header:
+                Path(folder, "r.hea").write_text(f"r 0 {header.frame_rate!r}", encoding="ascii")
+            Path(folder, "r.atr").symlink_to(file.absolute())
+            found = wfdb.rdann(f"{folder}/r", "atr")
         samples = found.sample
         if header:  # whose rate wfdb takes if the annotations give none
             ratio = header.frame_rate * header.per_frame / found.fs
