@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import pickle
 import shutil
 from collections import Counter
@@ -142,12 +143,14 @@ def _sizes(folder: Path, prefix: str, seen: set[Path]) -> Iterator[tuple[str, in
     if (place := folder.resolve()) in seen:
         return
     seen.add(place)
-    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
-        name = prefix + path.name
-        if path.is_dir():
-            yield from _sizes(path, f"{name}/", seen)
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        name, place = prefix + entry.name, Path(entry) if entry.is_symlink() else entry
+        if entry.name.startswith("."):
+            continue
+        if place.is_dir():
+            yield from _sizes(Path(entry), f"{name}/", seen)
         else:
-            yield name, path.stat(follow_symlinks=path.is_file()).st_size
+            yield name, entry.stat(follow_symlinks=place.is_file()).st_size
 
 
 def _digest(*things: Any) -> str:

@@ -46,7 +46,8 @@ def rr_measures(r_peaks_s: NDArray[np.floating]) -> RRMeasures:
 
     Raises RecordError if the times of the beats (beats,), in s, are not strictly ascending.
     """
-    n, rr_ms = len(r_peaks_s), 1000 * np.diff(np.asarray(r_peaks_s, dtype=np.float64))
+    n, times_s = len(r_peaks_s), np.asarray(r_peaks_s, dtype=np.float64)
+    rr_ms = 1000 * (times_s[1:] - times_s[:-1])
     if not (rr_ms > 0).all():
         raise RecordError(
             f"RR intervals: expected strictly ascending times of beats, but beat "
@@ -54,5 +55,5 @@ def rr_measures(r_peaks_s: NDArray[np.floating]) -> RRMeasures:
         )
     if n < MIN_BEATS:
         return RRMeasures(n, nan, nan, nan)
-    rmssd_ms, sdnn_ms = np.sqrt(np.mean(np.diff(rr_ms) ** 2)), np.std(rr_ms, ddof=1)
-    return RRMeasures(n, float(np.mean(rr_ms)), float(rmssd_ms), float(sdnn_ms))
+    rmssd_ms = np.sqrt(np.square(rr_ms[1:] - rr_ms[:-1]).mean())
+    return RRMeasures(n, float(rr_ms.mean()), float(rmssd_ms), float(rr_ms.std(ddof=1)))

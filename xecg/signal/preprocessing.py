@@ -248,23 +248,24 @@ def cut_windows(
             f"Record {record!r} lasts {len(signal) / sampling_rate:.2f} s, less than one window "
             f"of {preprocessing.window_s:g} s. Leave it out, or set a shorter window."
         )
-    signals = filtered[starts[:, np.newaxis] + np.arange(window)]
+    signals = np.lib.stride_tricks.sliding_window_view(filtered, window)[starts]
     # first raw sample that each window touches, and the one after the last
     first = np.floor(starts * (sampling_rate / rate)).astype(np.int64)
     stop = np.ceil((starts + window) * (sampling_rate / rate)).astype(np.int64)
+    stop, still = np.minimum(stop, len(signal)), _still_for(bridged)
     absent = {}
     for start, a, b, cut in zip(starts.tolist(), first, stop, signals, strict=True):
+        half, largest = (b - a + 1) // 2, np.abs(bridged[a:b]).max()
         if missing[a:b].any():
             absent[start] = MISSING_SAMPLES
-        elif _is_flat(bridged[a:b], cut):
+        elif still[a + half - 1 : b].max() >= half or np.ptp(cut) <= _FLAT_SHARE * largest:
             absent[start] = FLAT_LINE
     kept = ~np.isin(starts, list(absent))
     return Windows(preprocessing.scale(signals[kept]), starts[kept], absent)
 
 
-def _is_flat(raw: NDArray[np.floating], filtered: NDArray[np.float32]) -> bool:
-    """Whether half of the samples or more are one stretch of equal ones, or only rounding moves."""
-    ends = np.flatnonzero(np.diff(raw, append=np.nan))
-    longest = int(np.diff(ends, prepend=-1).max())
-    largest = float(np.abs(raw).max())
-    return 2 * longest >= len(raw) or float(np.ptp(filtered)) <= _FLAT_SHARE * largest
+def _still_for(raw: NDArray[np.floating]) -> NDArray[np.int64]:
+    """For how many samples, itself included, each sample's value has been the same."""
+    places = np.arange(1, len(raw) + 1)
+    moves = np.append(0, places[:-1] * (raw[1:] != raw[:-1]))
+    return places - np.maximum.accumulate(moves)
