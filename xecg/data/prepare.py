@@ -240,9 +240,10 @@ def _index_of(labels: Sequence[tuple[int, dict[str, Any]]]) -> pa.Table:
     arrays: dict[str, Any] = {}
     for name, kind in COLUMNS.items():
         if name != "wave_row":
+            given = [(n, columns[name]) for n, columns in labels]
+            values = [v for n, x in given for v in ([x] * n if np.isscalar(x) else x)]
             dtype = np.str_ if kind == "category" else np.dtype(kind)
-            values = [np.broadcast_to(np.asarray(c[name], dtype), n) for n, c in labels]
-            array = pa.array(np.concatenate([np.empty(0, dtype), *values]))
+            array = pa.array(np.asarray(values, dtype))
             arrays[name] = array.dictionary_encode() if kind == "category" else array
     r_peaks = [peaks for _, columns in labels for peaks in columns[R_PEAKS]]
     return pa.table(arrays | {R_PEAKS: pa.array(r_peaks, pa.list_(pa.int32()))})

@@ -73,6 +73,7 @@ def _sections(
     return sections, dsp.sosfilt_zi(sections)
 
 
+@lru_cache(maxsize=64)
 def resampling_ratio(rate_from: float, rate_to: float) -> Fraction:
     """Returns the ratio of two sampling rates, exact or off by 36 ms in half an hour at most."""
     # by way of text, so that 257.5 and 333.3 are what they look like
@@ -248,7 +249,7 @@ def cut_windows(
             f"Record {record!r} lasts {len(signal) / sampling_rate:.2f} s, less than one window "
             f"of {preprocessing.window_s:g} s. Leave it out, or set a shorter window."
         )
-    signals = np.lib.stride_tricks.sliding_window_view(filtered, window)[starts]
+    signals = np.stack([filtered[start : start + window] for start in starts])
     # first raw sample that each window touches, and the one after the last
     first = np.floor(starts * (sampling_rate / rate)).astype(np.int64)
     stop = np.ceil((starts + window) * (sampling_rate / rate)).astype(np.int64)
