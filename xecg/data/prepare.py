@@ -144,7 +144,8 @@ def _sizes(folder: Path, prefix: str, seen: set[Path]) -> Iterator[tuple[str, in
         return
     seen.add(place)
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        name, place = prefix + entry.name, Path(entry) if entry.is_symlink() else entry
+        name = prefix + entry.name
+        place: Any = Path(entry) if entry.is_symlink() else entry  # a loop of links is no folder
         if entry.name.startswith("."):
             continue
         if place.is_dir():

@@ -161,7 +161,7 @@ def read_recording(path: Path | str) -> Recording:
     if short := [part.path.name for part, n, held in parts if part and n > held]:
         raise unreadable(header.path, "segments no longer than their files", short)
     if not parts:
-        parts = [(header, *[frames_held(header)] * 2)]
+        parts = [(header, held := frames_held(header), held)]
     files = {signal.file for part, *_ in parts if part for signal in part.signals.values()}
     n_bytes, per_frame = sum(file.stat().st_size for file in files), header.per_frame
     n_samples = per_frame * sum(frames for _, frames, _ in parts)
