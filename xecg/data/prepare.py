@@ -140,12 +140,12 @@ def file_digest(folder: Path, tables: Iterable[Path] = ()) -> str:
 
 def _sizes(folder: Path, prefix: str, seen: set[Path]) -> Iterator[tuple[str, int]]:
     """Paths and sizes of the files below a folder; links do not lead to a folder again."""
-    if (place := folder.resolve()) in seen:
+    if (resolved := folder.resolve()) in seen:
         return
-    seen.add(place)
+    seen.add(resolved)
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         name = prefix + entry.name
-        place: Any = Path(entry) if entry.is_symlink() else entry  # a loop of links is no folder
+        place = Path(entry) if entry.is_symlink() else entry  # a loop of links is no folder
         if entry.name.startswith("."):
             continue
         if place.is_dir():
