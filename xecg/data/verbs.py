@@ -45,7 +45,7 @@ def prepare(
         overwrite: Replace a store that was made with other settings.
         jobs: Number of processes; one per core by default.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
-        table: Folder: table with the columns record,label[,person]; ``records.csv`` by default.
+        table: Folder: table record,label[,person][,start_s,end_s]; ``records.csv`` by default.
         af: Folder: labels that mean AF; by default A, AF, AFIB, 1, true.
         not_af: Folder: labels that mean another rhythm; by default N, O, NSR, SR, non-AF, normal,
             other, 0, false.

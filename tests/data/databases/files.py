@@ -27,11 +27,12 @@ def write_record(
     leads: Sequence[str] = ("II",),
     comments: Sequence[str] = (),
     seconds: float = 10.0,
+    phase: float = 0.0,
     **annotations: Annotations,
 ) -> None:
     """A WFDB record with a sine in each lead, and annotation files by extension."""
     time = np.arange(round(seconds * RATE)) / RATE
-    samples = np.stack([np.sin(2 * np.pi * (i + 1) * time) for i in range(len(leads))])
+    samples = np.stack([np.sin(2 * np.pi * (i + 1) * time + phase) for i in range(len(leads))])
     units = ("mV",) * len(leads)
     recording = Recording(name, samples, RATE, tuple(leads), units, tuple(comments))
     write_recording(recording, folder)

@@ -1,7 +1,7 @@
 """Tables of labels, and what WFDB annotations say of rhythms, beats and P waves."""
 
 import os
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 import pytest
@@ -31,6 +31,18 @@ def table(tmp_path):
     def write(text, encoding="utf-8"):
         (tmp_path / "records.csv").write_text(text, encoding=encoding)
         return tmp_path / "records.csv"
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def table_of(tmp_path_factory):
+    numbers = count()
+
+    def write(text):
+        path = tmp_path_factory.mktemp("tables") / f"{next(numbers)}.csv"
+        path.write_text(text)
+        return path
 
     return write
 
@@ -87,6 +99,19 @@ def test_a_record_with_several_stretches(table):
     assert rows["1"] == (Row("AF", "", 0, 40), Row("SR", "", 40, 60.5))
     assert rows["2"] == (Row("SR"),)
     assert spans_of(rows["2"], {"SR": 0}, RECORDING) == (RhythmSpan(0.0, 10.0, "SR", 0),)
+
+
+@given(st.lists(st.integers(0, 50), min_size=2, max_size=8, unique=True), st.randoms())
+def test_stretches_are_in_order_and_none_is_in_another(table_of, edges, random):
+    edges = sorted(edges)
+    stretches = list(pairwise(edges))
+    random.shuffle(stretches)
+    lines = ["record,label,start_s,end_s", *(f"1,AF,{a},{b}" for a, b in stretches)]
+    rows = read_labels(table_of("\n".join(lines)))["1"]
+    assert [(row.start_s, row.stop_s) for row in rows] == list(pairwise(edges))
+    inside = f"1,SR,{edges[0]},{edges[-1]}"
+    with pytest.raises(DataError, match="names record 1 a second time"):
+        read_labels(table_of("\n".join([*lines, inside])))
 
 
 @pytest.mark.parametrize(("stop_s", "ends_at"), [(8, 8.0), (10, 10.0), (10.9, 10.0)])

@@ -1,7 +1,7 @@
 import numpy as np
 
 from xecg.data.databases import get_database
-from xecg.data.databases.mitdb import person_of
+from xecg.data.databases.mitdb import MITDB
 
 from .files import RATE, marks, write_record
 
@@ -33,7 +33,7 @@ def test_real_counts(real_database):
     database = get_database("mitdb", real_database("mitdb"))
     records = database.records()
     assert len(records) == 48
-    assert len({person_of(record) for record in records}) == 47
+    assert len({MITDB.person_of(record) for record in records}) == 47
     n_beats, windows, af_records, af_s = 0, {1: 0, 0: 0}, set(), 0.0
     for record in records:
         labelled = database.read(record)

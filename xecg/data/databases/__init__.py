@@ -10,6 +10,7 @@ from xecg.data.databases.folder import Folder
 from xecg.data.databases.holter import AFPDB, AFTDB, SVDB
 from xecg.data.databases.ludb import LUDB
 from xecg.data.databases.mitdb import MITDB
+from xecg.data.databases.physionet import AFDB, CPSC2021, LTAFDB
 from xecg.data.databases.ptbxl import PTBXL
 from xecg.data.databases.qtdb import QTDB
 from xecg.data.databases.synthetic import Synthetic
@@ -20,7 +21,8 @@ __all__ = ["DATABASES", "Database", "Download", "LabelledRecording", "RhythmSpan
 # By name, or by the class path of one in another package.
 DATABASES: Registry[type[Database]] = Registry("databases")
 for _database in (
-    CinC2017, PTBXL, Challenge, LUDB, QTDB, MITDB, SVDB, AFPDB, AFTDB, Folder, Synthetic,
+    CinC2017, PTBXL, Challenge, LUDB, QTDB, MITDB, AFDB, LTAFDB, CPSC2021, SVDB, AFPDB,
+    AFTDB, Folder, Synthetic,
 ):  # fmt: skip
     DATABASES.register(_database.name, _database)
 

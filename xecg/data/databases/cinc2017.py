@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
+from xecg.data.databases.base import (
+    AF,
+    LEFT_OUT,
+    NOT_AF,
+    PHYSIONET,
+    Database,
+    Download,
+    LabelledRecording,
+)
 from xecg.data.databases.labels import check_labels, read_labels, rows_of, spans_of
 from xecg.signal.wfdb import read_recording
 
@@ -26,9 +34,7 @@ class CinC2017(Database):
     citation = (
         "Clifford GD et al. AF classification from a short single lead ECG recording: the "
         "PhysioNet/Computing in Cardiology Challenge 2017. Computing in Cardiology 44, 2017. "
-        "doi:10.22489/CinC.2017.065-469; "
-        "Goldberger AL et al. PhysioBank, PhysioToolkit, and PhysioNet. "
-        "Circulation 101(23):e215-e220, 2000. doi:10.1161/01.CIR.101.23.e215"
+        f"doi:10.22489/CinC.2017.065-469; {PHYSIONET}"
     )
     url = "https://physionet.org/content/challenge-2017/1.0.0/"
     # As unpacked from training2017.zip, or as served record by record.

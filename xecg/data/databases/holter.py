@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, PHYSIONET, Download, LabelledRecording
 from xecg.data.databases.labels import (
     UNLABELLED,
-    beats,
     check_labels,
     read_labels,
     rows_of,
     spans_of,
     whole_record,
 )
-from xecg.signal.wfdb import read_annotations, read_recording
+from xecg.data.databases.physionet import PhysioNet
 
 MEANING = {"af": AF, "not_af": NOT_AF}
 LABELS = {AF: "af", NOT_AF: "not_af", LEFT_OUT: UNLABELLED}
-_PHYSIONET = (
-    "Goldberger AL et al. PhysioBank, PhysioToolkit, and PhysioNet. "
-    "Circulation 101(23):e215-e220, 2000. doi:10.1161/01.CIR.101.23.e215"
-)
 # Five people of svdb are in afpdb too, in the same recordings.
 _SVDB_IN_AFPDB = {"866": "p07", "844": "p13", "845": "p15", "841": "p23", "824": "p25"}
 
 
-class _Holter(Database):
+class _Holter(PhysioNet):
     """Records as published, and the table ``records.csv`` where somebody has labelled them.
 
     The table has the columns ``record,label,start_s,end_s``, with the labels ``af`` and ``not_af``;
     records that it does not name are left out. Persons follow from the records' names.
     """
 
-    licence = "ODC-BY 1.0"
-    version = "1.0.0"
-    headers: ClassVar[tuple[str, ...]]  # of the records, as patterns
     # Whether whole records are AF, by the first letter of their names, as far as it is published.
     published: ClassVar[dict[str, int]] = {}
 
@@ -54,30 +47,17 @@ class _Holter(Database):
             rows = read_labels(self._table, root=self.folder)
             check_labels(self._table, rows, MEANING, "correct the table")
             return sorted(rows)
-        headers = {path for like in self.headers for path in self.folder.glob(like)}
-        return sorted(path.relative_to(self.folder).with_suffix("").as_posix() for path in headers)
+        return super().records()
 
     def read(self, record: str) -> LabelledRecording:
-        """Reads one record, its rhythms, and its beats where they were audited (``.atr``)."""
-        path = self.folder / record
-        recording = read_recording(path)
+        """Reads one record, its beats if audited, and its rhythms as listed or as published."""
+        labelled = super().read(record)
+        recording = labelled.recording
         if self._table.is_file():
-            rows = read_labels(self._table, root=self.folder)
-            rhythms = spans_of(rows_of(record, rows, self._table, MEANING), MEANING, recording)
-        else:
-            af = self.published.get(path.name[0], LEFT_OUT)
-            rhythms = whole_record(LABELS[af], af, recording.duration_s)
-        audited = path.with_suffix(".atr").is_file()
-        r_peaks, symbols = beats(read_annotations(path, "atr")) if audited else (None, None)
-        person = self.person_of(path.name)
-        return LabelledRecording(
-            recording, person, rhythms=rhythms, r_peaks=r_peaks, beat_symbols=symbols
-        )
-
-    @staticmethod
-    def person_of(name: str) -> str:
-        """Returns the person of a record."""
-        raise NotImplementedError
+            rows = rows_of(record, read_labels(self._table, root=self.folder), self._table, MEANING)
+            return replace(labelled, rhythms=spans_of(rows, MEANING, recording))
+        af = self.published.get(recording.name[0], LEFT_OUT)
+        return replace(labelled, rhythms=whole_record(LABELS[af], af, recording.duration_s))
 
 
 class SVDB(_Holter):
@@ -92,15 +72,15 @@ class SVDB(_Holter):
     citation = (
         "Greenwald SD, Patil RS, Mark RG. Improved detection and classification of arrhythmias in "
         "noise-corrupted electrocardiograms using contextual information. Computers in Cardiology "
-        f"17:461-464, 1990. doi:10.1109/CIC.1990.144257; {_PHYSIONET}"
+        f"17:461-464, 1990. doi:10.1109/CIC.1990.144257; {PHYSIONET}"
     )
     url = "https://physionet.org/content/svdb/1.0.0/"
     markers = ("8[0-9][0-9].hea",)
-    headers = markers
+    files = markers
     download = Download(("RECORDS", "8??.hea", "8??.dat", "8??.atr"))
 
-    @staticmethod
-    def person_of(name: str) -> str:
+    @classmethod
+    def person_of(cls, name: str) -> str:
         """Returns the person of a record, named as in afpdb where it is the same recording."""
         excerpt = _SVDB_IN_AFPDB.get(name)
         return f"afpdb-{excerpt}" if excerpt else f"svdb-{name}"
@@ -119,16 +99,17 @@ class AFPDB(_Holter):
     citation = (
         "Moody GB, Goldberger AL, McClennen S, Swiryn SP. Predicting the onset of paroxysmal "
         "atrial fibrillation: the Computers in Cardiology Challenge 2001. Computers in Cardiology "
-        f"28:113-116, 2001. doi:10.1109/CIC.2001.977604; {_PHYSIONET}"
+        f"28:113-116, 2001. doi:10.1109/CIC.2001.977604; {PHYSIONET}"
     )
     url = "https://physionet.org/content/afpdb/1.0.0/"
     markers = ("p[0-9][0-9].hea",)
-    headers = ("[npt][0-9]*.hea",)
+    annotated = False
+    files = ("[npt][0-9]*.hea",)
     published: ClassVar = {"n": NOT_AF}
     download = Download(("RECORDS", "[npt][0-9]*.hea", "[npt][0-9]*.dat"))
 
-    @staticmethod
-    def person_of(name: str) -> str:
+    @classmethod
+    def person_of(cls, name: str) -> str:
         """Returns the person, called by the first of a pair: p15, p15c, p16 and p16c are one."""
         number = int(name[1:].rstrip("c"))
         return f"afpdb-{name[0]}{number - 1 + number % 2:02d}"
@@ -145,15 +126,16 @@ class AFTDB(_Holter):
     citation = (
         "Moody GB. Spontaneous termination of atrial fibrillation: a challenge from PhysioNet and "
         "Computers in Cardiology 2004. Computers in Cardiology 31:101-104, 2004. "
-        f"doi:10.1109/CIC.2004.1442881; {_PHYSIONET}"
+        f"doi:10.1109/CIC.2004.1442881; {PHYSIONET}"
     )
     url = "https://physionet.org/content/aftdb/1.0.0/"
     markers = ("learning-set/s[0-9][0-9].hea", "s[0-9][0-9].hea")
-    headers = ("[abnst][0-9][0-9].hea", "*-set*/[abnst][0-9][0-9].hea")
+    annotated = False
+    files = ("[abnst][0-9][0-9].hea", "*-set*/[abnst][0-9][0-9].hea")
     published: ClassVar = dict.fromkeys("abnst", AF)
     download = Download(("RECORDS", "*[abnst][0-9][0-9].hea", "*[abnst][0-9][0-9].dat"))
 
-    @staticmethod
-    def person_of(name: str) -> str:
+    @classmethod
+    def person_of(cls, name: str) -> str:
         """Returns the person; s and t of one number are from one recording."""
         return f"aftdb-st{name[1:]}" if name[0] in "st" else f"aftdb-{name}"

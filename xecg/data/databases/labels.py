@@ -219,19 +219,19 @@ def whole_record(label: str, af: int, duration_s: float) -> tuple[RhythmSpan, ..
 
 
 def rhythm_spans(
-    annotations: Annotations, n_samples: int, sampling_rate: float
+    annotations: Annotations, n_samples: int, sampling_rate: float, before: str = UNLABELLED
 ) -> tuple[RhythmSpan, ...]:
     """Returns the rhythm spans that rhythm changes (``+`` with ``(AFIB`` and the like) mark.
 
-    A rhythm lasts until the next change or the end of the record. What lies before the first
-    change is unlabelled; without any change the whole record is.
+    A rhythm lasts until the next change or the end of the record.
 
     Args:
         annotations: The record's reference annotations.
         n_samples: Length of the record in samples.
         sampling_rate: Sampling rate of the record in Hz.
+        before: Rhythm before the first change, of the whole record if there is none.
     """
-    changes = [(0, UNLABELLED)]
+    changes = [(0, before)]
     for sample, symbol, note in zip(
         annotations.samples.tolist(), annotations.symbols, annotations.notes, strict=True
     ):

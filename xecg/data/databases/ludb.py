@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
+from xecg.data.databases.base import (
+    AF,
+    LEFT_OUT,
+    NOT_AF,
+    PHYSIONET,
+    Database,
+    Download,
+    LabelledRecording,
+)
 from xecg.data.databases.labels import p_waves_are_marked, whole_record
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
@@ -37,9 +45,7 @@ class LUDB(Database):
     citation = (
         "Kalyakulina AI et al. LUDB: a new open-access validation tool for electrocardiogram "
         "delineation algorithms. IEEE Access 8:186181-186190, 2020. "
-        "doi:10.1109/ACCESS.2020.3029211; "
-        "Goldberger AL et al. PhysioBank, PhysioToolkit, and PhysioNet. "
-        "Circulation 101(23):e215-e220, 2000. doi:10.1161/01.CIR.101.23.e215"
+        f"doi:10.1109/ACCESS.2020.3029211; {PHYSIONET}"
     )
     url = "https://physionet.org/content/ludb/1.0.1/"
     leads = "all"

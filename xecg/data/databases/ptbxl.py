@@ -10,7 +10,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
+from xecg.data.databases.base import (
+    AF,
+    LEFT_OUT,
+    NOT_AF,
+    PHYSIONET,
+    Database,
+    Download,
+    LabelledRecording,
+)
 from xecg.data.databases.labels import (
     check_labels,
     read_labels,
@@ -42,9 +50,7 @@ class PTBXL(Database):
     licence = "CC BY 4.0"
     citation = (
         "Wagner P et al. PTB-XL, a large publicly available electrocardiography dataset. "
-        "Scientific Data 7:154, 2020. doi:10.1038/s41597-020-0495-6; "
-        "Goldberger AL et al. PhysioBank, PhysioToolkit, and PhysioNet. "
-        "Circulation 101(23):e215-e220, 2000. doi:10.1161/01.CIR.101.23.e215"
+        f"Scientific Data 7:154, 2020. doi:10.1038/s41597-020-0495-6; {PHYSIONET}"
     )
     url = "https://physionet.org/content/ptb-xl/1.0.3/"
     markers: ClassVar[tuple[str, ...]] = (TABLE,)

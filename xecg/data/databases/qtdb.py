@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from xecg.data.databases import labels, mitdb
-from xecg.data.databases.base import AF, LEFT_OUT, Database, Download, LabelledRecording
+from xecg.data.databases import labels
+from xecg.data.databases.base import AF, LEFT_OUT, PHYSIONET, Database, Download, LabelledRecording
 from xecg.data.databases.holter import SVDB
+from xecg.data.databases.mitdb import MITDB
 from xecg.signal.waves import BEAT_SYMBOLS, NOT_ANNOTATED, wave_codes
 from xecg.signal.wfdb import Annotations, read_annotations, read_recording
 
@@ -46,9 +47,7 @@ class QTDB(Database):
     citation = (
         "Laguna P, Mark RG, Goldberger A, Moody GB. A database for evaluation of algorithms for "
         "measurement of QT and other waveform intervals in the ECG. Computers in Cardiology "
-        "24:673-676, 1997. doi:10.1109/CIC.1997.648140; "
-        "Goldberger AL et al. PhysioBank, PhysioToolkit, and PhysioNet. "
-        "Circulation 101(23):e215-e220, 2000. doi:10.1161/01.CIR.101.23.e215"
+        f"24:673-676, 1997. doi:10.1109/CIC.1997.648140; {PHYSIONET}"
     )
     url = "https://physionet.org/content/qtdb/1.0.0/"
     markers: ClassVar[tuple[str, ...]] = ("sel*.q1c",)
@@ -96,7 +95,7 @@ def person_of(record: str, comments: tuple[str, ...]) -> str:
     """Returns the person of a record, named as in mitdb or svdb where it is cut from there."""
     for comment in comments:
         if cut := _CUT_FROM.search(comment):
-            origin = SVDB if cut[1].startswith("8") else mitdb
+            origin = SVDB if cut[1].startswith("8") else MITDB
             return origin.person_of(cut[1])
     return f"qtdb-{_SAME_PERSON.get(record, record)}"
 
