@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from xecg.errors import ConfigError, DataError
 from xecg.metrics import bootstrap
-from xecg.metrics.bootstrap import Interval, group_weights, intervals
+from xecg.metrics.bootstrap import Interval, group_weights, intervals, rank_correlation
 
 
 def mean_interval(values, groups, **options):
@@ -92,3 +93,14 @@ def test_nothing_to_resample_is_refused():
 def test_impossible_settings_are_refused(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         mean_interval([1.0, 2.0], ["a", "b"], **options)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 3)] * 3), max_size=30))
+def test_weighted_rank_correlation_is_that_of_rows_drawn_as_often(rows):
+    x, y, weights = np.array(rows, float).reshape(-1, 3).T
+    (found,) = rank_correlation(x, y, weights[None])
+    x, y = (np.repeat(values, weights.astype(int)) for values in (x, y))
+    if len(np.unique(x)) < 2 or len(np.unique(y)) < 2:
+        assert np.isnan(found) or abs(found) <= 1
+    else:
+        assert found == pytest.approx(spearmanr(x, y).statistic)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xecg.errors import RecordError
-from xecg.signal.heartbeats import MIN_BEATS, detect_r_peaks, rr_measures
+from xecg.signal.heartbeats import MIN_BEATS, detect_r_peaks, equal_rr, rr_measures
 from xecg.signal.wfdb import read_annotations, read_recording
 
 RR_MS = st.lists(st.integers(300, 2000), min_size=MIN_BEATS - 1, max_size=40)
@@ -130,3 +130,30 @@ def test_a_real_record_agrees_with_its_beats(real_database):
     distance = np.abs(beats[:, np.newaxis] - peaks).min(axis=1) / 360
     assert len(peaks) == len(beats) == 2273
     assert (distance < 0.05).mean() > 0.999
+
+
+rhythms = st.lists(st.integers(30, 500), min_size=1, max_size=12)
+
+
+@given(rhythms, st.integers(0, 200), st.integers(0, 100))
+def test_rr_intervals_are_made_equal_and_beats_keep_their_shape(intervals, first, rest):
+    peaks = first + np.cumsum([0, *intervals])
+    signal = np.random.default_rng(first).random(peaks[-1] + rest + 1).astype(np.float32)
+    found = equal_rr(signal, peaks, 250.0)
+    equal = np.rint(np.linspace(peaks[0], peaks[-1], len(peaks))).astype(int)
+    assert found.shape == signal.shape
+    assert np.ptp(np.diff(equal)) <= 1
+    np.testing.assert_array_equal(found[: peaks[0]], signal[: peaks[0]])
+    np.testing.assert_array_equal(found[peaks[-1] :], signal[peaks[-1] :])
+    near = min([*intervals, *np.diff(equal)]) // 4  # that much before an R peak is always moved
+    reach = np.arange(-min(near, 55) + 1, 1) if near else np.zeros(1, int)
+    for here, there in zip(equal[1:], peaks[1:], strict=True):
+        np.testing.assert_array_equal(found[here + reach], signal[there + reach])
+    np.testing.assert_array_equal(equal_rr(found, equal, 250.0), found)
+
+
+@given(st.integers(1, 12), st.integers(1, 400))
+def test_equal_rr_intervals_stay_as_they_are(n, interval):
+    signal = np.random.default_rng(n).random(n * interval + 7).astype(np.float32)
+    np.testing.assert_array_equal(equal_rr(signal, np.arange(n) * interval, 250.0), signal)
+    np.testing.assert_array_equal(equal_rr(signal, np.arange(0), 250.0), signal)

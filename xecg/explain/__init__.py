@@ -6,6 +6,7 @@ from typing import Any
 _NAMES = {  # torch and matplotlib are imported only with the names that need them
     "attributions": "ATTRIBUTIONS BranchExplainer",
     "deep_taylor": "DeepTaylor",
+    "effects": "agreement wave_effects",
     "pictures": "ExplainedWindow draw_page save_figure",
     "relevance": "STATISTICS domain_specificity wave_relevance",
 }

@@ -90,6 +90,13 @@ class BranchExplainer:
                 explained[name] = Explanation(*map(torch.cat, zip(*parts, strict=True)))
         return explained
 
+    def logits(self, x: Tensor) -> dict[str, Tensor]:
+        """Returns by branch the logits ``(n, classes)`` of windows ``(n, 1, time)``."""
+        with torch.inference_mode(), torch.autocast(x.device.type, enabled=False):
+            batches = torch.split(x.float(), _CPU_BATCH if x.device.type == "cpu" else _BATCH)
+            outputs = self._outputs.items()
+            return {name: torch.cat([output(b) for b in batches]) for name, output in outputs}
+
     def _explanation(self, name: str, x: Tensor) -> Explanation:
         method: Any = self._methods[name]
         if isinstance(method, DeepTaylor):  # has the logits anyway

@@ -102,6 +102,23 @@ def percentile_interval(values: FloatArray, confidence: float) -> tuple[float, f
     return float(low), float(high)
 
 
+def rank_correlation(x: FloatArray, y: FloatArray, weights: FloatArray) -> FloatArray:
+    """Returns Spearman's rho of ``(n,)`` under each row of weights ``(r, n)``; NaN if undefined."""
+    if not x.size:
+        return np.full(len(weights), np.nan)
+    total, centred = weights.sum(axis=1, keepdims=True), []
+    for values in (x, y):
+        _, starts, codes = np.unique(np.sort(values), return_index=True, return_inverse=True)
+        order = np.argsort(values, kind="stable")
+        sums = np.add.reduceat(weights[:, order], starts, axis=1)
+        ranks = np.empty_like(weights)
+        ranks[:, order] = (sums.cumsum(axis=1) - sums / 2)[:, codes]  # ties share their middle
+        centred.append(ranks - divide((weights * ranks).sum(axis=1, keepdims=True), total))
+    a, b = centred
+    xy, xx, yy = ((weights * one * other).sum(axis=1) for one, other in ((a, b), (a, a), (b, b)))
+    return divide(xy, np.sqrt(xx * yy))
+
+
 def _group_codes(groups: ArrayLike) -> tuple[NDArray[np.intp], int]:
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     if codes.size == 0:

@@ -1,6 +1,7 @@
 """R peaks, and how the intervals between them vary."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import nan
 
 import numpy as np
@@ -12,6 +13,7 @@ from xecg.signal.preprocessing import bridge_missing
 MIN_BEATS = 5  # fewest that are measured: four intervals, three successive differences
 _MIN_DURATION_S = 2.0  # the detector sets its thresholds on the first two seconds
 _INTEGRATION_S = 0.15  # the detector's moving window; it refuses a signal that varies for less
+_BEAT_MS = (220.0, 350.0)  # before and after an R peak: what keeps its shape in equal intervals
 
 
 @dataclass(frozen=True)
@@ -57,3 +59,27 @@ def rr_measures(r_peaks_s: NDArray[np.floating]) -> RRMeasures:
         return RRMeasures(n, nan, nan, nan)
     rmssd_ms = np.sqrt(np.square(rr_ms[1:] - rr_ms[:-1]).mean())
     return RRMeasures(n, float(rr_ms.mean()), float(rmssd_ms), float(rr_ms.std(ddof=1)))
+
+
+def equal_rr(
+    signal: NDArray[np.float32], r_peaks: NDArray[np.int64], sampling_rate: float
+) -> NDArray[np.float32]:
+    """Returns a window ``(time,)`` in which each RR interval is their mean, to the sample.
+
+    What is before the first and after the last R peak stays. Samples from 220 ms before to 350 ms
+    after an R peak move with it; the T-P stretch between is stretched or compressed linearly. Where
+    the shorter of old and new interval is shorter than 570/0.9 ms, less of it moves, in proportion.
+    """
+    if len(r_peaks) < 2:
+        return signal.copy()
+    equal = np.rint(np.linspace(r_peaks[0], r_peaks[-1], len(r_peaks))).astype(np.int64)
+    before, after = (ms * sampling_rate / 1000 for ms in _BEAT_MS)
+    new, old = [0, equal[0]], [0, r_peaks[0]]
+    for (here, there), (start, stop) in zip(pairwise(equal), pairwise(r_peaks), strict=True):
+        moved = min(1.0, 0.9 * min(there - here, stop - start) / (before + after))
+        a, b = int(moved * after), int(moved * before)
+        new += [here + a, there - b, there]
+        old += [start + a, stop - b, stop]
+    time, last = np.arange(len(signal)), len(signal) - 1
+    positions = np.interp(time, [*new, last], [*old, last])
+    return np.asarray(np.interp(positions, time, signal), np.float32)

@@ -1,6 +1,6 @@
 """Wave codes: samples of an ECG that belong to a P wave, a QRS complex, a T wave, or to none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -21,6 +21,8 @@ _ONSET, _OFFSET = "(", ")"
 
 # Start and end in ms after an R peak, in order of writing: ST-T yields to P, and both to QRS.
 _WINDOWS_MS = ((T, 100, 350), (P, -220, -60), (QRS, -50, 50))
+
+Stretches = Sequence[tuple[int, int]]  # start and stop, in samples
 
 
 def wave_codes(
@@ -109,3 +111,15 @@ def codes_around_r_peaks(
         positions = peaks + np.arange(start, stop)
         codes[positions[(positions >= 0) & (positions < n_samples)]] = code
     return codes
+
+
+def runs_of(mask: NDArray[np.bool_]) -> Stretches:
+    """Returns start and stop of each run of true samples of ``(time,)``."""
+    edges = np.flatnonzero(np.diff(mask, prepend=False, append=False)).tolist()
+    return [*zip(edges[::2], edges[1::2], strict=True)]
+
+
+def tp_stretches(codes: NDArray[np.uint8]) -> Stretches:
+    """Returns the runs of ``OTHER`` from a T wave to the P wave or QRS complex after it."""
+    inside = [run for run in runs_of(codes == OTHER) if run[0] > 0 and run[1] < len(codes)]
+    return [(a, b) for a, b in inside if codes[a - 1] == T and codes[b] in (P, QRS)]

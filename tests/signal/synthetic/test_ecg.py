@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from xecg.errors import ConfigError
 from xecg.signal.heartbeats import detect_r_peaks, rr_measures
 from xecg.signal.synthetic import LEADS, RHYTHMS, Noise, synthesize
-from xecg.signal.synthetic.ecg import fibrillatory_waves, sum_gaussians
+from xecg.signal.synthetic.ecg import add_f_waves, fibrillatory_waves, sum_gaussians
 from xecg.signal.synthetic.heart import Gaussians, draw_person
 from xecg.signal.waves import OTHER, QRS, P, T
 
@@ -309,3 +309,12 @@ def test_impossible_noise_is_refused():
         Noise(muscle_mv=-1)
     with pytest.raises(ConfigError, match="half the sampling rate"):
         synthesize("N", seed=0, sampling_rate=100, noise=Noise(powerline_mv=0.1))
+
+
+def test_fibrillatory_waves_are_a_tenth_as_high_as_the_r_waves():
+    signal, peaks = np.full(2500, 0.2, np.float32), np.arange(100, 2500, 200)
+    signal[peaks] = 0.7
+    added = add_f_waves(signal, peaks, 250.0) - signal
+    assert 2 * np.sqrt(2) * added.std() == pytest.approx(0.05, rel=1e-3)
+    assert (add_f_waves(signal, peaks[:0], 250.0) == signal).all()
+    assert (add_f_waves(signal, peaks, 250.0, seed=1) != added + signal).any()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
+from zlib import crc32
 
 import numpy as np
 import scipy.fft
@@ -38,6 +39,7 @@ LEADS = tuple(_VECTORS)
 Rhythm = Literal["N", "AF", "O"]  # sinus, atrial fibrillation, sinus with ectopic beats
 RHYTHMS: tuple[Rhythm, ...] = get_args(Rhythm)
 _REACH_SIGMAS = 5.0  # beyond them a Gaussian of 2 mV is below 0.01 uV
+_F_WAVE_SIZE = 0.1  # peak to peak, of the R waves' height
 _LARGEST = np.finfo(float).max
 
 
@@ -229,6 +231,21 @@ def fibrillatory_waves(rng: Generator, times_s: Floats) -> NDArray[np.float64]:
         wave -= size / harmonic * np.sin(harmonic * theta)
     direction = np.array([0.3, 0.55, -0.6]) + 0.2 * rng.normal(size=3)
     return np.outer(heart.log_uniform(rng, 0.012, 0.11) * direction, wave)
+
+
+def add_f_waves(
+    signal: NDArray[np.float32], r_peaks: NDArray[np.int64], sampling_rate: float, seed: int = 0
+) -> NDArray[np.float32]:
+    """Returns a window ``(time,)`` with fibrillatory waves of the synthetic heart, 4 to 9 Hz.
+
+    Peak to peak (2 sqrt 2 of their RMS) they are a tenth as high as the median R peak above the
+    median of the window. They depend on the seed and the window alone.
+    """
+    rng = np.random.default_rng([seed, crc32(signal.tobytes())])
+    wave = _II @ fibrillatory_waves(rng, np.arange(len(signal)) / sampling_rate)
+    height = abs(np.median(signal[r_peaks]) - np.median(signal)) if len(r_peaks) else 0.0
+    scaled = wave * (_F_WAVE_SIZE * height / (2 * np.sqrt(2) * wave.std()))
+    return np.asarray(signal + scaled, np.float32)
 
 
 def _with_truth(
