@@ -15,10 +15,6 @@ from xecg.errors import ConfigError, DataError, RecordError
 from xecg.signal.recording import Recording
 
 AF, NOT_AF, LEFT_OUT = 1, 0, -1
-PHYSIONET = (  # to be cited with each of its databases
-    "Goldberger AL et al. PhysioBank, PhysioToolkit, and PhysioNet. "
-    "Circulation 101(23):e215-e220, 2000. doi:10.1161/01.CIR.101.23.e215"
-)
 
 
 @dataclass(frozen=True)

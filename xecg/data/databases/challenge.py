@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import ChainMap
 from collections.abc import Set
 from functools import reduce
 from pathlib import Path
@@ -89,8 +88,7 @@ class Challenge(Database):
         label, af = rhythm_of(diagnoses(recording))
         person = ""
         if re.fullmatch(r"HR\d{5}", recording.name):
-            patient_of = ChainMap(*map(ptbxl.patients, self.tables()))
-            person = ptbxl.person_of(ptbxl.ecg_id(recording.name), patient_of)
+            person = ptbxl.person_of(ptbxl.ecg_id(recording.name), self.tables())
         return LabelledRecording(
             recording,
             person,

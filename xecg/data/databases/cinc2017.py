@@ -2,16 +2,9 @@
 
 from pathlib import Path
 
-from xecg.data.databases.base import (
-    AF,
-    LEFT_OUT,
-    NOT_AF,
-    PHYSIONET,
-    Database,
-    Download,
-    LabelledRecording,
-)
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
 from xecg.data.databases.labels import check_labels, read_labels, rows_of, spans_of
+from xecg.data.databases.physionet import PHYSIONET
 from xecg.signal.wfdb import read_recording
 
 # A: AF; N: normal sinus rhythm; O: another rhythm; ~: too noisy to be classified.

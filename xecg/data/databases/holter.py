@@ -6,24 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, PHYSIONET, Download, LabelledRecording
-from xecg.data.databases.labels import (
-    UNLABELLED,
-    check_labels,
-    read_labels,
-    rows_of,
-    spans_of,
-    whole_record,
-)
-from xecg.data.databases.physionet import PhysioNet
+from xecg.data.databases import labels
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Download, LabelledRecording
+from xecg.data.databases.physionet import PHYSIONET, PhysioNet
 
-MEANING = {"af": AF, "not_af": NOT_AF}
-LABELS = {AF: "af", NOT_AF: "not_af", LEFT_OUT: UNLABELLED}
+TABLE, MEANING = "records.csv", {"af": AF, "not_af": NOT_AF}
+LABELS = {AF: "af", NOT_AF: "not_af", LEFT_OUT: labels.UNLABELLED}
 # Five people of svdb are in afpdb too, in the same recordings.
 _SVDB_IN_AFPDB = {"866": "p07", "844": "p13", "845": "p15", "841": "p23", "824": "p25"}
 
 
-class _Holter(PhysioNet):
+class Listed(PhysioNet):
     """Records as published, and the table ``records.csv`` where somebody has labelled them.
 
     The table has the columns ``record,label,start_s,end_s``, with the labels ``af`` and ``not_af``;
@@ -33,34 +26,34 @@ class _Holter(PhysioNet):
     # Whether whole records are AF, by the first letter of their names, as far as it is published.
     published: ClassVar[dict[str, int]] = {}
 
-    def __init__(self, root: Path | str) -> None:
-        super().__init__(root)
-        self._table = self.folder / "records.csv"
-
     def tables(self) -> list[Path]:
         """Returns the table of stretches, if there is one."""
-        return [self._table] if self._table.is_file() else []
+        return [table] if (table := self.folder / TABLE).is_file() else []
 
     def records(self) -> list[str]:
         """Returns the records that the table lists, else all, sorted: paths below the folder."""
-        if self._table.is_file():
-            rows = read_labels(self._table, root=self.folder)
-            check_labels(self._table, rows, MEANING, "correct the table")
-            return sorted(rows)
-        return super().records()
+        if (rows := self._listed()) is None:
+            return super().records()
+        labels.check_labels(self.folder / TABLE, rows, MEANING, "correct the table")
+        return sorted(rows)
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record, its beats if audited, and its rhythms as listed or as published."""
         labelled = super().read(record)
         recording = labelled.recording
-        if self._table.is_file():
-            rows = rows_of(record, read_labels(self._table, root=self.folder), self._table, MEANING)
-            return replace(labelled, rhythms=spans_of(rows, MEANING, recording))
+        if (listed := self._listed()) is not None:
+            rows = labels.rows_of(record, listed, self.folder / TABLE, MEANING)
+            return replace(labelled, rhythms=labels.spans_of(rows, MEANING, recording))
         af = self.published.get(recording.name[0], LEFT_OUT)
-        return replace(labelled, rhythms=whole_record(LABELS[af], af, recording.duration_s))
+        rhythms = labels.whole_record(LABELS[af], af, recording.duration_s)
+        return replace(labelled, rhythms=rhythms)
+
+    def _listed(self) -> labels.Rows | None:
+        table = self.folder / TABLE
+        return labels.read_labels(table, root=self.folder) if table.is_file() else None
 
 
-class SVDB(_Holter):
+class SVDB(Listed):
     """Half-hour records with many supraventricular beats, each beat annotated (``.atr``).
 
     No rhythm is published: without ``records.csv`` every window is left out of AF classification
@@ -86,7 +79,7 @@ class SVDB(_Holter):
         return f"afpdb-{excerpt}" if excerpt else f"svdb-{name}"
 
 
-class AFPDB(_Holter):
+class AFPDB(Listed):
     """Excerpts of 50 people with paroxysmal AF or without (n, p) and of 50 others (t).
 
     Published is that the people of the records n have no documented AF. When there is AF in the
@@ -115,7 +108,7 @@ class AFPDB(_Holter):
         return f"afpdb-{name[0]}{number - 1 + number % 2:02d}"
 
 
-class AFTDB(_Holter):
+class AFTDB(Listed):
     """One-minute records of atrial fibrillation, in three folders as published.
 
     ``.qrs`` holds a detector's unaudited beats and is not used.

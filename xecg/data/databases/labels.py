@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,16 +98,16 @@ def _read_labels(path: Path, columns: tuple[str, ...], root: Path | None, _chang
         record = name if root is None else _below(root, path, name)
         row = Row(label, person, *_stretch(span, f"{path}: row {number}, record {record}"))
         same, others = files.setdefault(_file_of(root, record), record), rows.get(record, [])
-        if same != record or any(_overlap(row, other) for other in others):
+        if same != record or any(
+            row.start_s < other.stop_s and other.start_s < row.stop_s for other in others
+        ):
             where = f" from {span[0] or 0} s on, inside of another stretch" if any(span) else ""
             raise DataError(f"{path}: row {number} names record {same} a second time{where}")
         if others and others[0].person != person:
             both = f"{others[0].person!r} and {person!r}"
             raise DataError(f"{path}: row {number}: record {record} has two persons, {both}")
         rows.setdefault(record, []).append(row)
-    return {
-        record: tuple(sorted(some, key=lambda row: row.start_s)) for record, some in rows.items()
-    }
+    return {record: tuple(sorted(some, key=attrgetter("start_s"))) for record, some in rows.items()}
 
 
 def _columns(path: Path, found: list[str]) -> tuple[str, tuple[str, str]]:
@@ -127,10 +128,6 @@ def _columns(path: Path, found: list[str]) -> tuple[str, tuple[str, str]]:
             "that are not to tell persons apart"
         )
     return (like_person or [""])[0], spans
-
-
-def _overlap(row: Row, other: Row) -> bool:
-    return row.start_s < other.stop_s and other.start_s < row.stop_s
 
 
 def _stretch(ends: Sequence[str], where: str) -> tuple[float, float]:

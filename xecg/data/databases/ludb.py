@@ -5,16 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from xecg.data.databases.base import (
-    AF,
-    LEFT_OUT,
-    NOT_AF,
-    PHYSIONET,
-    Database,
-    Download,
-    LabelledRecording,
-)
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
 from xecg.data.databases.labels import p_waves_are_marked, whole_record
+from xecg.data.databases.physionet import PHYSIONET
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
 from xecg.signal.waves import wave_codes

@@ -1,7 +1,7 @@
 """MIT-BIH Arrhythmia Database: two-lead ambulatory ECGs, every beat and rhythm annotated."""
 
-from xecg.data.databases.base import PHYSIONET, Download
-from xecg.data.databases.physionet import PhysioNet
+from xecg.data.databases.base import Download
+from xecg.data.databases.physionet import PHYSIONET, PhysioNet
 
 
 class MITDB(PhysioNet):

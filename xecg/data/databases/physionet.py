@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from xecg.data.databases.base import PHYSIONET, Database, Download, LabelledRecording
+from xecg.data.databases.base import Database, Download, LabelledRecording
 from xecg.data.databases.labels import UNLABELLED, beats, rhythm_spans
 from xecg.signal.recording import Recording
 from xecg.signal.wfdb import read_annotations, read_recording
+
+PHYSIONET = (  # to be cited with each of its databases
+    "Goldberger AL et al. PhysioBank, PhysioToolkit, and PhysioNet. "
+    "Circulation 101(23):e215-e220, 2000. doi:10.1161/01.CIR.101.23.e215"
+)
 
 
 class PhysioNet(Database):

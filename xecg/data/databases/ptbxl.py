@@ -5,37 +5,24 @@ from __future__ import annotations
 import csv
 import re
 from ast import literal_eval
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-from xecg.data.databases.base import (
-    AF,
-    LEFT_OUT,
-    NOT_AF,
-    PHYSIONET,
-    Database,
-    Download,
-    LabelledRecording,
-)
-from xecg.data.databases.labels import (
-    check_labels,
-    read_labels,
-    rows_of,
-    spans_of,
-    whole_record,
-)
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Download, LabelledRecording
+from xecg.data.databases.holter import Listed
+from xecg.data.databases.labels import whole_record
+from xecg.data.databases.physionet import PHYSIONET, PhysioNet
 from xecg.errors import DataError, RecordError
-from xecg.signal.wfdb import read_recording
 
-TABLE, UNCODED = "ptbxl_database.csv", "records.csv"
+TABLE = "ptbxl_database.csv"
 RHYTHMS = ("AFLT", "AFIB", "SR", "SBRAD", "STACH", "SARRH", "PACE", "SVARR", "BIGU", "SVTAC",
            "PSVT", "TRIGU")  # fmt: skip
-MEANING = {"af": AF, "not_af": NOT_AF}
 
 
-class PTBXL(Database):
+class PTBXL(Listed):
     """Records of ``records500``, where they are there, else of ``records100``.
 
     Of a record's ``scp_codes``, AFIB is AF; AFLT (flutter) is left out of AF classification, also
@@ -54,39 +41,35 @@ class PTBXL(Database):
     )
     url = "https://physionet.org/content/ptb-xl/1.0.3/"
     markers: ClassVar[tuple[str, ...]] = (TABLE,)
+    files = ()
+    annotated = False
     download = Download((TABLE, "records100/*"))
-
-    def __init__(self, root: Path | str) -> None:
-        super().__init__(root)
-        self._table, self._uncoded = self.folder / TABLE, self.folder / UNCODED
-        high = (self.folder / "records500").is_dir()
-        self._column = "filename_hr" if high else "filename_lr"
 
     def tables(self) -> list[Path]:
         """Returns the tables of statements and of what is known beside them."""
-        return [self._table, *([self._uncoded] if self._uncoded.is_file() else [])]
+        return [self.folder / TABLE, *super().tables()]
 
     def records(self) -> list[str]:
         """Returns all records of the tables, sorted: paths below the folder, without ending."""
-        coded = self._codes()
-        known = {ecg_id(record) for record in coded}
-        uncoded = read_labels(self._uncoded, root=self.folder) if self._uncoded.is_file() else {}
-        check_labels(self._uncoded, uncoded, MEANING, "correct the table")
-        return sorted([*coded, *(record for record in uncoded if ecg_id(record) not in known)])
+        coded = {number: path for number, (path, _) in self._statements().items()}
+        return sorted(({ecg_id(path): path for path in super().records()} | coded).values())
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record, its rhythm and its patient."""
-        recording = read_recording(self.folder / record)
-        if (scp_codes := self._codes().get(record)) is not None:
-            rhythms = whole_record(*rhythm_of(record, scp_codes), recording.duration_s)
-        else:
-            labels = read_labels(self._uncoded, root=self.folder)
-            rhythms = spans_of(rows_of(record, labels, self._uncoded, MEANING), MEANING, recording)
-        person = person_of(ecg_id(record), patients(self._table))
-        return LabelledRecording(recording, person, rhythms=rhythms)
+        number = ecg_id(record)
+        person = person_of(number, [self.folder / TABLE])
+        path, scp_codes = self._statements().get(number, ("", ""))
+        if path != record:
+            return replace(super().read(record), person=person)
+        labelled = PhysioNet.read(self, record)
+        rhythms = whole_record(*rhythm_of(record, scp_codes), labelled.recording.duration_s)
+        return replace(labelled, person=person, rhythms=rhythms)
 
-    def _codes(self) -> Mapping[str, str]:
-        return _coded(self._table, self._column, _changed(self._table))
+    def _statements(self) -> Mapping[int, tuple[str, ...]]:
+        """Record and ``scp_codes`` of each ECG."""
+        high = (self.folder / "records500").is_dir()
+        column = "filename_hr" if high else "filename_lr"
+        return _columns(self.folder / TABLE, "ecg_id", column, "scp_codes")
 
 
 def rhythm_of(record: str, scp_codes: str) -> tuple[str, int]:
@@ -96,11 +79,10 @@ def rhythm_of(record: str, scp_codes: str) -> tuple[str, int]:
     no dictionary.
     """
     try:
-        codes = set(literal_eval(scp_codes).keys())
+        codes = frozenset(literal_eval(scp_codes).keys())
     except (AttributeError, ValueError, SyntaxError) as error:
-        raise RecordError(
-            f"{record}: expected scp_codes such as {{'SR': 0.0}} in {TABLE}, found {scp_codes!r}"
-        ) from error
+        expected = f"{record}: expected scp_codes such as {{'SR': 0.0}} in {TABLE}"
+        raise RecordError(f"{expected}, found {scp_codes!r}") from error
     meaning = LEFT_OUT if "AFLT" in codes else AF if "AFIB" in codes else NOT_AF
     return next((rhythm for rhythm in RHYTHMS if rhythm in codes), "other"), meaning
 
@@ -111,51 +93,34 @@ def ecg_id(record: str) -> int:
     return int(found[1]) if found else -1
 
 
-def person_of(number: int, patients: Mapping[int, int]) -> str:
-    """Returns the person of an ECG: its patient, else the ECG alone."""
-    patient = patients.get(number)
-    return f"ptbxl-ecg-{number}" if patient is None else f"ptbxl-patient-{patient}"
+def person_of(number: int, tables: Iterable[Path]) -> str:
+    """Returns the person of an ECG: the patient that one of the tables names, else the ECG alone.
 
-
-def patients(table: Path) -> dict[int, int]:
-    """Returns the patient of each ECG whose patient a table with ``patient_id`` gives.
-
-    ECGs are named in a column ``ecg_id``, or in ``record`` as in the Challenges. Raises DataError
-    if a column is missing or the table cannot be read.
+    Their columns are ``ecg_id,patient_id``, or those of the Challenges' records,
+    ``record,patient_id``. Raises DataError if a table is another one.
     """
-    return _patients(table, _changed(table))
+    for table in tables:
+        name = "ecg_id" if table.name == TABLE else "record"
+        if patient := _columns(table, name, "patient_id").get(number, ("",))[0]:
+            return f"ptbxl-patient-{float(patient):.0f}"
+    return f"ptbxl-ecg-{number}"
+
+
+def _columns(table: Path, name: str, *columns: str) -> Mapping[int, tuple[str, ...]]:
+    """Columns of a table, by the number of the ECG in the column ``name``."""
+    try:
+        return _read(table, name, columns, table.stat().st_mtime_ns)
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        wanted = f"expected a table with the columns {', '.join((name, *columns))}"
+        raise DataError(f"{table}: {wanted}, found none ({error})") from error
 
 
 # Workers ask for one record after the other: a table is read once per process, and again where it
 # has changed.
-@lru_cache(maxsize=4)
-def _patients(table: Path, _changed_ns: int) -> dict[int, int]:
-    rows = _rows(table, "patient_id")
-    name = "ecg_id" if rows and "ecg_id" in rows[0] else "record"
-    rows = _rows(table, name, "patient_id")
-    return {ecg_id(row[name]): int(float(row["patient_id"])) for row in rows if row["patient_id"]}
-
-
-@lru_cache(maxsize=4)
-def _coded(table: Path, column: str, _changed_ns: int) -> Mapping[str, str]:
-    """Statements of each record."""
-    return {row[column]: row["scp_codes"] for row in _rows(table, "ecg_id", "scp_codes", column)}
-
-
-def _changed(table: Path) -> int:
-    try:
-        return table.stat().st_mtime_ns
-    except OSError as error:
-        raise DataError(f"{table}: cannot be read ({error})") from error
-
-
-def _rows(table: Path, *columns: str) -> list[dict[str, str]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, restval=""))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{table}: cannot be read as a table ({error})") from error
-    found = list(rows[0]) if rows else []
-    if missing := [name for name in columns if name not in found]:
-        raise DataError(f"{table}: expected rows with {', '.join(missing)}, found {found}")
-    return rows
+@lru_cache(maxsize=8)
+def _read(
+    table: Path, name: str, columns: tuple[str, ...], _changed_ns: int
+) -> Mapping[int, tuple[str, ...]]:
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file, restval="")
+        return {ecg_id(row[name]): tuple(row[column] for column in columns) for row in rows}

@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from xecg.data.databases import labels
-from xecg.data.databases.base import AF, LEFT_OUT, PHYSIONET, Database, Download, LabelledRecording
+from xecg.data.databases.base import AF, LEFT_OUT, Database, Download, LabelledRecording
 from xecg.data.databases.holter import SVDB
 from xecg.data.databases.mitdb import MITDB
+from xecg.data.databases.physionet import PHYSIONET
 from xecg.signal.waves import BEAT_SYMBOLS, NOT_ANNOTATED, wave_codes
 from xecg.signal.wfdb import Annotations, read_annotations, read_recording
 
