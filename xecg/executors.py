@@ -8,7 +8,14 @@ nothing else differs.
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,12 +45,14 @@ class Part:
 
 
 @contextmanager
-def executor(jobs: int | None = None, cluster: str | None = None) -> Iterator[Executor]:
+def executor(
+    jobs: int | None = None, cluster: str | None = None, *, threads: bool = False
+) -> Iterator[Executor]:
     """Yields what pieces of work are run on: this process (1 job), processes, or a dask cluster.
 
     ``jobs`` null takes every core that this process may use; ``cluster`` is the address of a
-    scheduler (``tcp://host:8786``) or its scheduler file. Raises ConfigError if ``jobs`` is below
-    1, ExecutorError if no cluster answers.
+    scheduler (``tcp://host:8786``) or its scheduler file; ``threads`` are in place of processes.
+    Raises ConfigError if ``jobs`` is below 1, ExecutorError if no cluster answers.
     """
     jobs = available_cores() if jobs is None else jobs
     if jobs < 1:
@@ -52,7 +61,8 @@ def executor(jobs: int | None = None, cluster: str | None = None) -> Iterator[Ex
         with _dask(cluster) as pool:
             yield pool
         return
-    pool = _ThisProcess() if jobs == 1 else _Processes(jobs)
+    local = ThreadPoolExecutor if threads else _ThisProcess if jobs == 1 else _Processes
+    pool = local(jobs)
     try:
         yield pool
     finally:
@@ -173,7 +183,8 @@ def _killed(error: BaseException | None) -> bool:
 
 
 class _ThisProcess(Executor):
-    ahead = 1
+    def __init__(self, jobs: int) -> None:
+        self.ahead = jobs
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()

@@ -26,8 +26,7 @@ if behaviour == "terminate":
     os.kill(os.getpid(), signal.SIGTERM)
 if behaviour == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
-if behaviour == "slow":
-    time.sleep(2)
+time.sleep({"slow": 2, "long": 30}.get(behaviour, 0))
 pretrained = json.loads(flags.get("model.pretrained", "null")) or {}
 for source in pretrained.values():
     assert "/" not in source or Path(source).exists(), source

@@ -1,13 +1,16 @@
 """Cells are made once, in their order, whatever happens to those who make them."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import zipfile
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
@@ -118,6 +121,24 @@ def test_a_cell_that_is_stopped_continues_from_its_last_epoch(write_study):
         file.writestr("epoch", "3")
     assert run_study(write_study()) == 0
     assert begun()[-1] == "frozen0-seed0 resumed"
+
+
+def test_a_study_that_is_stopped_ends_its_fits(write_study):
+    """SIGTERM reaches the study alone, unlike ctrl-C; neither waits for the fits to be done."""
+    slow = {"frozen0-seed0": "long", "frozen3-seed0": "long"}
+    config = write_study(slow)
+
+    def stop():
+        while not {f"{name} new" for name in slow} <= {*begun()}:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=stop).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_study(config, jobs=2)
+    assert done() == ["pretrain-morphology-seed0"]
+    assert run_study(write_study(), jobs=2) == 0
+    assert done() == CELLS
 
 
 def test_a_fit_that_outlives_its_study_is_waited_for(write_study):

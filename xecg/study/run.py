@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pandas as pd
@@ -26,6 +27,7 @@ from xecg.study.plan import Cell, Study, cells_of, choose, read_study
 
 _FIT = (sys.executable, "-m", "xecg.cli", "fit")
 _STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+_stopped = Event()  # tells the threads of this process to end their fits
 _log = logging.getLogger(__name__)
 
 
@@ -135,7 +137,7 @@ def _begin(study: Study, config: Path) -> None:
 def _make(cells: Sequence[Cell], folder: Path, jobs: int | None, cluster: str | None) -> None:
     """Makes the cells that are open and have what they need, pre-training first."""
     cores, parts = available_cores(), folder / "parts"
-    with executor(jobs, cluster) as pool:
+    with executor(jobs, cluster, threads=True) as pool, _until_stopped():
         for is_tuned in (False, True):
             todo = {
                 cell.name: [*_FIT, *cell.flags]
@@ -151,6 +153,15 @@ def _make(cells: Sequence[Cell], folder: Path, jobs: int | None, cluster: str | 
             for part in run_parts(work, pieces, parts, pool, title="study", unit="cell"):
                 _log.info("%s", part.error or f"{part.items[0]} is done")
             shutil.rmtree(parts)
+
+
+@contextmanager
+def _until_stopped() -> Iterator[None]:
+    _stopped.clear()
+    try:
+        yield
+    finally:
+        _stopped.set()
 
 
 def _make_cell(
@@ -190,17 +201,19 @@ def _fit(work: Path, where: Path, command: Sequence[str], threads: int | None) -
     with (folder / "logs" / f"{work.name}.txt").open("a+b") as log:
         start, nothing = log.seek(0, os.SEEK_END), subprocess.DEVNULL
         streams: dict[str, Any] = {"stdin": nothing, "stdout": log, "stderr": log}
-        ended = subprocess.run(
-            [*command, place], cwd=where, env=environment, check=False, **streams
-        )
+        with subprocess.Popen([*command, place], cwd=where, env=environment, **streams) as fit:
+            while fit.poll() is None:
+                if _stopped.wait(0.1):
+                    fit.terminate()
+                    fit.wait()
         log.seek(start)
         said = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    if ended.returncode == 0:
+    if fit.returncode == 0:
         return
     reason = ([line for line in said if line.startswith("xecg: ")] or said or ["no word"])[-1]
-    if ended.returncode not in _STOPPED:
+    if fit.returncode not in _STOPPED:
         write_whole(folder / "failed" / f"{work.name}.txt", reason)
-    raise StudyError(f"{work.name}: xecg fit ended with {ended.returncode}: {reason} ({log.name})")
+    raise StudyError(f"{work.name}: xecg fit ended with {fit.returncode}: {reason} ({log.name})")
 
 
 def _state(folder: Path, name: str) -> str:
