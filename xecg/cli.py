@@ -8,6 +8,7 @@ import argparse
 import difflib
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -45,7 +46,13 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status: 0 done, 1 an error, 2 a wrong command line."""
     arguments = list(sys.argv[1:] if args is None else args)
     try:
-        return _run(arguments)
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who reads the output has seen enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as of a program that SIGPIPE ends
     except (XECGError, ValueError) as error:
         # The parser of configs wraps what a constructor raises.
         cause: BaseException | None = error

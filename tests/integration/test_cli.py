@@ -345,3 +345,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_verb_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["clasify", "x"]) == 2
     assert "xecg classify" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [("data", "list"), ("--help",)])
+def test_a_reader_that_has_seen_enough_is_no_error(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "xecg.cli", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
