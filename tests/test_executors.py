@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -65,3 +68,20 @@ def test_an_item_that_kills_its_process_is_found_and_the_rest_is_made(tmp_path: 
 def test_jobs_are_at_least_one() -> None:
     with pytest.raises(ConfigError, match="jobs"), executor(0):
         pass
+
+
+def test_processes_end_with_the_command_that_started_them() -> None:
+    code = (
+        "import time\nfrom xecg.executors import executor\nwith executor(2) as pool:\n"
+        "    pool.submit(print, 'ready', flush=True)\n    pool.submit(time.sleep, 60).result()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        process.kill()
+        try:
+            process.communicate(timeout=20)  # the output is open as long as one of them lives
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)

@@ -274,6 +274,10 @@ def run(verb: str, arguments: Sequence[str]) -> int:
             getattr(cli, verb)()
     except SIGTERMException:
         return _STOPPED  # Lightning's own status would say that all went well
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning takes for a failure
+            raise error.__context__ from None
+        raise
     finally:
         if "wandb" in sys.modules and sys.modules["wandb"].run is not None:
             sys.modules["wandb"].finish()

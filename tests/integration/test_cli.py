@@ -1,14 +1,18 @@
 """The command: what a run leaves behind, flags, resuming, errors."""
 
 import csv
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 
+from xecg.checkpoints import WholeCheckpoints
 from xecg.cli import main
 from xecg.networks.weights import load_xecgarch
 from xecg.runs import RunCLI
@@ -271,6 +275,23 @@ def test_a_training_that_diverges_ends_at_once(
     assert not list(Path().rglob("*.safetensors"))
     for path in Path("run").rglob("*.ckpt"):
         assert torch.isfinite(torch.load(path)["state_dict"]["network.heads.rhythm.weight"]).all()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_says_so_and_keeps_its_last_checkpoint(
+    number: int, status: int, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = WholeCheckpoints.save_checkpoint
+
+    def stopped(*arguments: Any, **options: Any) -> None:
+        save(*arguments, **options)
+        os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WholeCheckpoints, "save_checkpoint", stopped)
+        assert fit("--run_folder=run", "--trainer.logger=false") == status
+    kept = next(Path("run/checkpoints").iterdir())
+    assert fit(f"--ckpt_path={kept}", "--trainer.logger=false") == 0
 
 
 @pytest.mark.parametrize("verb", ["test", "validate", "predict", "calibrate"])

@@ -2,10 +2,10 @@
 
     python tests/reliability/torture.py [--kills 100] [--seed 0] [--only JOB ...]
 
-Each kill is a SIGKILL to a command and to all processes that it started, at a moment drawn evenly
-from the time that the command takes undisturbed; on a cluster, the one that is killed is drawn from
-the command, the scheduler and the workers. `prepare --overwrite` must also leave a whole store at
-any moment. 100 kills take about an hour on two cores.
+Each kill is a SIGKILL at a moment drawn evenly from the time that the command takes undisturbed: in
+half of the cases to the command alone, else to all processes that it started too; on a cluster, to
+one drawn from the command, the scheduler and the workers. `prepare --overwrite` must also leave a
+whole store at any moment. 100 kills take about an hour on two cores.
 """
 
 import argparse
@@ -116,9 +116,9 @@ class Process:
                 arguments, cwd=folder, stdout=log, stderr=log, start_new_session=True
             )
 
-    def kill(self) -> None:
+    def kill(self, alone: bool = False) -> None:
         if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            (os.kill if alone else os.killpg)(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def succeeds(self, seconds: float) -> bool:
@@ -207,7 +207,7 @@ def killed_once(job: Job, folder: Path, moment: float, draw: float) -> tuple[str
         process = start(job, folder, cluster, [])
         time.sleep(moment)
         victims = [process, *(cluster.processes if cluster else [])]
-        victims[int(draw * len(victims))].kill()
+        victims[int(draw * len(victims))].kill(alone=cluster is None and draw < 0.5)
         if cluster is not None and process.process.poll() is None:
             process.succeeds(60)  # it may end all the same, or lose its cluster
         process.kill()

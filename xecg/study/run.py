@@ -10,7 +10,7 @@ import sys
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from xecg.study.plan import Cell, Study, cells_of, choose, read_study
 
 _FIT = (sys.executable, "-m", "xecg.cli", "fit")
 _STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+_PATIENCE_S = 5.0  # with a fit that is to end; its last checkpoint is whole at any moment
 _stopped = Event()  # tells the threads of this process to end their fits
 _log = logging.getLogger(__name__)
 
@@ -205,13 +206,15 @@ def _fit(work: Path, where: Path, command: Sequence[str], threads: int | None) -
             while fit.poll() is None:
                 if _stopped.wait(0.1):
                     fit.terminate()
-                    fit.wait()
+                    with suppress(subprocess.TimeoutExpired):  # as it tests, it does not listen
+                        fit.wait(_PATIENCE_S)
+                    fit.kill()
         log.seek(start)
         said = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
     if fit.returncode == 0:
         return
     reason = ([line for line in said if line.startswith("xecg: ")] or said or ["no word"])[-1]
-    if fit.returncode not in _STOPPED:
+    if fit.returncode not in _STOPPED and not _stopped.is_set():
         write_whole(folder / "failed" / f"{work.name}.txt", reason)
     raise StudyError(f"{work.name}: xecg fit ended with {fit.returncode}: {reason} ({log.name})")
 
