@@ -23,13 +23,17 @@ from xecg.callbacks import RelevanceLogger
 from xecg.callbacks.relevance import watch
 from xecg.errors import ConfigError
 from xecg.explain import DeepTaylor, domain_specificity, wave_relevance
+from xecg.explain.effects import CHANGES
 from xecg.explain.relevance import CLASSES, STATISTICS
 from xecg.tasks import PWaveDetection, RRVariability
 
 COUNTS = ("n", "n_right", "n_windows")
+EFFECTS = ("agreement", *(f"{kind}_{name}" for name in CHANGES for kind in ("effect", "flips")))
 
 
-def names_of(branches=("morphology", "rhythm"), classes=("non_af", "af"), statistics=STATISTICS):
+def names_of(
+    branches=("morphology", "rhythm"), classes=("non_af", "af"), statistics=(*STATISTICS, *EFFECTS)
+):
     in_af = {"enrichment_p": "enrichment_where_p_would_be"}
     return {
         f"relevance/{branch}/{rhythm}/{in_af.get(name, name) if rhythm == 'af' else name}"
@@ -228,7 +232,7 @@ class Saliency:
 def test_attribution_and_statistics_may_be_ones_own():
     relevance = Relevance()
     statistics = ["enrichment_p", "enrichment_qrs", f"{__name__}.early"]
-    logger = RelevanceLogger(8, f"{__name__}.Saliency", statistics)
+    logger = RelevanceLogger(8, f"{__name__}.Saliency", statistics, effects=False)
     fit(logger, relevance, epochs=1, task=able_task())
     (seen,) = relevance.seen
     assert seen.keys() == names_of(statistics=("enrichment_p", "enrichment_qrs", "early"))

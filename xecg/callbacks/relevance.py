@@ -20,6 +20,7 @@ from torch import Tensor
 from xecg.errors import ConfigError
 from xecg.explain.attributions import ATTRIBUTIONS, BranchExplainer
 from xecg.explain.deep_taylor import Explanation
+from xecg.explain.effects import agreement, wave_effects
 from xecg.explain.pictures import ExplainedWindow, draw_page
 from xecg.explain.relevance import (
     CLASSES,
@@ -35,7 +36,7 @@ from xecg.explain.relevance import (
 )
 
 TITLES: Mapping[int, str] = dict(enumerate(CLASSES)) | {-1: "unlabelled"}
-CORRELATION = "map_correlation"
+CORRELATION, AGREEMENT = "map_correlation", "agreement"
 _METHODS = ("r_peaks", "column", "__getitems__")  # of validation data
 _Measured = tuple[pd.DataFrame, Tensor]  # of a branch: table of the windows, maps (n, time)
 
@@ -131,8 +132,11 @@ def class_means(
     """Returns means over the rightly predicted windows of a class, and the averaged columns."""
     p, p_here, qrs = map(enrichment_column, ("P", wave_title("P", rhythm), "QRS"))
     columns = table[table["right"]].drop(columns=["right", "p_af"], errors="ignore")
+    agree = agreement(columns)
     columns = columns.rename(columns={p: p_here})
     means = {str(key): float(mean) for key, mean in columns.mean().items()}
+    if "effect_p" in means:
+        means[AGREEMENT] = float(agree(np.ones((1, len(columns))))[0])
     if name in OWN_WAVE and {p_here, qrs} <= means.keys():
         means[SPECIFICITY] = float(domain_specificity(means[p_here], means[qrs], name))
     means["n"] = float(columns.drop(columns=CORRELATION).notna().any(axis=1).sum())
@@ -141,18 +145,20 @@ def class_means(
 
 
 class RelevanceLogger(Callback):
-    """Logs, after validation, where each branch looks in a fixed set of validation windows.
+    """Logs, after validation, where each branch looks, and what it uses, in some windows.
 
-    The windows are drawn once, half of them AF, with at least four R peaks. Each branch is
+    Validation windows are drawn once, half of them AF, with at least four R peaks. Each branch is
     explained for the class that it predicts; means are taken by true class over the windows that
     it predicts rightly. A branch in pre-training is explained for what it detects or measures (see
     :func:`xecg.explain.attributions.branch_outputs`), and means are over all windows.
 
     Every logger gets ``relevance/<branch>/<non_af|af|unlabelled>/<column>``: the mean of each
     column of :func:`xecg.explain.wave_relevance` (``enrichment_p``, in AF
-    ``enrichment_where_p_would_be``, ...), ``domain_specificity``, ``map_correlation`` (each map
-    with the one before), ``n`` (windows of the means), ``n_right`` and ``n_windows``. Weights &
-    Biases also gets histograms of the enrichments, a table of the windows, and a picture of some.
+    ``enrichment_where_p_would_be``, ...) and of :func:`xecg.explain.wave_effects` (``effect_p``,
+    ``flips_p``, ...), ``domain_specificity``, ``agreement`` (of enrichments and effects),
+    ``map_correlation`` (each map with the one before), ``n`` (windows of the means), ``n_right``
+    and ``n_windows``. Weights & Biases also gets histograms of the enrichments, a table of the
+    windows, and a picture of some.
 
     Every number is there every time and can be monitored. A mean over no window is NaN:
     ``ModelCheckpoint`` takes it for the worst value, ``EarlyStopping`` stops at it unless
@@ -163,6 +169,7 @@ class RelevanceLogger(Callback):
         n_windows: Number of watched windows; the time that logging takes grows with it.
         attribution: Name in :data:`xecg.explain.ATTRIBUTIONS`, or a class path.
         statistics: Names in :data:`xecg.explain.STATISTICS`, or class paths; null takes all.
+        effects: Whether effects are measured, seven forward passes of the windows.
         every_n_epochs: Number of epochs from one logging to the next, from the first epoch on.
         n_pictures: Number of ECGs in the picture, half of them AF; 0 for no picture.
         show_every_n_epochs: Number of epochs from one table and picture to the next.
@@ -178,6 +185,7 @@ class RelevanceLogger(Callback):
         n_windows: int = 64,
         attribution: str = "innvestigate",
         statistics: list[str] | None = None,
+        effects: bool = True,
         every_n_epochs: int = 1,
         n_pictures: int = 4,
         show_every_n_epochs: int = 5,
@@ -186,7 +194,7 @@ class RelevanceLogger(Callback):
     ) -> None:
         super().__init__()
         self.n_windows, self.n_pictures, self.seed, self.name = n_windows, n_pictures, seed, name
-        self.attribution, self.statistics = attribution, statistics
+        self.attribution, self.statistics, self.effects = attribution, statistics, effects
         self.every_n_epochs, self.show_every_n_epochs = every_n_epochs, show_every_n_epochs
         fewest = {"n_windows": 2, "every_n_epochs": 1, "show_every_n_epochs": 1}
         for setting, least in (fewest | {"n_pictures": 0, "seed": 0}).items():
@@ -288,16 +296,22 @@ class RelevanceLogger(Callback):
         rows = (share + trainer.global_rank) % n  # shares of one size; the surplus repeats
         x = windows.signals[rows].to(pl_module.device)
         weights = [*network.parameters(), *network.branches.buffers()]
+        explainer = BranchExplainer(network, self.attribution)
         if all(bool(tensor.isfinite().all()) for tensor in weights):
-            explained = BranchExplainer(network, self.attribution).explain(x)
+            explained = explainer.explain(x)
         else:  # training has diverged, which is not this callback's to stop
             nothing = Explanation(x.new_full((len(x), 2), torch.nan), torch.full_like(x, torch.nan))
             explained = dict.fromkeys(network.branches, nothing)
+        peaks = [windows.r_peaks[row] for row in rows]
+        effects = wave_effects(explainer, x, peaks, windows.sampling_rate) if self.effects else {}
         measured, classifies = {}, hasattr(network, "heads")
         for name, part in explained.items():
             whole = Explanation(*(_gathered(trainer, tensor)[:n].cpu() for tensor in part))
             last = self._last_maps.get(name)
             table, now = measure_branch(windows, whole, last, classifies, self.statistics)
+            if self.effects:
+                mine = torch.from_numpy(effects[name].to_numpy(np.float32)).to(x.device)
+                table[[*effects[name]]] = _gathered(trainer, mine)[:n].cpu().numpy()
             measured[name], self._last_maps[name] = (table, whole.relevance[:, 0]), now
         return measured
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from xecg.errors import ConfigError, DataError
 from xecg.explain.attributions import BranchExplainer
 from xecg.explain.faithfulness import fill
-from xecg.explain.relevance import FEWEST_BEATS, WAVE_CODES, WAVES, enrichment_column, slug
+from xecg.explain.relevance import FEWEST_BEATS, WAVE_CODES, WAVES, slug
 from xecg.metrics.bootstrap import FloatArray, rank_correlation
 from xecg.signal.heartbeats import equal_rr
 from xecg.signal.synthetic.ecg import add_f_waves
@@ -109,13 +109,13 @@ def wave_effects(
 def agreement(table: pd.DataFrame) -> Callable[[FloatArray], FloatArray]:
     """Says whether a branch uses what its maps show, in one number.
 
-    Takes enrichments and effects of windows, a row each. Returns a function of weights of the rows
-    ``(r, n)``: Spearman's rho over waves and windows between enrichment, the density of relevance,
-    and effect, ``(r,)``.
+    Takes enrichments and effects of windows, a row each; waves without a column are left out.
+    Returns a function of weights of the rows ``(r, n)``: Spearman's rho over waves and windows
+    between enrichment, which is the density of relevance, and effect, ``(r,)``.
     """
     density, effect = (
-        np.concatenate([table[name(wave)].to_numpy(np.float64) for wave in WAVES])
-        for name in (enrichment_column, lambda wave: f"effect_{slug(wave)}")
+        table.reindex(columns=[f"{kind}_{slug(wave)}" for wave in WAVES]).to_numpy(float).T.ravel()
+        for kind in ("enrichment", "effect")
     )
     known = np.isfinite(density + effect)
     rows = np.tile(np.arange(len(table)), len(WAVES))[known]
