@@ -237,7 +237,7 @@ def test_two_tables_in_one_folder_have_errors_of_their_own(
     assert errors(other) == errors(classify.out)
 
 
-def test_threads_and_processes_make_no_difference(classify, write_record):
+def test_processes_make_no_difference(classify, write_record):
     for number in range(5):
         write_record(f"r{number}", duration_s=10.0 + 5 * number)
     write_record("short", n_samples=2000)

@@ -1,7 +1,6 @@
 """Probabilities of AF for every window of many records, as a table."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from xecg.inference.model import BATCH, NOT_JUDGED, Identity, load, load_once, o
 from xecg.inference.records import LeadWindows, Problem, made_in_parts, read_items, write_part
 
 _PIECE = 64  # records at most
-_FEW = 2000  # records that threads have classified before other processes have started
+_FEW = 2000  # records that this process has classified before others have started
 
 
 def classify(
@@ -51,7 +50,7 @@ def classify(
         per_record: Write one row per record: number of windows, how many can be judged, and of
             these af_share (the share predicted AF), mean probabilities, and the class of the mean.
         overwrite: Replace the table and its errors.
-        jobs: Number of processes; one per core by default, threads of this one for few records.
+        jobs: Number of processes; one per core by default, this one alone for few records.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
 
     Returns:
@@ -70,11 +69,9 @@ def classify(
             raise ConfigError(f"{path} exists already; name another --out, or pass --overwrite")
     model = load(weights, operating_point=operating_point, threshold=threshold)
     work = partial(classify_piece, model.identity, lead, per_record)
-    with one_thread() as n_threads:
-        few = _FEW, partial(ThreadPoolExecutor, n_threads)
-        with made_in_parts(work, paths, out, _PIECE, few, jobs, cluster) as made:
-            made.write(out)
-            made.report(errors)
+    with one_thread(), made_in_parts(work, paths, out, _PIECE, _FEW, jobs, cluster) as made:
+        made.write(out)
+        made.report(errors)
     return len(made.failures)
 
 

@@ -13,7 +13,6 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from xecg.errors import ConfigError
-from xecg.executors import executor
 from xecg.explain.attributions import BranchExplainer
 from xecg.explain.pictures import save_figure
 from xecg.explain.relevance import WAVES, enrichment_column, wave_title
@@ -29,7 +28,7 @@ _FILES = "files"  # folder beside the parts
 _PICTURES = "pictures"  # in the attributes of a part's table
 _CODES = {"AF": 1, "non-AF": 0, NOT_JUDGED: -1}
 _PIECE = 16  # records at most
-_FEW = 8, partial(executor, 1)  # records that are explained before other processes have started
+_FEW = 8  # records that this process has explained before others have started
 _PER_SHEET = 2  # windows
 _SHOWN = 20  # records whose pictures the page holds; it links to those of the others
 

@@ -332,16 +332,12 @@ def load_once(identity: Identity) -> Model:
 
 
 @contextmanager
-def one_thread() -> Iterator[int]:
-    """Lets torch work on each operation, all of which are small, in one thread.
-
-    Yields:
-        Number of threads that it would use.
-    """
+def one_thread() -> Iterator[None]:
+    """Lets torch work on each operation, all of which are small, in one thread."""
     n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # in threads that start from now on as well
+    torch.set_num_threads(1)
     try:
-        yield n_threads
+        yield
     finally:
         torch.set_num_threads(n_threads)
 

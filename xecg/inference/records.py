@@ -4,9 +4,8 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from glob import escape
@@ -27,7 +26,7 @@ from xecg.signal.preprocessing import Preprocessing, cut_windows
 from xecg.signal.quality import Quality, window_quality
 from xecg.signal.wfdb import find_records, read_recording
 
-_PIECES = 32  # at least, of many records
+_PIECES = 16  # at least, of many records
 _WRITTEN = 64  # parts at a time
 _PROBLEMS = "problems"  # in the attributes of a part's table
 
@@ -251,7 +250,7 @@ def made_in_parts(
     paths: Iterable[Path],
     out: Path,
     size: int,
-    few: tuple[int, Callable[[], AbstractContextManager[Executor]]],
+    few: int,
     jobs: int | None,
     cluster: str | None,
 ) -> Iterator[Made]:
@@ -260,7 +259,7 @@ def made_in_parts(
     They are kept if the command is killed, and used when it is given again. ``work(items, part)``
     reads at most ``size`` records by :func:`read_items` and ends with :func:`write_part`; its bound
     arguments are all that a part depends on. ``few`` is the number of records below which other
-    processes do not pay, and the executor used then. Raises RecordError if no record gives a
+    processes do not pay. Raises RecordError if no record gives a
     result, and leaves nothing behind; ConfigError if the parts cannot be written; ExecutorError if
     the cluster cannot be reached or is lost.
     """
@@ -273,8 +272,7 @@ def made_in_parts(
     folder = Path(f"{out}.parts-{sha256(settings.encode()).hexdigest()[:16]}")
     made = Made(folder, [], [Problem(name, reason, True) for name, reason in failures.items()])
     new = [parent for parent in out.parents if not parent.exists()]
-    alone = jobs is None and cluster is None and len(items) < few[0]
-    with few[1]() if alone else executor(jobs, cluster) as pool:
+    with executor(1 if jobs is None and len(items) < few else jobs, cluster) as pool:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -56,7 +56,8 @@ def limit_band(
         return signal
     padding = min(round(_PADDING_S * sampling_rate), len(signal) - 1)
     sections, settled = _sections(low_hz, high, sampling_rate)
-    filtered = np.pad(signal, padding, "reflect")
+    ends = signal[padding:0:-1], signal[-2 : -padding - 2 : -1]
+    filtered = np.concatenate([ends[0], signal, ends[1]])
     for _ in range(2):  # as sosfiltfilt does, which designs ``settled`` anew each time
         filtered = dsp.sosfilt(sections, filtered, zi=settled * filtered[0])[0][::-1]
     return filtered[padding : padding + len(signal)]
