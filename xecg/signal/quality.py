@@ -103,7 +103,8 @@ def _of_beats(
 def _rest(beats: NDArray[np.float64]) -> float:
     """Returns what is left of most beats ``(beats, time)`` when their median is taken away."""
     rest = beats - _median(beats, axis=0)
-    return median(np.sqrt(np.square(rest).mean(axis=1)).tolist())  # half of them may be ectopic
+    sizes: list[float] = np.sqrt(np.square(rest).mean(axis=1)).tolist()
+    return median(sizes)  # half of them may be ectopic
 
 
 def _median(beats: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
