@@ -9,6 +9,7 @@ import torch
 
 from xecg.cli import main
 from xecg.explain.deep_taylor import DeepTaylor
+from xecg.explain.effects import wave_effects
 from xecg.explain.pictures import new_canvas, save_figure
 from xecg.explain.relevance import WAVES, enrichment_column, wave_relevance
 from xecg.inference.explain import Entry, write_page
@@ -160,6 +161,18 @@ def test_the_summary_has_a_row_for_each_window(explain, write_record):
         np.testing.assert_allclose(listed, arrays[f"p_af_{branch}"], rtol=1e-4)
     words = ["AF" if predicted else "non-AF" for predicted in arrays["predicted"]]
     assert [row["predicted"] for row in rows[:3]] == words
+
+
+def test_effects_are_written_if_asked_for(explain, write_record, network):
+    write_record("long", duration_s=24.0)
+    _, folder = explain("--draw=0", "--effects")
+    rows, arrays = summary(folder), load(folder / "long.npz")
+    peaks = [row[row >= 0] for row in arrays["r_peaks"]]
+    x = torch.from_numpy(arrays["signal"])[:, None]
+    for branch, table in wave_effects(network, x, peaks, 250.0).items():
+        for column in table.filter(like="effect_"):
+            listed = [float(row[f"{branch}_{column}"] or "nan") for row in rows]
+            np.testing.assert_allclose(listed, table[column], rtol=1e-3, atol=1e-4)
 
 
 def test_pictures_and_page_show_millivolts_only_where_there_are(explain, write_record):

@@ -40,6 +40,7 @@ class FakeStudy:
         depths: Frozen depths; None is training from scratch.
         seeds: Seeds.
         test_sets: Name, windows and groups of each test set.
+        agreement: What the branches use: 1 what is relevant, -1 the opposite.
         noise: Standard deviation of log enrichment between windows; between seeds a tenth of it.
     """
 
@@ -49,6 +50,7 @@ class FakeStudy:
     enrichment_p: Truth = rising_p
     enrichment_qrs: Truth = falling_qrs
     accuracy: Truth = accuracy_peaks
+    agreement: Truth = lambda depth, branch: 1.0 if branch == "morphology" else -1.0
     noise: float = 0.2
 
     def write(self, folder: Path) -> Path:
@@ -95,6 +97,11 @@ class FakeStudy:
                 values = mean * values / np.exp(self.noise**2 / 2)
                 values = np.where(hardness[:, b] < 0.02, np.nan, values)
                 enrichment[f"{branch}_enrichment_{wave}"] = values
+                effect = self.agreement(depth, branch) * values
+                enrichment[f"{branch}_effect_{wave}"] = effect
+                flips = np.where(np.isnan(effect), np.nan, effect > 1.0)
+                enrichment[f"{branch}_flips_{wave}"] = flips
+            enrichment[f"{branch}_effect_rr"] = effect
         columns["p_af"] = (p_af[0] + p_af[1]) / 2
         columns |= {f"p_af_{branch}": p for branch, p in zip(BRANCHES, p_af, strict=True)}
         return pd.DataFrame(columns | enrichment)

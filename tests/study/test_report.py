@@ -14,7 +14,7 @@ from xecg.networks.xecgarch import fuse
 from xecg.study.ladder import read_ladders, read_runs
 from xecg.study.report import examples, test_data, write_report
 
-FIGURES = ("accuracy", "accuracy_specificity", "relevance", "specificity")
+FIGURES = ("accuracy", "accuracy_specificity", "effects", "relevance", "specificity")
 TABLES = (*FIGURES, "accuracy_range", "pretraining", "trend")
 SHOWN = (0, 3, 8)
 test_data.__test__ = False
@@ -80,7 +80,25 @@ def test_tables_hold_every_depth_with_interval_and_counts(report):
     assert len(table(report, "relevance")) == 2 * 2 * 4 * 10
     assert len(table(report, "specificity")) == 2 * 2 * 10
     assert table(report, "pretraining")["branch"].tolist() == ["morphology", "rhythm"]
-    assert (table(report, "trend")["permutations"] == 499).all()
+    trends = table(report, "trend")
+    assert (trends["permutations"][trends["rho"].notna()] == 499).all()
+
+
+def test_effects_stand_beside_enrichments(report):
+    effects = table(report, "effects")
+    kinds = effects.groupby("measure")["wave"].unique()
+    waves = ["P", "QRS", "ST-T", "other"]
+    assert {kind: list(found) for kind, found in kinds.items()} == {
+        "effect": [*waves, "equal RR"],
+        "flips": waves,
+        "agreement": [""],
+    }
+    agreement = effects[effects["measure"] == "agreement"]
+    truth = agreement["part"].map({"morphology": 1.0, "rhythm": -1.0})
+    np.testing.assert_allclose(agreement["value"], truth)
+    page = Page(report / "report.html")
+    assert "What the branches use" in page.text
+    assert "share of decisions that flip" in page.text.lower()
 
 
 def test_the_claim_is_told(report):

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from xecg.errors import ConfigError
 from xecg.explain.attributions import BranchExplainer
+from xecg.explain.effects import wave_effects
 from xecg.explain.relevance import wave_relevance
 from xecg.files import csv_text, write_whole
 
@@ -27,7 +28,8 @@ class WindowTables(BasePredictionWriter):
     ``windows/<test set>.csv`` after a test, ``predictions_<test set>.csv`` after ``xecg predict``:
     ``record``, ``group`` (person or record), ``lead``, ``start_s``, then what the task collects.
     Of an AF classifier that is ``p_af_<branch>``, ``p_af`` and ``af`` (1 or 0), and after a test
-    ``<branch>_<statistic>``, the columns of :func:`xecg.explain.relevance.wave_relevance`.
+    ``<branch>_<statistic>``, the columns of :func:`xecg.explain.wave_relevance` and
+    :func:`xecg.explain.wave_effects`.
 
     Args:
         explain: Number of windows of each test set to explain, drawn at random, the same ones for
@@ -100,10 +102,11 @@ class WindowTables(BasePredictionWriter):
             signal = dataset.__getitems__(positions[chosen].tolist()).signal.to(task.device)
             peaks = [dataset.r_peaks(position) for position in positions[chosen]]
             tables = []
+            effects = wave_effects(explainer, signal, peaks, sampling_rate)
             for branch, (logits, maps) in explainer.explain(signal).items():
                 explained = logits.amax(dim=1).cpu()
                 table = wave_relevance(maps.cpu(), peaks, sampling_rate, logits=explained)
-                tables.append(table.add_prefix(f"{branch}_"))
+                tables.append(table.join(effects[branch]).add_prefix(f"{branch}_"))
             parts.append(pd.concat(tables, axis=1).set_index(chosen))
         return pd.concat(parts)
 

@@ -29,7 +29,8 @@ from xecg.signal.waves import (
 )
 
 FILLINGS = ("line", "baseline", "stretch")
-CHANGES = (*map(slug, WAVES), "rr", "f_waves")
+TITLES = {slug(wave): wave for wave in WAVES} | {"rr": "equal RR", "f_waves": "f waves"}
+CHANGES = (*TITLES,)
 _P_MS = 160.0  # how much of a T-P stretch is replaced where no P wave says it
 
 

@@ -44,6 +44,7 @@ def explain(
     lead: str | None = None,
     picture: Literal["png", "svg"] = "png",
     draw: int = 12,
+    effects: bool = False,
     overwrite: bool = False,
     jobs: int | None = None,
     cluster: str | None = None,
@@ -72,6 +73,9 @@ def explain(
         lead: Name of the lead; by default II, else MLII, else I, else the first.
         picture: Kind of the pictures.
         draw: Number of windows to draw of each record at most, evenly spread over it; 0 draws none.
+        effects: Add to summary.csv what each branch uses, such as morphology_effect_p, the fall of
+            the decision's logit margin when the P waves are replaced by straight lines, and
+            morphology_flips_p, whether the decision flips; see xecg.explain.wave_effects.
         overwrite: Replace files of an earlier run in the folder.
         jobs: Number of processes; one per core by default, this one alone for few records.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
@@ -90,7 +94,7 @@ def explain(
         raise ConfigError(f"--out {out} is not empty; name another folder, or pass --overwrite")
     model = load(weights, operating_point=operating_point, threshold=threshold)
     BranchExplainer(model.network, attribution)  # refuses a method that is not there
-    work = partial(explain_piece, model.identity, attribution, lead, picture, draw)
+    work = partial(explain_piece, model.identity, attribution, lead, picture, draw, effects)
     with one_thread(), made_in_parts(work, paths, out, _PIECE, _FEW, jobs, cluster) as made:
         made.write(made.folder / _FILES / SUMMARY)
         about = {"weights": model.weights.name, "attribution": attribution, "draw": draw}
@@ -106,6 +110,7 @@ def explain_piece(
     lead: str | None,
     picture: str,
     draw: int,
+    effects: bool,
     items: Sequence[str],
     path: Path,
 ) -> None:
@@ -116,7 +121,7 @@ def explain_piece(
     pictures: dict[str, list[str]] = {}
     tables = []
     for windows in read_items(items, model.preprocessing, lead, problems):
-        maps, record = model.maps([windows], explainer), windows.record
+        maps, record = model.maps([windows], explainer, effects), windows.record
         file = path.parent / _FILES / f"{record}.npz"
         file.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(file, "wb") as opened:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xecg.errors import ConfigError, RecordError, WeightsError
 from xecg.explain.attributions import BranchExplainer
+from xecg.explain.effects import wave_effects
 from xecg.explain.relevance import CLASSES, wave_relevance
 from xecg.inference.records import LeadWindows, cut_lead
 from xecg.networks.weights import find_weights, load_xecgarch
@@ -43,7 +44,7 @@ class Maps:
     Args:
         table: A row a window: ``record`` and ``lead``, or ``signal``; ``start_s``, ``p_af``,
             ``p_af_<branch>``, ``quality``, ``predicted``, ``note``, and ``<branch>_<statistic>`` of
-            :func:`xecg.wave_relevance`.
+            :func:`xecg.wave_relevance`, and of :func:`xecg.explain.wave_effects` if asked for.
         signal: What the network saw, scaled, float32 ``(windows, time)``.
         relevance: By branch, of the class that it predicts, float32 ``(windows, time)``.
         r_peaks: R peaks of each window, in samples of the window.
@@ -166,6 +167,7 @@ class Model:
         *,
         attribution: str = "innvestigate",
         unit: str = "mV",
+        effects: bool = False,
     ) -> Maps:
         """Explains the decision of each branch in each window that can be classified.
 
@@ -174,6 +176,7 @@ class Model:
             sampling_rate: Sampling rate of ``ecg`` in Hz.
             attribution: Name in ``xecg.explain.ATTRIBUTIONS``, or a class path.
             unit: Unit of ``ecg``, for the pictures; one that is not mV, uV or V is drawn scaled.
+            effects: Whether the table has :func:`xecg.explain.wave_effects` too.
 
         Raises:
             RecordError: As in :meth:`classify`; or no window can be classified.
@@ -182,7 +185,7 @@ class Model:
         leads = self._cut(ecg, sampling_rate, unit)
         if not any(map(len, leads)):
             raise RecordError("; ".join(f"{lead.record}: {lead.left_out}" for lead in leads))
-        maps = self.maps(leads, BranchExplainer(self.network, attribution))
+        maps = self.maps(leads, BranchExplainer(self.network, attribution), effects)
         return replace(maps, table=_numbered(maps.table, leads))
 
     def _cut(self, ecg: ArrayLike, sampling_rate: float | None, unit: str) -> list[LeadWindows]:
@@ -235,23 +238,28 @@ class Model:
         notes = [one.reason for one in quality]
         return pd.DataFrame(columns | {"quality": values, "predicted": classes, "note": notes})
 
-    def maps(self, leads: Sequence[LeadWindows], explainer: BranchExplainer) -> Maps:
+    def maps(
+        self, leads: Sequence[LeadWindows], explainer: BranchExplainer, effects: bool = False
+    ) -> Maps:
         """Returns the maps of all windows, of which there is at least one.
 
         Args:
             leads: The windows.
             explainer: Of this model's network.
+            effects: Whether effects are measured, which takes as long again.
         """
         signal = np.concatenate([lead.signals for lead in leads])
         r_peaks = [peaks for lead in leads for peaks in lead.r_peaks]
         rate = self.preprocessing.sampling_rate
         relevance, tables = {}, [self.table(leads)]
-        explained = explainer.explain(torch.from_numpy(signal).unsqueeze(1))
+        x = torch.from_numpy(signal).unsqueeze(1)
+        found = wave_effects(explainer, x, r_peaks, rate) if effects else {}
+        explained = explainer.explain(x)
         for branch, (logits, maps) in explained.items():
             relevance[branch] = maps.squeeze(1).numpy()
             explained_logits = logits.amax(dim=1).numpy()
             measured = wave_relevance(relevance[branch], r_peaks, rate, logits=explained_logits)
-            tables.append(measured.add_prefix(f"{branch}_"))
+            tables.append(measured.join(found.get(branch, [])).add_prefix(f"{branch}_"))
         return Maps(pd.concat(tables, axis=1), signal, relevance, r_peaks, rate, leads)
 
     def p_af(self, windows: Floats) -> dict[str, Floats]:

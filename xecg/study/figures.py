@@ -15,6 +15,7 @@ from xecg.explain.pictures import QUIET_INK
 from xecg.explain.relevance import CLASSES, OWN_WAVE, wave_title
 from xecg.networks.xecgarch import FUSED
 from xecg.study.ladder import (
+    AGREEMENT,
     KEY,
     METRICS,
     SCRATCH,
@@ -46,6 +47,7 @@ _LOOKS = {
     FUSED: Look(FUSED, "#2b2f36", "D"),
     "P": Look("P wave (AF: where it would be)", "#c2700f", "^", -0.06),
     "QRS": Look("QRS complex", "#35599a", "o", 0.06),
+    "other": Look("as much of the T-P stretch", QUIET_INK, "s"),
     "non-AF": Look("non-AF", "#2b2f36", "o", -0.06),
     "AF": Look("AF (P: where it would be)", "#b5651d", "s", 0.06),
 }
@@ -122,6 +124,23 @@ def draw_relevance(analysis: Analysis, reference: Reference) -> Figure | None:
     return _with_depths(figure, grid, analysis.ladder, reference, ["P", "QRS"])
 
 
+def draw_effects(analysis: Analysis, reference: Reference) -> Figure | None:
+    """Draws a panel for each branch (rows) and class (columns): decisions that flip."""
+    branches = analysis.ladder.branches
+    if not (analysis.means["measure"] == "flips").any():
+        return None
+    figure, grid = _panels(analysis.ladder, len(branches), len(CLASSES), (4.4, 2.9))
+    for axes, (branch, rhythm) in zip(grid.flat, product(branches, CLASSES), strict=True):
+        for wave in ("P", "QRS", "other"):
+            drawn = _draw_line(axes, analysis, ("flips", branch, rhythm, wave), wave)
+        rho = select(analysis.means, AGREEMENT, branch, rhythm, "")["value"]
+        shown = f"agreement with relevance {rho.min():.2f} to {rho.max():.2f}"
+        axes.set_title(f"{branch} branch, {rhythm}; {span(drawn)} windows a network\n{shown}")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("share of decisions that flip", color="black")
+    return _with_depths(figure, grid, analysis.ladder, reference, ["P", "QRS", "other"])
+
+
 def draw_specificity(analysis: Analysis, reference: Reference) -> Figure | None:
     """Draws a panel for each branch, with both classes, and rho with its interval and p above."""
     if analysis.tradeoffs.empty:
@@ -164,6 +183,7 @@ def draw_tradeoff(analysis: Analysis, _: Reference) -> Figure | None:
 FIGURES = {
     "specificity": draw_specificity,
     "relevance": draw_relevance,
+    "effects": draw_effects,
     "accuracy": draw_accuracy,
     "accuracy_specificity": draw_tradeoff,
 }

@@ -5,7 +5,7 @@ bootstrap over persons (Davison and Hinkley 1997, section 3.8), with the same re
 network, so that what they have in common (hard records) drops out of trends.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import factorial
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import permutation_test, rankdata
 
 from xecg.errors import DataError
+from xecg.explain.effects import TITLES, agreement
 from xecg.explain.relevance import CLASSES, OWN_WAVE, WAVES, domain_specificity, enrichment_column
 from xecg.metrics.bootstrap import FloatArray, divide, group_weights, percentile_interval
 from xecg.metrics.classification import ranked
@@ -27,7 +28,8 @@ from xecg.study.plan import Reference
 
 SCRATCH = -1  # depth of training from random weights, which is no rung of the ladder
 METRICS = {"accuracy": "accuracy", "f1": "F1 (AF)", "auroc": "AUROC"}
-SPECIFICITY = "domain specificity"
+SPECIFICITY, AGREEMENT = "domain specificity", "agreement"
+EFFECTS = ("effect", "flips")  # measures of what a branch uses, by change
 TRADED_CLASS = "non-AF"  # where there are P waves: its specificity is compared with the accuracy
 KEY = ["measure", "part", "class", "wave"]
 _BRANCH_OF = {"PWaveDetection": "morphology", "RRVariability": "rhythm"}
@@ -245,16 +247,20 @@ class _Draws:
         means = divide(self.groups @ sums.T, self.groups @ total.T)
         return Measure(means, known.sum(axis=1), (counts > 0).sum(axis=1))
 
-    def auroc(self, p_af: FloatArray) -> FloatArray:
-        """AUROC of each network ``(c, n)``, ``(1 + resamples, c)``."""
-        areas = np.empty((len(self.groups), len(p_af)))
-        for cell, row in enumerate(p_af):
-            order = np.argsort(-row, kind="stable")
-            curves = ranked(row[order], self.ladder.af[order].astype(np.float64))
-            for start in range(0, len(areas), _CHUNK):
-                weights = self.groups[start : start + _CHUNK, self.codes[order]]
-                areas[start : start + _CHUNK, cell] = curves(weights)["auroc"]
-        return areas
+    def of_weights(self, statistics: list[Callable[[FloatArray], FloatArray]]) -> FloatArray:
+        """Statistics of the weights of windows, one of each network, ``(1 + resamples, c)``."""
+        values = np.empty((len(self.groups), len(statistics)))
+        for start in range(0, len(values), _CHUNK):
+            weights = self.groups[start : start + _CHUNK, self.codes]
+            for cell, statistic in enumerate(statistics):
+                values[start : start + _CHUNK, cell] = statistic(weights)
+        return values
+
+    def auroc(self, p_af: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        """AUROC of one network ``(n,)`` as a function of the weights of windows."""
+        order = np.argsort(-p_af, kind="stable")
+        curves = ranked(p_af[order], self.ladder.af[order].astype(np.float64))
+        return lambda weights: curves(weights[:, order])["auroc"]
 
 
 def _measures(ladder: Ladder, draws: _Draws) -> Iterator[tuple[Key, Measure]]:
@@ -264,18 +270,24 @@ def _measures(ladder: Ladder, draws: _Draws) -> Iterator[tuple[Key, Measure]]:
         accuracy = draws.mean(right * 1.0)
         yield ("accuracy", part, "", ""), accuracy
         yield ("f1", part, "", ""), draws.mean(true, true + ~right)
-        yield ("auroc", part, "", ""), accuracy._replace(values=draws.auroc(ladder.p_af(part)))
+        areas = draws.of_weights([draws.auroc(p_af) for p_af in ladder.p_af(part)])
+        yield ("auroc", part, "", ""), accuracy._replace(values=areas)
     waves = {enrichment_column(wave): ("enrichment", wave) for wave in WAVES}
+    waves |= {f"{kind}_{key}": (kind, TITLES[key]) for kind, key in product(EFFECTS, TITLES)}
     for branch, (code, rhythm) in product(ladder.branches, enumerate(CLASSES)):
         chosen = ladder.right(branch) & (af == bool(code))
         prefix = f"{branch}_"
         names = [name[len(prefix) :] for name in ladder.columns if name.startswith(prefix)]
         found: dict[Key, Measure] = {}
+        of = {name: np.where(chosen, ladder.columns[prefix + name], np.nan) for name in names}
         for name in sorted(names, key=[*waves, *names].index):
             measure, wave = waves.get(name, (name, ""))
-            values = np.where(chosen, ladder.columns[prefix + name], np.nan)
-            found[measure, branch, rhythm, wave] = draws.mean(values)
+            found[measure, branch, rhythm, wave] = draws.mean(of[name])
         yield from found.items()
+        if effects := found.get(("effect", branch, rhythm, "P")):
+            tables = [pd.DataFrame({n: of[n][c] for n in names}) for c in range(len(chosen))]
+            rhos = draws.of_weights([agreement(table) for table in tables])
+            yield (AGREEMENT, branch, rhythm, ""), effects._replace(values=rhos)
         p, qrs = (found.get(("enrichment", branch, rhythm, wave)) for wave in ("P", "QRS"))
         if branch in OWN_WAVE and p and qrs:  # another branch has no wave of its own
             values = domain_specificity(p.values, qrs.values, branch)

@@ -25,6 +25,8 @@ from xecg.networks.weights import load_xecgarch
 from xecg.networks.xecgarch import FUSED
 from xecg.study.figures import FIGURES, STYLE, depth_title, p_text, select, span, with_interval
 from xecg.study.ladder import (
+    AGREEMENT,
+    EFFECTS,
     KEY,
     METRICS,
     SCRATCH,
@@ -136,11 +138,13 @@ def _write_tables(
     metrics = means[measure.isin(METRICS)].sort_values(
         ["test_set", "measure"], key=lambda c: c.map([*order, *METRICS].index), kind="stable"
     )
-    others = ~measure.isin([*METRICS, "enrichment", SPECIFICITY])
+    used = measure.isin([*EFFECTS, AGREEMENT])
+    others = ~measure.isin([*METRICS, "enrichment", SPECIFICITY]) & ~used
     tables = {
         "accuracy": metrics.rename(columns={"measure": "metric"})[["metric", *_ROW]],
         "accuracy_range": pd.concat(ranges),
         "relevance": means[measure == "enrichment"][["class", "wave", *_ROW]],
+        "effects": means[used][["measure", "class", "wave", *_ROW]],
         "specificity": means[measure == SPECIFICITY][["class", *_ROW]],
         "statistics": means[others][["measure", "class", *_ROW]],
         "trend": trends[["test_set", *KEY, *_RHO]],
@@ -177,15 +181,19 @@ def _section(analysis: Analysis, reference: Reference) -> dict[str, Any]:
     specific = trends["measure"] == SPECIFICITY
     reached = (trends["rho"] >= reference.rho) & (trends["low"] > 0)
     answer = reached.map({True: "yes", False: "no"}).mask(trends["rho"].isna(), "cannot be told")
-    enriched = of.get("enrichment", means[:0])
-    titles = [wave_title(*names) for names in enriched[["wave", "class"]].to_numpy()]
+    by_wave = {name: of.get(name, means[:0]) for name in ("enrichment", *EFFECTS)}
+    for name, frame in by_wave.items():
+        titles = [wave_title(*names) for names in frame[["wave", "class"]].to_numpy()]
+        by_wave[name] = frame.assign(title=titles).groupby(["part", "class"], sort=False)
+    agree = of.get(AGREEMENT, means[:0])
     return {
         "ladder": analysis.ladder,
         "claim": trends.assign(reached=answer)[specific],
         "trends": trends[~specific],
         "tradeoffs": analysis.tradeoffs.assign(measure="accuracy", wave=""),
         "specificity": own.assign(title=own["part"] + ", " + own["class"]),
-        "enrichments": enriched.assign(title=titles).groupby(["part", "class"], sort=False),
+        "by_wave": by_wave,
+        "agreement": agree.assign(title=agree["part"] + ", " + agree["class"]),
         "accuracy": {METRICS[name]: of[name].assign(title=of[name]["part"]) for name in METRICS},
         "ranges": pd.DataFrame(_ranges(analysis, reference)),
     }
@@ -203,7 +211,9 @@ def _write_page(path: Path, folder: Path, **facts: Any) -> None:
     write_whole(path, page.render(facts | named))
     for section in facts["sections"]:
         claim = section["claim"][["part", "class", "measure", "rho", "low", "high", "p", "reached"]]
-        for table in (claim, section["ranges"]):
+        agree = section["agreement"].pivot(index="depth", columns="title", values="value")
+        agree = agree.rename(index=depth_title).rename_axis(AGREEMENT, axis=1).reset_index()
+        for table in (claim, section["ranges"], *([agree] if len(agree) else [])):
             print(table.round(3).to_string(index=False), end="\n\n")
 
 
