@@ -36,6 +36,7 @@ FILE_VERBS = {  # by name: the function, imported when it is used, and what it d
     "classify": ("xecg.inference.classify:classify", "P(AF) of each window of ECGs, a table"),
     "explain": ("xecg.inference.explain:explain", "where each branch looks in ECGs"),
     "explain evaluate": ("xecg.inference.evaluate:evaluate", "whether such maps are faithful"),
+    "test --weights": ("xecg.inference.failures:find_failures", "where trained weights fail"),
     "study": ("xecg.study.run:run_study", "the ladder of frozen depths"),
     "study report": ("xecg.study.report:write_report", "tables, figures, a page of a study"),
 }
@@ -80,6 +81,8 @@ def _run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         print(f"xecg {version('xecg-lightning')}")
         return 0
+    if arguments[0] == "test" and any(flag.split("=")[0] == "--weights" for flag in arguments):
+        return _run_on_files("test --weights", arguments[1:])
     if arguments[0] in RUN_VERBS:
         from xecg.runs import run  # Lightning and torch take seconds to import
 
@@ -104,7 +107,7 @@ def _run_on_files(name: str, arguments: Sequence[str]) -> int:
     if not arguments and not inspect.signature(function).parameters:
         function()
         return 0
-    parser = function_parser(f"xecg {name}", function)
+    parser = function_parser(f"xecg {name.partition(' --')[0]}", function)
     given = parse(parser, [_with_underscores(argument) for argument in arguments])
     if given is None:
         return 2
@@ -139,7 +142,7 @@ def function_parser(prog: str, function: Callable[..., Any]) -> Any:
     parser = ArgumentParser(prog=prog, description="\n\n".join(about), **PARSING)
     types = get_type_hints(function)
     for number, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
-        positional = number == 0 and name != "config"
+        positional = number == 0 and name != "config" and parameter.kind != parameter.KEYWORD_ONLY
         kinds = (types[name], *get_args(types[name]))
         lists = [kind for kind in kinds if get_origin(kind) is list]
         options: dict[str, Any] = {"help": helps.get(name), "type": types[name]}

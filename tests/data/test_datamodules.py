@@ -247,7 +247,7 @@ def test_loading_leaves_the_random_state_that_dropout_draws_from_alone(path: str
     assert torch.equal(torch.get_rng_state(), state)
 
 
-SHIFT = Augmentation(1.0, 0, 0, 0, 0, time_shift_s=0.5)
+SHIFT = Augmentation(1.0, 0, 0, 0, 0, 0, 0, time_shift_s=0.5)
 
 
 def test_labels_per_sample_are_augmented_along(path: str) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from xecg.data.databases.base import RhythmSpan
 from xecg.data.windowing import (
+    age_and_sex,
     choose_leads,
     digest,
     heartbeats,
@@ -244,3 +245,28 @@ def test_digest_tells_samples_apart():
     assert digest(samples) == digest(samples[np.newaxis].repeat(2, axis=0)[1])
     assert digest(samples) != digest(changed)
     assert isinstance(digest(samples), np.uint64)
+
+
+@pytest.mark.parametrize(
+    ("comments", "age", "sex"),
+    [
+        (("69 M 1085 1629 x1", "Aldomet, Inderal"), 69, "M"),
+        (("-1 M 742 654 x1", "Digoxin"), np.nan, "M"),
+        (("Age: 61", "Sex: Female", "Dx: 426783006"), 61, "F"),
+        (("<age>: 51", "<sex>: F", "<diagnoses>:"), 51, "F"),
+        (("Age: NaN", "Sex: Unknown"), np.nan, ""),
+        (("Age: 56.0", "Sex: M"), 56, "M"),
+        (("61", "Recorded on page: 7", "Source: Georgia", "12 minutes"), np.nan, ""),
+        ((), np.nan, ""),
+    ],
+)
+def test_age_and_sex_as_headers_give_them(comments, age, sex):
+    np.testing.assert_equal(age_and_sex(comments), (age, sex))
+
+
+def test_beats_of_a_window_are_kept_each_once():
+    labelled = labelled_recording(duration_s=20.0)
+    symbols = tuple("V" if i in (2, 3) else "N" for i in range(len(labelled.r_peaks)))
+    made = cut(dataclasses.replace(labelled, beat_symbols=symbols))
+    assert column(made, "beat_symbols") == ["NV", "N"]
+    assert column(cut(labelled_recording(beats=False)), "beat_symbols")[0] == ""

@@ -18,7 +18,7 @@ from xecg.errors import ConfigError, StoreError
 from xecg.files import write_whole
 from xecg.signal.preprocessing import Preprocessing
 
-FORMAT = 2  # raised when a release computes other values from the same records
+FORMAT = 3  # raised when a release keeps other values of the same records
 INFO, SIGNALS, WAVES = "store.json", "signals.npy", "waves.npy"
 INDEX, R_PEAKS = "index.parquet", "r_peaks"
 _LEADS = "preferred", "all"  # instead of names
@@ -33,6 +33,9 @@ COLUMNS = {  # of the index, and their types
     "start_s": "float64",  # start of the window in its record
     "rhythm": "category",  # the database's word; several are joined by +
     "af": "int8",  # 1 AF, 0 not AF, -1 left out
+    "beat_symbols": "category",  # WFDB symbols of its annotated beats, each once: "NV"
+    "age": "float32",  # years, NaN if unknown
+    "sex": "category",  # F, M, or empty
     "n_beats": "int32",
     "rmssd_ms": "float32",  # NaN below five beats, as sdnn_ms
     "sdnn_ms": "float32",

@@ -1,8 +1,10 @@
 """A record with its labels, cut into windows with theirs."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -83,15 +85,18 @@ def _windows_of(
         first = round(start / rate * raw_rate)
         samples = signal[first : first + round(preprocessing.window_s * raw_rate)]
         measures = rr.n_beats, rr.rmssd_ms, rr.sdnn_ms
-        rows.append((start / rate, rhythm, af, *measures, sinus, digest(samples)))
+        kinds = "".join(sorted({*symbols[inside].tolist()}))
+        rows.append((start / rate, rhythm, af, *measures, sinus, kinds, digest(samples)))
         r_peaks.append((beats[inside] - start).astype(np.int32))
-    names = ["start_s", "rhythm", "af", "n_beats", "rmssd_ms", "sdnn_ms", "normal_beats", "digest"]
+    names = ["start_s", "rhythm", "af", "n_beats", "rmssd_ms", "sdnn_ms", "normal_beats"]
+    names += ["beat_symbols", "digest"]
     waves = _waves_of(labelled, recording.leads[lead], preprocessing, cut.starts)
     share = 0.0 if waves is None else (waves != NOT_ANNOTATED).mean(axis=1, dtype=np.float32)
     columns: dict[str, Any] = {name: [row[i] for row in rows] for i, name in enumerate(names)}
     columns |= {"record": record, "person": labelled.person, "source": labelled.source}
     columns |= {"lead": recording.leads[lead], "annotated_share": share}
     columns["reference_beats"] = labelled.r_peaks is not None
+    columns["age"], columns["sex"] = age_and_sex(recording.comments)
     return LabelledWindows(cut.signals, waves, columns, r_peaks, cut.left_out)
 
 
@@ -131,6 +136,17 @@ def heartbeats(
         return r_peaks_s, np.zeros(len(r_peaks_s), dtype="U1")
     order = np.argsort(labelled.r_peaks, kind="stable")
     return labelled.r_peaks[order] / rate, np.asarray(labelled.beat_symbols, dtype=np.str_)[order]
+
+
+def age_and_sex(comments: Sequence[str]) -> tuple[float, str]:
+    """Returns age in years, NaN if unknown, and sex, ``F``, ``M`` or empty, as headers give them.
+
+    That is ``Age: 61`` and ``Sex: Female``, also in angle brackets, or MIT-BIH's ``69 M``.
+    """
+    text = "\n".join(comments)
+    age = re.search(r"(?im)^<?age>?: *(\d{1,3})(?:\.0)?$|^(\d{1,3}) [MF]\b", text)
+    sex = re.search(r"(?im)^(?:<?sex>?: *|-?\d+ )([MF])(?:emale|ale)?\b", text)
+    return float(age[1] or age[2]) if age else nan, sex[1].upper() if sex else ""
 
 
 def only_sinus(rhythm: str, symbols: NDArray[np.str_]) -> bool:

@@ -25,6 +25,7 @@ from xecg.networks.xecgarch import XECGArch
 
 TITLES = {"innvestigate": "DTD, innvestigate", "zbox": "DTD, zbox"}
 TITLES |= dict(zip(faithfulness.CONTROLS, ("steepness of the signal", "random order"), strict=True))
+REPORT = "faithfulness.md"
 _COLOURS = ("#7d0048", "#d0539a", "#1f6f8b", "#6aaed6", "#c98a1b")
 
 
@@ -73,11 +74,10 @@ def evaluate(
     settings = Settings(tuple(names), segment_ms, steps, draws, seed)
     if windows < 1:
         raise ConfigError(f"windows: expected at least 1, found {windows}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"out: {out} is no empty folder; name another one")
+    check_empty(out)
     opened = Store.open(store)
-    networks, infos = _load(weights or ["xecgarch"], opened)
-    rows, origin = _rows(opened, infos, split)
+    networks, infos = _load(weights or ["xecgarch"])
+    rows, origin = rows_to_test(opened, infos, split)
     rows = np.sort(np.random.default_rng(seed).permutation(rows)[:windows])
     index, rate = opened.index.take(rows), opened.info.preprocessing.sampling_rate
     groups = np.asarray(index.group, dtype=np.str_)
@@ -89,39 +89,50 @@ def evaluate(
     return report
 
 
-def _load(weights: Sequence[str], store: Store) -> tuple[list[XECGArch], dict[Path, WeightsInfo]]:
+def _load(weights: Sequence[str]) -> tuple[list[XECGArch], dict[Path, WeightsInfo]]:
     """Returns the networks and, by file, what it says of itself."""
     files = [find_weights(source) for source in weights]
     if len({path.resolve() for path in files}) < len(files):
         raise ConfigError("weights: expected different ones to compare; found the same file twice")
     networks, infos = zip(*(load_xecgarch(path) for path in files), strict=True)
-    for path, network, info in zip(files, networks, infos, strict=True):
+    for path, network in zip(files, networks, strict=True):
         wanted, found = (", ".join(of.branches) for of in (networks[0], network))
         if found != wanted:
             which = f"the branches {wanted} of {files[0]}"
             raise WeightsError(f"{path}: expected {which}, found {found}")
+    return list(networks), dict(zip(files, infos, strict=True))
+
+
+def check_empty(out: Path) -> None:
+    """Raises ConfigError if there is something at ``out`` that is no empty folder."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"out: {out} is no empty folder; name another one")
+
+
+def rows_to_test(
+    store: Store, infos: Mapping[Path, WeightsInfo], split: str
+) -> tuple[NDArray[np.int64], str]:
+    """Returns rows of the store that may be tested on, and what kind of windows they are.
+
+    Raises StoreError if there is none, or the windows are not such as the weights take, and
+    WeightsError if unseen ones are asked for and weights do not say what they learnt from.
+    """
+    for path, info in infos.items():
         for name, value in store.info.preprocessing.to_dict().items():
             if (taken := info.preprocessing.get(name)) != value:
                 raise StoreError(
                     f"{store.path}: expected windows as {path} takes them, {name} {taken}; found "
                     f"{name} {value}. Prepare the database again with that"
                 )
-    return list(networks), dict(zip(files, infos, strict=True))
-
-
-def _rows(
-    store: Store, infos: Mapping[Path, WeightsInfo], split: str
-) -> tuple[NDArray[np.int64], str]:
-    """Returns rows of the store that may be drawn, and what kind of windows they are."""
     silent = [str(path) for path, info in infos.items() if info.learnt is None]
     learnt = np.zeros(len(store), bool)
     for info in infos.values():
         if info.learnt is not None:
             learnt |= seen(store.info.identity, store.index, info.learnt)
     if split == "all":
-        origin = f"drawn from all {len(store)} windows, {learnt.sum()} of them learnt from"
+        origin = f"from all {len(store)} windows, {learnt.sum()} of them learnt from"
         if silent:
-            origin = "drawn from the whole store; whether the weights learnt from them is not known"
+            origin = "from the whole store; whether the weights learnt from them is not known"
         return np.arange(len(store)), origin
     if silent:
         raise WeightsError(
@@ -147,7 +158,7 @@ def _write(tables: Mapping[str, pd.DataFrame], report: str, out: Path, picture: 
     figures["randomisation"] = draw_randomisation(tables["randomisation"])
     for name, figure in figures.items():
         save_figure(figure, out / f"{name}.{picture}", dpi=150.0)
-    write_whole(out / "faithfulness.md", report)
+    write_whole(out / REPORT, report)
 
 
 def report_of(tables: Mapping[str, pd.DataFrame], **about: Any) -> str:
@@ -205,7 +216,7 @@ def draw_curves(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
     areas = areas.set_index(["branch", "filling", "method"])
     for (line, method), axes in panels.items():
         of_map = curves[(curves.branch == line[0]) & (curves.filling == line[1])]
-        _tidy(axes)
+        tidy(axes)
         axes.set_ymargin(0.15)  # room for the area's numbers
         for order, colour in zip(ORDERS, ("#7d0048", "#5b6b8c"), strict=True):
             row = of_map[(of_map.method == method) & (of_map.order == order)]
@@ -235,7 +246,7 @@ def draw_randomisation(table: pd.DataFrame) -> Figure:
     panels = figure.subplots(1, len(branches), sharey=True, squeeze=False)[0]
     style = {"marker": "o", "markersize": 3.5, "linewidth": 1.2, "elinewidth": 0.7}
     for axes, (branch, of_branch) in zip(panels, branches, strict=True):
-        _tidy(axes)
+        tidy(axes)
         axes.set_title(branch, fontsize=10, color=INK)
         axes.set_xlabel("random from the output down to", color=INK)
         for number, (method, line) in enumerate(of_branch.groupby("method", sort=False)):
@@ -254,7 +265,8 @@ def title(method: str) -> str:
     return TITLES.get(method, method.replace("_", " "))
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """Gives axes quiet lines and small numbers."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(QUIET_INK)
     axes.tick_params(colors=QUIET_INK, labelsize=8)

@@ -199,17 +199,17 @@ def write_page(
         probabilities={"p_af": "together"} | {f"p_af_{branch}": branch for branch in branches},
         enrichments={wave: enrichment_column(wave) for wave in WAVES},
         in_af=wave_title("P", "AF"),
-        inline=partial(_inline, folder),
+        inline=lambda picture: inline(folder / picture),
     )
     with whole_file(folder / PAGE) as file:
         page.dump(file)
     return folder / PAGE
 
 
-def _inline(folder: Path, picture: str) -> dict[str, str]:
+def inline(picture: Path) -> dict[str, str]:
     """Source and style of an image that holds a picture; a PNG keeps its printed size."""
-    content, kind, style = (folder / picture).read_bytes(), "svg+xml", ""
-    if picture.endswith(".png"):
+    content, kind, style = picture.read_bytes(), "svg+xml", ""
+    if picture.suffix == ".png":
         kind, style = "png", f"width:{int.from_bytes(content[16:20]) / 10:.1f}mm"  # 10 pixels/mm
     return {"src": f"data:image/{kind};base64,{b64encode(content).decode()}", "style": style}
 

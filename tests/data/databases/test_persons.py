@@ -35,8 +35,8 @@ def write_all(root):
             atr=marks((100, "N")), q1c=marks((100, "N")),
         )  # fmt: skip
     (root / "ptbxl" / "ptbxl_database.csv").write_text(
-        "ecg_id,patient_id,scp_codes,filename_lr\n"
-        "1,437.0,{},records100/00000/00001_lr\n9,,{},records100/00000/00009_lr\n"
+        "ecg_id,patient_id,age,sex,scp_codes,filename_lr\n"
+        "1,437.0,,,{},records100/00000/00001_lr\n9,,,,{},records100/00000/00009_lr\n"
     )
     (root / "ptbxl" / "xfusemap_patients.csv").write_text("record,patient_id\nHR00282,437.0\n")
 

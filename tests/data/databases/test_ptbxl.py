@@ -1,18 +1,20 @@
 import csv
 
+import numpy as np
 import pytest
 
 from xecg.data.databases import get_database
+from xecg.data.windowing import age_and_sex
 from xecg.errors import DataError, RecordError
 
 from .files import write_record
 
-ROWS = """ecg_id,patient_id,scp_codes,strat_fold,filename_lr,filename_hr
-1,15709.0,"{'NORM': 100.0, 'SR': 0.0}",3,records100/00000/00001_lr,records500/00000/00001_hr
-2,13243.0,"{'AFIB': 0.0}",2,records100/00000/00002_lr,records500/00000/00002_hr
-3,13243.0,"{'AFIB': 0.0, 'AFLT': 0.0}",2,records100/00000/00003_lr,records500/00000/00003_hr
-4,,"{'AFLT': 100.0}",2,records100/00000/00004_lr,records500/00000/00004_hr
-5,7.0,"{'IMI': 80.0}",2,records100/00000/00005_lr,records500/00000/00005_hr
+ROWS = """ecg_id,patient_id,age,sex,scp_codes,strat_fold,filename_lr,filename_hr
+1,15709.0,56.0,1,"{'NORM': 100.0, 'SR': 0.0}",3,records100/00000/00001_lr,records500/00000/00001_hr
+2,13243.0,56.0,0,"{'AFIB': 0.0}",2,records100/00000/00002_lr,records500/00000/00002_hr
+3,13243.0,56.0,1,"{'AFIB': 0.0, 'AFLT': 0.0}",2,records100/00000/00003_lr,records500/00000/00003_hr
+4,,,0,"{'AFLT': 100.0}",2,records100/00000/00004_lr,records500/00000/00004_hr
+5,7.0,56.0,1,"{'IMI': 80.0}",2,records100/00000/00005_lr,records500/00000/00005_hr
 """
 
 
@@ -34,6 +36,13 @@ def test_statements_and_patients(published):
     assert [x.person[6:] for x in labelled] == [
         "patient-15709", "patient-13243", "patient-13243", "ecg-4", "patient-7",
     ]  # fmt: skip
+
+
+def test_age_and_sex(published):
+    database = get_database("ptbxl", published)
+    found = [age_and_sex(database.read(name).recording.comments) for name in database.records()]
+    assert found[1:3] == [(56, "M"), (56, "F")]
+    assert np.isnan(found[3][0])
 
 
 def test_records_of_500_hz_where_they_are(published):

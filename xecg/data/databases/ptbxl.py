@@ -20,6 +20,7 @@ from xecg.errors import DataError, RecordError
 TABLE = "ptbxl_database.csv"
 RHYTHMS = ("AFLT", "AFIB", "SR", "SBRAD", "STACH", "SARRH", "PACE", "SVARR", "BIGU", "SVTAC",
            "PSVT", "TRIGU")  # fmt: skip
+_SEXES = {"0": "Sex: M", "1": "Sex: F"}
 
 
 class PTBXL(Listed):
@@ -58,18 +59,20 @@ class PTBXL(Listed):
         """Reads one record, its rhythm and its patient."""
         number = ecg_id(record)
         person = person_of(number, [self.folder / TABLE])
-        path, scp_codes = self._statements().get(number, ("", ""))
+        path, scp_codes, age, sex = self._statements().get(number, ("",) * 4)
         if path != record:
             return replace(super().read(record), person=person)
         labelled = PhysioNet.read(self, record)
-        rhythms = whole_record(*rhythm_of(record, scp_codes), labelled.recording.duration_s)
-        return replace(labelled, person=person, rhythms=rhythms)
+        comments = *labelled.recording.comments, f"Age: {age}", _SEXES.get(sex, "")
+        recording = replace(labelled.recording, comments=comments)
+        rhythms = whole_record(*rhythm_of(record, scp_codes), recording.duration_s)
+        return replace(labelled, recording=recording, person=person, rhythms=rhythms)
 
     def _statements(self) -> Mapping[int, tuple[str, ...]]:
-        """Record and ``scp_codes`` of each ECG."""
+        """Record, ``scp_codes``, age and sex of each ECG."""
         high = (self.folder / "records500").is_dir()
         column = "filename_hr" if high else "filename_lr"
-        return _columns(self.folder / TABLE, "ecg_id", column, "scp_codes")
+        return _columns(self.folder / TABLE, "ecg_id", column, "scp_codes", "age", "sex")
 
 
 def rhythm_of(record: str, scp_codes: str) -> tuple[str, int]:
