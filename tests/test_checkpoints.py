@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 
@@ -78,6 +80,21 @@ def test_another_file_is_refused(kind: str, tmp_path: Path) -> None:
     name = "https://127.0.0.1:9/a.ckpt" if kind == "url" else str(path)
     with pytest.raises(ConfigError, match=r"a\.ckpt"):
         read_checkpoint(name)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
+def test_a_changed_bit_changes_no_value(tmp_path: Path, place: int, bit: int) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save(GOOD, path)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        found = read_checkpoint(path)
+    except ConfigError:
+        return
+    assert str(found) == str(GOOD)
 
 
 class Tiny(LightningModule):

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -9,8 +10,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from xecg.errors import ConfigError, UnwritableError, XECGError
-from xecg.files import csv_text, read_settings, whole_file, write_whole
+from xecg.errors import ConfigError, DataError, UnwritableError, XECGError
+from xecg.files import (
+    SUMS,
+    check_sums,
+    csv_text,
+    read_settings,
+    whole_file,
+    write_sums,
+    write_whole,
+)
 
 
 def test_content_replaces_what_was_there(tmp_path: Path) -> None:
@@ -28,6 +37,22 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_whole(path, "\ud800")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_digests_are_those_of_sha256sum_and_may_be_made_by_it(tmp_path: Path) -> None:
+    (run := tmp_path / "run").mkdir()
+    (run / "windows").mkdir()
+    for name in ("config.yaml", "windows/a.csv", "windows/b.csv", "metrics.csv"):
+        (run / name).write_text(name)
+    write_sums(run)
+    subprocess.run(["sha256sum", "--check", "--strict", SUMS], cwd=run, check=True)
+    check_sums(run)
+    (run / "windows" / "b.csv").write_text("changed")
+    with pytest.raises(DataError, match=r"windows/b\.csv") as refused:
+        check_sums(run)
+    command = str(refused.value).partition("(cd ")[2][:-1]
+    subprocess.run(f"cd {command}", shell=True, check=True)
+    check_sums(run)
 
 
 @pytest.mark.parametrize(("mode", "content"), [("w", "né\n"), ("wb", b"n\x00")])

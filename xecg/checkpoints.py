@@ -5,6 +5,7 @@ another is a copy that a full disk cuts off, and it runs the pickle of a checkpo
 """
 
 import io
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,9 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise ConfigError(f"{expected}; found no such file on this machine")
     try:
+        with zipfile.ZipFile(path) as members:  # whose checksums PyTorch does not compare
+            if damaged := members.testzip():
+                raise ValueError(f"{damaged} is damaged")
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes bring the reader to raise anything
         reason = str(error).strip().split("\n")[0] or type(error).__name__

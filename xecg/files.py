@@ -1,6 +1,7 @@
-"""Files that are written whole, under a temporary name first, and settings that are read."""
+"""Files that are written whole, known by their digests, and settings that are read."""
 
 import errno
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,12 +10,14 @@ from uuid import uuid4
 
 import yaml
 
-from xecg.errors import ConfigError, UnwritableError
+from xecg.errors import ConfigError, DataError, UnwritableError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR}
+SUMS = "SHA256SUMS"
+_RESULTS = "config.yaml", "study.yaml", "test_metrics.csv", "windows/*.csv"  # of a run or a study
 _MOST_BYTES, _MOST_VALUES, _DEEPEST = 1_000_000, 100_000, 50  # of a file of settings
 
 
@@ -46,6 +49,40 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file at once, or raises UnwritableError."""
     with whole_file(path, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def sha256(path: Path) -> str:
+    """Returns the digest of a file; raises OSError if it is none."""
+    if not path.is_file():
+        raise OSError(f"{path.name} is no regular file")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sums(folder: Path) -> list[str]:
+    paths = sorted(path for pattern in _RESULTS for path in folder.glob(pattern))
+    return [f"{sha256(path)}  {path.relative_to(folder).as_posix()}" for path in paths]
+
+
+def write_sums(folder: Path) -> None:
+    """Writes the digests of the results of a run or a study, as the program ``sha256sum`` does."""
+    write_whole(folder / SUMS, "".join(f"{line}\n" for line in _sums(folder)))
+
+
+def check_sums(folder: Path) -> None:
+    """Raises DataError unless the results in a folder are those that ``write_sums`` saw."""
+    try:
+        kept = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        why = ", ".join(sorted({line[66:] for line in {*_sums(folder)} ^ {*kept}}))
+    except (OSError, ValueError) as error:
+        why = str(error)
+    if why:
+        there = " ".join(pattern for pattern in _RESULTS if any(folder.glob(pattern)))
+        raise DataError(
+            f"{folder}: expected the files whose digests are in {SUMS}; missing or changed since: "
+            f"{why}. Make them again. To take them as they are, as those of an older xecg: "
+            f"(cd {folder} && sha256sum {there} > {SUMS})"
+        )
 
 
 def csv_text(table: "pd.DataFrame", **options: Any) -> str:

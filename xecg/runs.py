@@ -27,7 +27,7 @@ from xecg.checkpoints import WholeCheckpoints, read_checkpoint, restoring
 from xecg.cli import PARSING, parse
 from xecg.data.datamodules import WindowDataModule
 from xecg.errors import ConfigError
-from xecg.files import csv_text, write_whole
+from xecg.files import csv_text, write_sums, write_whole
 from xecg.metrics.bootstrap import Interval
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.run_flags import add_run_arguments, flags_of_classes, short_help
@@ -214,6 +214,7 @@ class RunCLI(LightningCLI):
         self._run("test", *(checkpoint or [self.config.ckpt_path]), verbose=False)
         if self.trainer.is_global_zero:
             write_report(self.model.test_reports, self.run_folder / REPORT)
+            write_sums(self.run_folder)
             report = format_report(self.model.test_reports)
             print(f"\n{report}\n\nEverything is in {self.run_folder}")
 

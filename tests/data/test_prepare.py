@@ -211,6 +211,22 @@ def test_identical_signals_are_one_group_in_one_part(tmp_path):
         assert ("twin" in records_here) == ("r07" in records_here)
 
 
+def test_opposite_labels_of_one_signal_are_left_out_and_named(tmp_path, caplog):
+    def labelled(seed, label, af):
+        return {"seed": seed, "rhythms": [[label, af, 0, 1000]]}
+
+    records = {f"r{i}": labelled(i, "N", 0) for i in range(3)}
+    records |= {"twin": labelled(1, "AFIB", 1), "same": labelled(0, "N", 0)}
+    records |= {"unsure": labelled(2, "?", -1)}
+    store = prepare(describe(tmp_path / "fake", **records), tmp_path / "store")
+    af = dict(zip(store.index.record.tolist(), store.index.af.tolist(), strict=True))
+    assert af == {"r0": 0, "r1": -1, "r2": 0, "twin": -1, "same": 0, "unsure": -1}
+    (reason,) = store.info.left_out
+    assert "r1, twin" in reason
+    assert store.info.left_out[reason] == 4
+    assert reason in caplog.text
+
+
 def test_killed_half_way_continues_from_its_parts(tmp_path):
     database = describe(tmp_path / "fake", **many(12, delay_s=0.2))
     out = tmp_path / "store"

@@ -2,15 +2,21 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from xecg.errors import WeightsError
 from xecg.networks.branch import build_branch
 from xecg.networks.weights import (
     RELEASED,
     WeightsInfo,
+    add_digest,
     describe_branches,
     find_weights,
     load_branch,
@@ -130,8 +136,6 @@ def test_a_checkpoint_is_told_from_weights(tmp_path: Path) -> None:
 
 
 def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(WeightsError, match="expected format 'xecg-weights-1'; found None"):
         load_xecgarch(tmp_path / "foreign.safetensors")
@@ -140,6 +144,73 @@ def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
 def test_unknown_name_lists_the_released_weights() -> None:
     with pytest.raises(WeightsError, match="Released: "):
         find_weights("no_such_weights")
+
+
+def contents_of(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda tensors, name: tensors.update({name: tensors[name] * torch.nan}), "not finite"),
+        (lambda tensors, name: tensors.update({name: tensors[name] / 0}), "not finite"),
+        (lambda tensors, name: tensors.update({name: tensors[name].int()}), "of another type"),
+        (lambda tensors, name: tensors.update({name: tensors[name].half()}), "of another type"),
+        (lambda tensors, name: tensors.pop(name), "missing"),
+        (lambda tensors, name: tensors.update({name + "2": tensors[name].clone()}), "unexpected"),
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["branches.rhythm.block3.conv.weight", "branches.rhythm.block1.norm.running_var"]
+)
+def test_tensors_that_are_no_weights_are_named(
+    ensemble: tuple[XECGArch, Path], change: Any, named: str, name: str
+) -> None:
+    tensors, metadata = contents_of(ensemble[1])
+    change(tensors, name)
+    save_file(tensors, ensemble[1], metadata)
+    with pytest.raises(WeightsError, match=r"ensemble\.safetensors"):  # by its digest
+        load_xecgarch(ensemble[1])
+    add_digest(ensemble[1])  # somebody vouches for it
+    with pytest.raises(WeightsError, match=rf"{named}: {name}"):
+        load_xecgarch(ensemble[1])
+
+
+@pytest.mark.parametrize("key", ["architecture", "preprocessing", "provenance", "sha256"])
+def test_changed_metadata_is_refused(ensemble: tuple[XECGArch, Path], key: str) -> None:
+    tensors, metadata = contents_of(ensemble[1])
+    metadata[key] = metadata[key].replace(min(metadata[key]), "7")
+    save_file(tensors, ensemble[1], metadata)
+    with pytest.raises(WeightsError, match=r"ensemble\.safetensors"):
+        load_xecgarch(ensemble[1])
+
+
+def test_weights_without_a_digest_are_taken_by_who_trusts_them(
+    ensemble: tuple[XECGArch, Path],
+) -> None:
+    network, path = ensemble
+    tensors, metadata = contents_of(path)
+    del metadata["sha256"]
+    save_file(tensors, path, metadata)
+    with pytest.raises(WeightsError, match=r"add_digest\('.*ensemble\.safetensors'\)"):
+        load_xecgarch(path)
+    add_digest(path)
+    loaded, info = load_xecgarch(path)
+    assert info == info_of(network)
+    assert torch.equal(loaded(X)["rhythm"], network(X)["rhythm"])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(place=st.integers(0, 10**9), bit=st.integers(0, 7))
+def test_a_changed_bit_is_refused(ensemble: tuple[XECGArch, Path], place: int, bit: int) -> None:
+    content = bytearray(ensemble[1].read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    changed = ensemble[1].with_name("changed.safetensors")
+    changed.write_bytes(content)
+    with pytest.raises(WeightsError):
+        load_xecgarch(changed)
 
 
 @pytest.mark.parametrize("path", sorted(RELEASED.glob("*.safetensors")), ids=lambda p: p.stem)

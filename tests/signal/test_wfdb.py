@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import wfdb
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -102,6 +102,7 @@ def write_raw(folder, header, digital, dtype="<i2", name="r1"):
     arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(2, 80)), elements=MILLIVOLTS),
     st.sampled_from(["80", "212", "16", "24"]),
 )
+@example(np.array([[4.08, 1.572, 0.009, 0.944]]), "80")  # the lowest is less than a step
 def test_a_written_recording_reads_back_within_one_step(tmp_path_factory, samples, fmt):
     folder = tmp_path_factory.mktemp("record")
     write_recording(make(samples), folder, fmt=fmt)

@@ -10,6 +10,8 @@ from pathlib import Path
 import yaml
 from filelock import FileLock
 
+from xecg.files import write_sums
+
 flags = dict(flag.removeprefix("--").split("=", 1) for flag in sys.argv[1:])
 resumed = flags.get("ckpt_path")
 run = Path(resumed).parents[1] if resumed else Path(flags["run_folder"])
@@ -33,4 +35,5 @@ for source in pretrained.values():
 (run / "config.yaml").write_text(yaml.safe_dump(flags))
 table = "test_set,part,metric,value\nours,fused,accuracy,0.9\n"
 (run / "test_metrics.csv").write_text(table)
+write_sums(run)
 (run / "weights.safetensors").write_text(run.name)

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from xecg.files import write_sums
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 BRANCHES = ("morphology", "rhythm")
 WAVES = ("p", "qrs", "st_t", "other")
@@ -69,6 +71,7 @@ class FakeStudy:
                 for test_set in self.test_sets:
                     table = self._windows(depth, seed, *test_set[1:])
                     table.to_csv(cell / "windows" / f"{test_set[0]}.csv", index=False)
+                write_sums(cell)
         return folder
 
     def _windows(self, depth: int | None, seed: int, n: int, n_groups: int) -> pd.DataFrame:
@@ -120,6 +123,7 @@ def write_settings(folder: Path, depths: Iterable[int | None], seeds: Iterable[i
         "reference": yaml.safe_load((CONFIGS / "study.yaml").read_text())["reference"],
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(settings))
+    write_sums(folder)
 
 
 def write_run(run: Path, task: str, seed: int, depth: int | None = None) -> None:
@@ -134,3 +138,4 @@ def write_run(run: Path, task: str, seed: int, depth: int | None = None) -> None
     lines = ["test_set,part,metric,value,low,high,n,n_groups"]
     lines += ["ludb,morphology,f1_150ms,0.98,0.95,0.99,29,29", ""]
     (run / "test_metrics.csv").write_text("\n".join(lines))
+    write_sums(run)

@@ -9,6 +9,7 @@ from fake_study import FakeStudy, write_run
 from scipy.stats import spearmanr
 
 from xecg.errors import DataError
+from xecg.files import SUMS, write_sums
 from xecg.metrics.classification import classification_report
 from xecg.study.figures import select
 from xecg.study.ladder import METRICS, SCRATCH, SPECIFICITY, analyse, read_ladders, read_runs
@@ -23,7 +24,8 @@ def small(tmp_path):
 
 
 def test_finished_runs_are_read_by_branch_depth_and_seed(small):
-    (small / "cells" / "frozen3-seed1" / "test_metrics.csv").unlink()  # still running
+    for name in ("test_metrics.csv", SUMS):  # still running
+        (small / "cells" / "frozen3-seed1" / name).unlink()
     shutil.copytree(small / "cells" / "frozen0-seed0", small / "work" / "frozen0-seed0")
     runs, left_out = read_runs(small)
     tuned = runs[runs["branch"] == ""]
@@ -47,6 +49,7 @@ def test_a_schedule_is_no_rung(small):
     path = small / "cells" / "frozen3-seed1" / "config.yaml"
     config = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(config | {"freezing": {"frozen_layers": {"rhythm": 3}}}))
+    write_sums(path.parent)
     runs, (reason,) = read_runs(small)
     assert "frozen3-seed1" in reason
     assert len(runs) == 7
@@ -56,7 +59,22 @@ def test_a_schedule_is_no_rung(small):
 def test_a_damaged_config_is_named(small, text):
     path = small / "cells" / "frozen0-seed0" / "config.yaml"
     path.write_text(text)
+    write_sums(path.parent)
     with pytest.raises(DataError, match=str(path)):
+        read_runs(small)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "test_metrics.csv", "windows/fake.csv", SUMS])
+@pytest.mark.parametrize("damage", ["digit", "gone", "folder"])
+def test_a_run_whose_files_changed_is_refused(small, name, damage):
+    run = small / "cells" / "frozen3-seed1"
+    text = (run / name).read_text()
+    (run / name).unlink()
+    if damage == "digit":
+        (run / name).write_text(text.replace("1", "7", 1))
+    elif damage == "folder":
+        (run / name).mkdir()
+    with pytest.raises(DataError, match=str(run)):
         read_runs(small)
 
 
@@ -99,6 +117,7 @@ def test_tables_that_do_not_go_together_are_named(small, column, values, named):
     table = pd.read_csv(path)
     table = table.drop(columns=column) if values is None else table.assign(**{column: values})
     table.to_csv(path, index=False)
+    write_sums(path.parents[1])
     with pytest.raises(DataError, match=named):
         list(read_ladders(read_runs(small)[0]))
 
@@ -106,6 +125,7 @@ def test_tables_that_do_not_go_together_are_named(small, column, values, named):
 def test_runs_without_tables_of_windows_are_refused(small):
     for folder in small.glob("cells/*/windows"):
         shutil.rmtree(folder)
+        write_sums(folder.parent)
     with pytest.raises(DataError, match="windows"):
         list(read_ladders(read_runs(small)[0]))
 

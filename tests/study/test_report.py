@@ -9,6 +9,7 @@ from fake_study import FakeStudy
 
 from xecg.cli import main
 from xecg.errors import ConfigError, DataError
+from xecg.files import write_sums
 from xecg.networks.weights import find_weights, load_xecgarch
 from xecg.networks.xecgarch import fuse
 from xecg.study.ladder import read_ladders, read_runs
@@ -158,12 +159,23 @@ def test_runs_of_agents_have_the_reference_of_a_study_that_is_named(study, tmp_p
     assert "not finished" not in page.read_text()
 
 
+def test_a_changed_config_of_the_study_is_refused(study, tmp_path):
+    shutil.copytree(study, tmp_path / "study")
+    path = tmp_path / "study" / "study.yaml"
+    path.write_text(path.read_text().replace("0.9", "0.8"))
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"study\.yaml"):
+            write_report(tmp_path / "study", **QUICK)
+        path.unlink(missing_ok=True)
+
+
 def test_a_single_network_without_explanations_has_a_report(tmp_path):
     study = FakeStudy(depths=(3,), seeds=(7,), test_sets=(("xfusemap", 20, 1),))
     folder = study.write(tmp_path / "study")
     path = folder / "cells" / "frozen3-seed7" / "windows" / "xfusemap.csv"
     windows = pd.read_csv(path)
     windows[[name for name in windows if "enrichment" not in name]].to_csv(path, index=False)
+    write_sums(path.parents[1])
     page = Page(write_report(folder, **QUICK))
     assert "1 seed (7)" in page.text
     assert "nan" not in page.text
@@ -199,6 +211,7 @@ def explained(synthetic_store, tmp_path_factory):
         (cell / "config.yaml").write_text(yaml.safe_dump(config))
         shutil.copy(find_weights("xecgarch"), cell / "weights.safetensors")
         describe_windows(cell)
+        write_sums(cell)
     return folder
 
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from xecg.errors import ConfigError, StudyError
+from xecg.errors import ConfigError, DataError, StudyError
 from xecg.study import run
 
 FIT = (sys.executable, str(Path(__file__).parent / "fake_fit.py"))
@@ -199,6 +199,20 @@ def test_an_edited_config_and_a_foreign_folder_are_refused(write_study):
     with pytest.raises(StudyError, match="notes"):
         run_study(config, folder=Path("notes"))
     assert [path.name for path in Path("notes").iterdir() if path.name[0] != "."] == ["mine.txt"]
+
+
+def test_a_damaged_cell_or_beginning_is_named(write_study):
+    run_study(config := write_study())
+    metrics = LADDER / "cells" / "frozen0-seed0" / "test_metrics.csv"
+    metrics.write_text((good := metrics.read_text()).replace("0.9", "0.8"))
+    with pytest.raises(DataError, match=r"frozen0-seed0.*test_metrics\.csv"):
+        run_study(config, status=True)
+    metrics.write_text(good)
+    run_study(config, status=True)
+    for text in ("{", "[1]", "\udcff"):
+        (LADDER / "begun.json").write_text(text, errors="surrogateescape")
+        with pytest.raises(StudyError, match=r"begun\.json"):
+            run_study(config)
 
 
 def test_on_a_cluster_the_same_cells_are_made(write_study):

@@ -20,12 +20,13 @@ from filelock import FileLock, Timeout
 from pyarrow import parquet
 
 from xecg.data.databases import Database, get_database
+from xecg.data.databases.base import LEFT_OUT
 from xecg.data.splits import merge_groups
 from xecg.data.store import COLUMNS, INDEX, INFO, R_PEAKS, SIGNALS, WAVES, Recipe, Store, StoreInfo
 from xecg.data.windowing import labelled_windows
 from xecg.errors import ConfigError, DataError, StoreError, WorkerDiedError, XECGError
 from xecg.executors import Part, executor, run_parts
-from xecg.files import whole_file
+from xecg.files import sha256, whole_file
 from xecg.signal.preprocessing import Preprocessing
 
 _log = logging.getLogger(__name__)
@@ -282,7 +283,9 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
         wanted = f"at least one usable window in the {n_records} records of {database.root}"
         why = "; ".join([*reasons, *unread]) or "nothing"
         raise DataError(f"{database.name}: expected {wanted}, found {why}")
-    index = _whole_index(tables)
+    index, opposed = _whole_index(tables)
+    for reason, n in opposed.most_common(_LOGGED):
+        _log.warning("%d windows left out: %s", n, reason)
     parquet.write_table(index, data / INDEX)
     info = StoreInfo(
         recipe=recipe,
@@ -294,7 +297,8 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
         n_annotated=int((index["wave_row"].to_numpy() >= 0).sum()),
         n_records=n_records - len(skipped),
         skipped=skipped,
-        left_out=dict(left_out),
+        left_out=dict(left_out + opposed),
+        sha256={path.name: sha256(path) for path in (*paths, data / INDEX)},
     )
     info.write(folder)
     return info
@@ -313,8 +317,11 @@ def _rows(path: Path, dtype: str, width: int) -> Iterator[IO[bytes]]:
         np.lib.format.write_array_header_1_0(file, header | {"shape": (n_rows, width)})
 
 
-def _whole_index(tables: Sequence[pa.Table]) -> pa.Table:
-    """All lines, with the rows of the waves, and one group for identical signals."""
+def _whole_index(tables: Sequence[pa.Table]) -> tuple[pa.Table, Counter[str]]:
+    """All lines, with the rows of the waves, and one group for identical signals.
+
+    Identical signals that are AF and not AF are left out of AF, and counted with their records.
+    """
     index = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
     annotated = index["annotated_share"].to_numpy() > 0
     wave_row = np.where(annotated, np.cumsum(annotated) - 1, -1).astype(np.int32)
@@ -325,7 +332,14 @@ def _whole_index(tables: Sequence[pa.Table]) -> pa.Table:
     columns = dict(zip(index.column_names, index.columns, strict=True))
     columns["group"] = pa.DictionaryArray.from_arrays(merged, pa.array(names))
     columns["wave_row"] = pa.array(wave_row)
-    return pa.table({name: columns[name] for name in [*COLUMNS, R_PEAKS]})
+    labels = index.select(["record", "af", "digest"]).to_pandas()
+    known = labels[labels["af"] != LEFT_OUT]
+    of_signal = known.groupby("digest")["af"]
+    opposed = known[of_signal.transform("min") < of_signal.transform("max")]
+    columns["af"] = pa.array(labels["af"].mask(labels.index.isin(opposed.index), LEFT_OUT))
+    names = opposed.groupby("digest")["record"].transform(lambda r: ", ".join(sorted({*r})))
+    whole = pa.table({name: columns[name] for name in [*COLUMNS, R_PEAKS]})
+    return whole, Counter("AF and not AF for one signal, of " + names.astype(str))
 
 
 def _install(new: Path, out: Path) -> None:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from xecg.errors import ConfigError, StoreError
-from xecg.files import write_whole
+from xecg.files import sha256, write_whole
 from xecg.signal.preprocessing import Preprocessing
 
-FORMAT = 3  # raised when a release keeps other values of the same records
+FORMAT = 4  # raised when a release keeps other values of the same records
 INFO, SIGNALS, WAVES = "store.json", "signals.npy", "waves.npy"
 INDEX, R_PEAKS = "index.parquet", "r_peaks"
 _LEADS = "preferred", "all"  # instead of names
@@ -45,6 +45,10 @@ COLUMNS = {  # of the index, and their types
     "annotated_share": "float32",  # share of the samples with a wave annotation
     "digest": "uint64",  # of the samples as they were recorded
 }
+
+
+def _digest(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Recipe:
     @property
     def fingerprint(self) -> str:
         """A digest; equal for equal recipes."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return _digest(asdict(self))
 
     def differences(self, other: Self) -> list[str]:
         """Returns a line per setting that differs: ``"stride_s: 10.0 here, 5.0 asked for"``."""
@@ -104,6 +108,7 @@ class StoreInfo:
     n_windows: int
     n_annotated: int  # windows with wave annotations
     n_records: int  # records that were read and cut
+    sha256: dict[str, str]  # digests of the arrays and the index, by name
     skipped: dict[str, str] = field(default_factory=dict)  # records that cannot be used, and why
     left_out: dict[str, int] = field(default_factory=dict)  # windows of the others, by reason
     data: str = "data"  # folder of the arrays and the index within the store
@@ -120,8 +125,9 @@ class StoreInfo:
         return self.recipe.fingerprint
 
     def write(self, folder: Path) -> None:
-        """Writes ``store.json`` into a folder."""
+        """Writes ``store.json`` into a folder, with a digest of itself."""
         plain = asdict(self) | {"fingerprint": self.fingerprint}
+        plain["digest"] = _digest(plain)
         write_whole(folder / INFO, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
@@ -142,6 +148,8 @@ class StoreInfo:
                     f"{recipe['format']}, of another release of xecg; prepare it again: `xecg data "
                     f"prepare {recipe['database']} --root FOLDER --out {folder} --overwrite`"
                 )
+            if plain.pop("digest") != _digest(plain):
+                raise ValueError("its digest is not that of its contents")
             recipe["preprocessing"] = Preprocessing.from_dict(recipe["preprocessing"])
             del plain["fingerprint"]
             return cls(**plain | {"recipe": Recipe(**recipe)})
@@ -156,8 +164,8 @@ _Beats = tuple[NDArray[np.int32], NDArray[np.int32]]  # R peaks, and where a win
 class Store:
     """Windows of one database, ready for training.
 
-    Opening reads the index only; signals and waves stay on disk until they are used. A store that
-    is sent to another process is opened there anew.
+    Opening reads the index and compares digests, about a second per GB; signals and waves stay on
+    disk until they are used. A store that is sent to another process is opened there anew.
     """
 
     path: Path
@@ -172,11 +180,19 @@ class Store:
         """Opens a store; raises StoreError if missing, damaged or of another format."""
         path = Path(path)
         info = StoreInfo.read(path)
-        data, window = path / info.data, info.preprocessing.window_samples
-        signals = _open_array(data / SIGNALS, (info.n_windows, window), "float32")
-        waves = _open_array(data / WAVES, (info.n_annotated, window), "uint8")
-        index, beats = _read_index(data / INDEX, info.n_windows)
-        return cls(path, signals, waves, index, info, beats)
+        data = path / info.data
+        for name, digest in info.sha256.items():
+            try:
+                found = sha256(data / name)
+            except OSError as error:
+                raise _damaged(data / name, error) from error
+            if found != digest:
+                raise _damaged(data / name, "its digest is not that of what was prepared")
+        signals, waves = (np.load(data / name, mmap_mode="r") for name in (SIGNALS, WAVES))
+        table = parquet.read_table(data / INDEX).combine_chunks()
+        r_peaks = pa.concat_arrays([pa.array([], pa.list_(pa.int32())), *table[R_PEAKS].chunks])
+        beats = r_peaks.values.to_numpy(), r_peaks.offsets.to_numpy()
+        return cls(path, signals, waves, table.select(list(COLUMNS)).to_pandas(), info, beats)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -189,34 +205,6 @@ class Store:
         values, starts = self.beats
         row = range(len(self))[row]  # negative rows count from the end, others raise IndexError
         return values[starts[row] : starts[row + 1]]
-
-
-def _read_index(path: Path, n_windows: int) -> tuple[pd.DataFrame, _Beats]:
-    try:
-        if not path.is_file():
-            raise OSError("no regular file")
-        table = parquet.read_table(path).combine_chunks()
-        r_peaks = pa.concat_arrays([pa.array([], pa.list_(pa.int32())), *table[R_PEAKS].chunks])
-        index = table.select(list(COLUMNS)).to_pandas()
-    except Exception as error:  # damaged bytes bring the reader to raise anything
-        raise _damaged(path, error) from error
-    wrong = {n: kind for n, kind in index.dtypes.astype(str).items() if kind != COLUMNS[n]}
-    if wrong or len(index) != n_windows:
-        raise _damaged(path, f"expected {n_windows} windows, found {len(index)}; {wrong}")
-    return index, (r_peaks.values.to_numpy(), r_peaks.offsets.to_numpy())
-
-
-def _open_array(path: Path, shape: tuple[int, int], dtype: str) -> NDArray[Any]:
-    try:
-        if not path.is_file():
-            raise OSError("no regular file")
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # damaged bytes bring the reader to raise anything
-        raise _damaged(path, error) from error
-    if array.shape != shape or array.dtype != dtype:
-        found = f"{array.shape} of {array.dtype}"
-        raise _damaged(path, f"expected shape {shape} of {dtype}, found {found}")
-    return array
 
 
 def _damaged(path: Path, why: object) -> StoreError:

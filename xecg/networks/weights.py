@@ -1,5 +1,6 @@
 """Weights as safetensors: with settings, data and seed that made them, and loaded strictly."""
 
+import hashlib
 import json
 import zlib
 from base64 import b64decode, b64encode
@@ -21,6 +22,7 @@ from xecg.networks.xecgarch import XECGArch
 FORMAT = "xecg-weights-1"
 RELEASED = Path(__file__).parent.parent / "weights"
 BRANCH_PREFIX = "branches."
+_DIGEST = "sha256"  # of the file's contents, in its metadata
 _FIELDS = ("architecture", "preprocessing", "provenance")
 
 
@@ -62,7 +64,17 @@ def save_weights(network: nn.Module, path: Path, info: WeightsInfo) -> None:
         metadata["learnt"] = _packed(info.learnt)
     tensors = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, _sorted(save(tensors, metadata)))
+    _write(path, tensors, metadata)
+
+
+def add_digest(path: Path | str) -> None:
+    """Gives a digest to weights that an older xecg wrote without one, as they are now."""
+    tensors, metadata = _contents(Path(path))
+    _write(Path(path), tensors, metadata)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    write_whole(path, _sorted(save(tensors, metadata | {_DIGEST: _digest(tensors, metadata)})))
 
 
 def _sorted(file: bytes) -> bytes:
@@ -71,6 +83,16 @@ def _sorted(file: bytes) -> bytes:
     header = json.dumps(json.loads(file[8:end]), sort_keys=True).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + file[end:]
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 of everything but itself, in an order of its own."""
+    others = sorted(item for item in metadata.items() if item[0] != _DIGEST)
+    hashed = hashlib.sha256(json.dumps(others).encode())
+    for name, values in sorted(tensors.items()):
+        hashed.update(json.dumps([name, str(values.dtype), values.shape]).encode())
+        hashed.update(values.flatten().view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
 
 
 def load_branch(branch: Branch, name: str, source: str | Path) -> WeightsInfo:
@@ -119,24 +141,38 @@ def find_weights(source: str | Path) -> Path:
 
 def _read(source: str | Path) -> tuple[Path, dict[str, Tensor], WeightsInfo]:
     path = find_weights(source)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is no safetensors file ({error}). Weights are the weights.safetensors of a "
-            "run's folder, not a .ckpt"
-        ) from error
+    tensors, metadata = _contents(path)
     if metadata.get("format") != FORMAT:
         raise WeightsError(
             f"{path}: expected format {FORMAT!r}; found {metadata.get('format')!r}. "
             f"It was not written by xecg, or by another version of it"
         )
+    if _DIGEST not in metadata:
+        raise WeightsError(
+            f"{path}: expected a digest; found none, as of an older xecg. If you trust the file: "
+            f'python -c "from xecg.networks.weights import add_digest; add_digest({str(path)!r})"'
+        )
+    if metadata[_DIGEST] != _digest(tensors, metadata):
+        raise WeightsError(
+            f"{path}: damaged: its digest is not that of its contents. Copy it again from where it "
+            "was made, or train again"
+        )
     info = {key: json.loads(metadata[key]) for key in _FIELDS}
     if "learnt" in metadata:
         info["learnt"] = _unpacked(metadata["learnt"])
     return path, tensors, WeightsInfo(**info)
+
+
+def _contents(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is no safetensors file ({error}). Weights are the weights.safetensors of a "
+            "run's folder, not a .ckpt"
+        ) from error
 
 
 def _packed(keys: Tensor) -> str:
@@ -159,11 +195,13 @@ def _load_strictly(module: nn.Module, tensors: dict[str, Tensor], prefix: str, p
         "missing": sorted(expected.keys() - chosen.keys()),
         "unexpected": sorted(chosen.keys() - expected.keys()),
         "of another shape": [f"{key} {a}, not {b}" for key, (a, b) in shapes.items() if a != b],
+        "of another type": [key for key in shared if chosen[key].dtype != expected[key].dtype],
+        "not finite": [key for key in shared if not torch.isfinite(chosen[key]).all()],
     }
     if any(problems.values()):
         found = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys)
         raise WeightsError(
             f"{path}: the tensors under {prefix!r} do not fit the network. {found}. "
-            f"Set the same channels as in the file, or choose another file"
+            "Set the same channels as in the file, or choose another file"
         )
     module.load_state_dict(chosen, strict=True)

@@ -260,13 +260,22 @@ def write_recording(recording: Recording, folder: Path | str, *, fmt: str = "16"
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    fmts, signals = [fmt] * len(recording.leads), recording.samples.T.astype(np.float64)
+    gains, baselines = wfdb.Record(p_signal=signals, fmt=fmts, n_sig=len(fmts)).calc_adc_params()
+    # wfdb's highest sample does not fit where the lowest is above zero by less than a step.
+    low, high = np.fmin.reduce(signals), np.fmax.reduce(signals)
+    near = (low < high) & (low > 0) & (low * gains < 1)
+    gains = np.array(gains)
+    gains[near] *= 1 - low[near] / high[near]
     wfdb.wrsamp(
         recording.name,
         fs=recording.sampling_rate,
         units=list(recording.units),
         sig_name=list(recording.leads),
-        p_signal=recording.samples.T.astype(np.float64),
-        fmt=[fmt] * len(recording.leads),
+        p_signal=signals,
+        fmt=fmts,
+        adc_gain=[*gains],
+        baseline=baselines,
         comments=list(recording.comments),
         write_dir=str(folder),
     )

@@ -21,11 +21,13 @@ from scipy.stats import permutation_test, rankdata
 from xecg.errors import DataError
 from xecg.explain.effects import TITLES, agreement
 from xecg.explain.relevance import CLASSES, OWN_WAVE, WAVES, domain_specificity, enrichment_column
+from xecg.files import SUMS, check_sums
 from xecg.metrics.bootstrap import FloatArray, divide, group_weights, percentile_interval
 from xecg.metrics.classification import ranked
 from xecg.networks.xecgarch import FUSED
 from xecg.study.plan import Reference
 
+_REPORT = "test_metrics.csv"
 SCRATCH = -1  # depth of training from random weights, which is no rung of the ladder
 METRICS = {"accuracy": "accuracy", "f1": "F1 (AF)", "auroc": "AUROC"}
 SPECIFICITY, AGREEMENT = "domain specificity", "agreement"
@@ -83,11 +85,12 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, list[str]]:
         A row per run: ``folder``, ``branch`` (empty in fine-tuning), ``depth``, ``seed``.
 
     Raises:
-        DataError: There is no run, two have the same depth and seed, or a config is damaged.
+        DataError: There is no run, two have the same depth and seed, or a run's files have changed.
     """
-    paths = [*folder.glob("*/config.yaml"), *folder.glob("*/*/config.yaml")]
-    done = [path for path in sorted(paths) if (path.parent / "test_metrics.csv").exists()]
-    runs = pd.DataFrame([_run(path) for path in done if path.parents[1].name != "work"])
+    names = product(("*", "*/*"), ("config.yaml", _REPORT))
+    there = sorted({path.parent for name in names for path in folder.glob("/".join(name))})
+    done = [run for run in there if (run / _REPORT).exists() or (run / SUMS).exists()]
+    runs = pd.DataFrame([_run(run) for run in done if run.parent.name != "work"])
     if runs.empty:
         raise DataError(
             f"{folder}: expected runs that are finished, each a folder with config.yaml and "
@@ -104,13 +107,15 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     return runs, left_out
 
 
-def _run(path: Path) -> dict[str, Any]:
+def _run(run: Path) -> dict[str, Any]:
+    check_sums(run)
+    path = run / "config.yaml"
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
         task, given = config["model"]["class_path"].rpartition(".")[2], config["model"]["init_args"]
         depth = config["freezing"]["frozen_layers"]
         return {
-            "folder": path.parent,
+            "folder": run,
             "branch": _BRANCH_OF.get(task, "" if "branches" in given else task),
             "depth": depth if given.get("pretrained") else SCRATCH,
             "seed": int(config["seed_everything"]),

@@ -20,7 +20,7 @@ from xecg.errors import ConfigError, DataError, XECGError
 from xecg.explain.attributions import BranchExplainer
 from xecg.explain.pictures import ExplainedWindow, draw_page, save_figure
 from xecg.explain.relevance import CLASSES, wave_title
-from xecg.files import write_whole
+from xecg.files import SUMS, check_sums, write_whole
 from xecg.networks.weights import load_xecgarch
 from xecg.networks.xecgarch import FUSED
 from xecg.study.figures import FIGURES, STYLE, depth_title, p_text, select, span, with_interval
@@ -81,6 +81,8 @@ def write_report(
     out = out or folder / "report"
     _check(out, resamples, permutations)
     kept = folder / "study.yaml"
+    if kept.exists() or (folder / SUMS).exists():
+        check_sums(folder)
     study = read_study(config or kept) if config or kept.exists() else None
     reference, explain = (study.reference, study.explain) if study else (Reference(), Explain())
     runs, left_out = read_runs(folder)
@@ -202,7 +204,8 @@ def _section(analysis: Analysis, reference: Reference) -> dict[str, Any]:
 def _write_page(path: Path, folder: Path, **facts: Any) -> None:
     """Writes the page of a folder of runs, and prints of each test set what it says first."""
     title = f"Study {folder.resolve().name}: the ladder of frozen depths"
-    failed = {path.stem: path.read_text() for path in (folder / "failed").glob("*.txt")}
+    texts = (folder / "failed").glob("*.txt")
+    failed = {path.stem: path.read_text(errors="replace") for path in texts}
     environment = Environment(loader=PackageLoader("xecg.study"), autoescape=True, trim_blocks=True)
     environment.filters |= {"interval": with_interval, "p": p_text, "depth": depth_title}
     environment.globals |= {"metrics": METRICS, "traded_class": TRADED_CLASS, "span": span}

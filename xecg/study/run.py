@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from xecg.errors import ConfigError, StudyError
 from xecg.executors import available_cores, executor, run_parts
-from xecg.files import write_whole
+from xecg.files import check_sums, write_sums, write_whole
 from xecg.study.plan import Cell, Study, cells_of, choose, read_study
 
 _FIT = (sys.executable, "-m", "xecg.cli", "fit")
@@ -120,19 +120,26 @@ def _begin(study: Study, config: Path) -> None:
     once = study.pretraining_seeds == "first"
     settings["pretraining_seeds"] = study.seeds[0] if once else "each"
     settings["explain"] = asdict(study.explain)
-    before = json.loads(kept.read_text()) if kept.exists() else settings
+    try:
+        before = dict(json.loads(kept.read_bytes())) if kept.exists() else settings
+    except (OSError, ValueError, TypeError) as error:
+        raise StudyError(
+            f"{kept}: expected the settings that the study began with ({error}). Name another "
+            "folder; what is finished in this one can be reported"
+        ) from error
     for key in before | settings:
         if before.get(key) != settings.get(key):
             raise ConfigError(
                 f"{folder}: the study began with another {key} than {config} has; its cells would "
                 "not go together. Name another folder"
             )
-    if not kept.exists() and any(path.name != ".lock" for path in folder.iterdir()):
+    if not kept.exists() and any(path.name[0] != "." for path in folder.iterdir()):
         raise StudyError(f"{folder}: holds something that is no study; name another folder")
+    write_whole(kept, json.dumps(settings, indent=1))
     for name in ("cells", "work", "failed", "logs"):
         (folder / name).mkdir(exist_ok=True)
     write_whole(folder / "study.yaml", config.read_bytes())  # for the report
-    write_whole(kept, json.dumps(settings, indent=1))
+    write_sums(folder)
 
 
 def _make(cells: Sequence[Cell], folder: Path, jobs: int | None, cluster: str | None) -> None:
@@ -237,9 +244,10 @@ def _print_status(folder: Path, states: Mapping[str, str]) -> None:
     for name, state in states.items():
         note = ""
         if state == "failed":
-            reason = (folder / "failed" / f"{name}.txt").read_text()
+            reason = (folder / "failed" / f"{name}.txt").read_text(errors="replace")
             note = f"{reason} (logs/{name}.txt; --retry makes it again)"
         if state == "done":
+            check_sums(folder / "cells" / name)
             table = pd.read_csv(folder / "cells" / name / "test_metrics.csv")
             fused = table[(table["part"] == "fused") & (table["metric"] == "accuracy")]
             found = zip(fused["test_set"], fused["value"], strict=True)

@@ -211,7 +211,8 @@ def embedded_store() -> Store:
     the WFDB records that it is prepared from are kept beside it.
     """
     from xecg.data.prepare import prepare
+    from xecg.data.store import FORMAT
 
     cache_folder = Path(os.environ.get("XECG_CACHE") or user_cache_dir("xecg"))
-    store = cache_folder / version("xecg-lightning") / EMBEDDED
+    store = cache_folder / f"{version('xecg-lightning')}-{FORMAT}" / EMBEDDED
     return prepare(Synthetic(synthetic_records(Path(f"{store}-records"))), store)
