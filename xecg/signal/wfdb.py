@@ -265,7 +265,7 @@ def write_recording(recording: Recording, folder: Path | str, *, fmt: str = "16"
     # wfdb's highest sample does not fit where the lowest is above zero by less than a step.
     low, high = np.fmin.reduce(signals), np.fmax.reduce(signals)
     near = (low < high) & (low > 0) & (low * gains < 1)
-    gains = np.array(gains)
+    gains = np.array(gains, dtype=np.float64)
     gains[near] *= 1 - low[near] / high[near]
     wfdb.wrsamp(
         recording.name,
