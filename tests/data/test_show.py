@@ -16,8 +16,12 @@ WHOLE = "whole store"
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("show")
-    changing = {"rhythms": [["N", 0, 0, 12], ["AFIB", 1, 12, 100]], "person": "fake-0"}
-    records = many(20, waves=True) | {"changing": changing, "bad": "corrupt", "few": {"rr_s": 3}}
+    changing = {"rhythms": [["N", 0, 0, 12], ["AFIB", 1, 12, 100]], "person": "fake-0", "seed": 20}
+    records = many(20, waves=True) | {
+        "changing": changing,
+        "bad": "corrupt",
+        "few": {"rr_s": 3, "seed": 21},
+    }
     database = describe(folder / "fake", **records)
     return prepare(database, folder / "store", jobs=1)
 

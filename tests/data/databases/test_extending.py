@@ -22,7 +22,8 @@ def test_the_database_of_the_guide_is_prepared(tmp_path, monkeypatch, jobs):
     monkeypatch.syspath_prepend(tmp_path)
     for number in range(4):
         comments = ("Rhythm: AF",) if number % 2 else ()
-        write_record(tmp_path / "mine" / "sub", f"{number}", seconds=20, comments=comments)
+        about = {"seconds": 20, "phase": number, "comments": comments}
+        write_record(tmp_path / "mine" / "sub", f"{number}", **about)
     (command,) = re.findall(r"`xecg (data prepare my_package[^`]*)`", GUIDE.read_text())
     command = command.replace("my_package", package).replace("FOLDER", str(tmp_path / "mine"))
     out = tmp_path / "store"
