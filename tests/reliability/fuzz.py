@@ -229,7 +229,8 @@ def read_store(folder: Path) -> list[Any]:
     from xecg.data.store import Store
 
     store = Store.open(folder / "store")
-    return [np.asarray(store.signals).tolist(), store.index.to_csv()]
+    arrays = store.signals, store.waves, *store.beats
+    return [store.info, store.index.to_csv(), *(values.tolist() for values in arrays)]
 
 
 def write_checkpoint(folder: Path) -> None:
@@ -252,11 +253,34 @@ def write_weights(folder: Path) -> None:
     shutil.copy(find_weights("xecgarch"), folder / "w.safetensors")
 
 
-def read_weights(folder: Path) -> list[str]:
+def read_weights(folder: Path) -> list[Any]:
     from xecg.networks.weights import load_xecgarch
 
-    network, _ = load_xecgarch(folder / "w.safetensors")
-    return [str(values.tolist()) for values in network.state_dict().values()]
+    network, info = load_xecgarch(folder / "w.safetensors")
+    return [info, [values.numpy().tobytes() for values in network.state_dict().values()]]
+
+
+def write_study(folder: Path) -> None:
+    sys.path.append(str(Path(__file__).parents[1] / "study"))
+    from fake_study import FakeStudy
+
+    FakeStudy(depths=(None, 2), seeds=(0,), test_sets=(("t", 12, 6),)).write(folder / "study")
+
+
+def read_study(folder: Path) -> list[Any]:
+    """What a report of a study is made of."""
+    from xecg.study.report import _own, _pretraining, read_ladders, read_runs
+
+    study, (runs, left_out) = _own(folder / "study"), read_runs(folder / "study")
+    tables = [
+        runs.drop(columns="folder"),
+        _pretraining(runs),
+        *(ladder.windows for ladder in read_ladders(runs)),
+    ]
+    columns = [
+        values.tolist() for ladder in read_ladders(runs) for values in ladder.columns.values()
+    ]
+    return [study, left_out, str(columns), *(table.to_csv() for table in tables)]
 
 
 def write_config(folder: Path) -> None:
@@ -360,9 +384,10 @@ READ = {
     "settings": Target(write_config, lambda f: read_settings(f / "config.yaml"), _same, "*.yaml"),
 }
 STORED = {
-    "store": Target(write_store, read_store, _equal, "store"),
+    "store": Target(write_store, read_store, _equal, "**/*"),
     "checkpoint": Target(write_checkpoint, read_checkpoint, _equal, "*.ckpt"),
     "weights": Target(write_weights, read_weights, _equal, "*.safetensors"),
+    "study": Target(write_study, read_study, _equal, "**/*"),
 }
 TARGETS = READ | STORED
 
@@ -406,7 +431,8 @@ def run_case(seed: int, names: list[str], opened: list[str]) -> tuple[str, str]:
             outcome, why = "right", ""
         except BaseException as error:
             memory = isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
-            refused = isinstance(error, (XECGError, OSError)) and str(error)
+            kinds = XECGError if name in STORED else (XECGError, OSError)
+            refused = isinstance(error, kinds) and str(error)
             outcome = "memory" if memory else "refused" if refused else "raw"
             why = f"{type(error).__name__}: {error}"[:300]
         # The folder lies in that of temporary files, as do the copies of headers for wfdb.
@@ -497,7 +523,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0, help="seed of the first case")
-    parser.add_argument("--targets", nargs="*", default=[*READ], help=f"of {', '.join(TARGETS)}")
+    parser.add_argument("--targets", nargs="*", default=[*TARGETS], help=f"of {', '.join(TARGETS)}")
     arguments = parser.parse_args()
     counts, problems = fuzz(arguments.cases, arguments.first, arguments.targets)
     print(*problems, report(counts), sep="\n")

@@ -15,6 +15,18 @@ def test_damaged_files_are_read_rightly_or_refused():
     assert counts["refused"] > 100
 
 
+def test_damaged_stores_weights_checkpoints_and_studies_are_as_they_were_or_refused():
+    counts, problems = fuzz.fuzz(200, names=[*fuzz.STORED])
+    assert not problems
+    assert counts["refused"] > 100
+
+
+@pytest.mark.parametrize("name", fuzz.STORED)
+def test_whole_stores_weights_checkpoints_and_studies_are_read(name, monkeypatch):
+    monkeypatch.setattr(fuzz, "mutate", lambda *_: None)
+    assert fuzz.run_case(0, [name], [])[0] == "right"
+
+
 def bad_read(kind):
     """A reader with a fault of some kind, which ``fuzz`` has to see."""
 

@@ -38,7 +38,7 @@ from xecg.study.ladder import (
     read_ladders,
     read_runs,
 )
-from xecg.study.plan import Explain, Reference, cells_of, read_study
+from xecg.study.plan import Explain, Reference, Study, cells_of, read_study
 
 PAGE = "report.html"
 _ROW = ["test_set", "part", "frozen_layers", "value", "low", "high", "seeds", "seed_sd"]
@@ -80,10 +80,8 @@ def write_report(
     """
     out = out or folder / "report"
     _check(out, resamples, permutations)
-    kept = folder / "study.yaml"
-    if kept.exists() or (folder / SUMS).exists():
-        check_sums(folder)
-    study = read_study(config or kept) if config or kept.exists() else None
+    own = _own(folder)
+    study = read_study(config) if config else own
     reference, explain = (study.reference, study.explain) if study else (Reference(), Explain())
     runs, left_out = read_runs(folder)
     analyses = [
@@ -102,10 +100,19 @@ def write_report(
     _write_tables(analyses, [section["ranges"] for section in sections], tested, out)
     facts = {"runs": runs, "left_out": left_out, "sections": sections, "pretraining": tested}
     facts |= {"reference": reference, "resamples": resamples, "permutations": permutations}
-    asked = cells_of(study) if study and kept.exists() else []
+    asked = cells_of(study) if study and own else []
     _write_page(out / PAGE, folder, **facts, cells=[cell.name for cell in asked])
     print(f"Everything is in {out / PAGE}")
     return out / PAGE
+
+
+def _own(folder: Path) -> Study | None:
+    """The study of a folder, if it is one's."""
+    kept = folder / "study.yaml"
+    if not kept.exists() and not (folder / SUMS).exists():
+        return None
+    check_sums(folder)
+    return read_study(kept)
 
 
 def _check(out: Path, resamples: int, permutations: int) -> None:
