@@ -55,6 +55,16 @@ def test_digests_are_those_of_sha256sum_and_may_be_made_by_it(tmp_path: Path) ->
     check_sums(run)
 
 
+@pytest.mark.parametrize("name", [SUMS, "config.yaml"])
+def test_a_pipe_among_results_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.yaml").touch()
+    write_sums(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=name):
+        check_sums(tmp_path)
+
+
 @pytest.mark.parametrize(("mode", "content"), [("w", "né\n"), ("wb", b"n\x00")])
 def test_a_file_is_there_when_it_is_complete(
     tmp_path: Path, mode: str, content: str | bytes

@@ -53,10 +53,14 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 def sha256(path: Path) -> str:
     """Returns the digest of a file; raises OSError if it is none."""
-    if not path.is_file():
-        raise OSError(f"{path.name} is no regular file")
-    with path.open("rb") as file:
+    with _regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _regular(path: Path) -> Path:
+    if not path.is_file():  # a pipe would be waited for, a device read without an end
+        raise OSError(f"{path.name} is no regular file")
+    return path
 
 
 def _sums(folder: Path) -> list[str]:
@@ -72,7 +76,7 @@ def write_sums(folder: Path) -> None:
 def check_sums(folder: Path) -> None:
     """Raises DataError unless the results in a folder are those that ``write_sums`` saw."""
     try:
-        kept = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        kept = _regular(folder / SUMS).read_text(encoding="utf-8").splitlines()
         why = ", ".join(sorted({line[66:] for line in {*_sums(folder)} ^ {*kept}}))
     except (OSError, ValueError) as error:
         why = str(error)

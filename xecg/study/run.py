@@ -121,7 +121,7 @@ def _begin(study: Study, config: Path) -> None:
     settings["pretraining_seeds"] = study.seeds[0] if once else "each"
     settings["explain"] = asdict(study.explain)
     try:
-        before = dict(json.loads(kept.read_bytes())) if kept.exists() else settings
+        before = dict(json.loads(kept.read_bytes())) if kept.is_file() else settings
     except (OSError, ValueError, TypeError) as error:
         raise StudyError(
             f"{kept}: expected the settings that the study began with ({error}). Name another "
@@ -133,7 +133,7 @@ def _begin(study: Study, config: Path) -> None:
                 f"{folder}: the study began with another {key} than {config} has; its cells would "
                 "not go together. Name another folder"
             )
-    if not kept.exists() and any(path.name[0] != "." for path in folder.iterdir()):
+    if not kept.is_file() and any(path.name[0] != "." for path in folder.iterdir()):
         raise StudyError(f"{folder}: holds something that is no study; name another folder")
     write_whole(kept, json.dumps(settings, indent=1))
     for name in ("cells", "work", "failed", "logs"):
