@@ -52,7 +52,7 @@ class PTBXL(Listed):
 
     def records(self) -> list[str]:
         """Returns all records of the tables, sorted: paths below the folder, without ending."""
-        coded = {number: path for number, (path, _) in self._statements().items()}
+        coded = {number: path for number, (path, *_) in self._statements().items()}
         return sorted(({ecg_id(path): path for path in super().records()} | coded).values())
 
     def read(self, record: str) -> LabelledRecording:
