@@ -102,17 +102,21 @@ def remove(folder: Path) -> None:
 
 def keep_metrics(trainer: Trainer, folder: Path, checkpoint: Path) -> None:
     """Lets ``metrics.csv`` keep its epochs up to the checkpoint, and go on behind them."""
-    path = folder / "metrics.csv"
-    if not path.is_file():
+    path, aside = folder / "metrics.csv", folder / ".metrics.csv"
+    if not path.is_file() and not aside.is_file():
         return
-    table = pd.read_csv(path)
     epoch = read_checkpoint(checkpoint)["epoch"]
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):
-            writer = logger.experiment  # deletes the file
+            if not aside.is_file():  # it is of a kill below
+                path.rename(aside)
+            table = pd.read_csv(aside, dtype=str, keep_default_na=False)  # as it was written
+            writer = logger.experiment  # deletes the file at its place
             writer.metrics_keys = sorted(table.columns)
-            kept = table.loc[table["epoch"] <= epoch, writer.metrics_keys]
-            write_whole(path, kept.to_csv(index=False))
+            epochs = pd.to_numeric(table["epoch"], errors="coerce")  # a kill may cut the last line
+            kept = table.loc[epochs <= epoch, writer.metrics_keys]
+            write_whole(path, kept.to_csv(index=False, lineterminator="\r\n"))
+            aside.unlink()
 
 
 def rank() -> int:

@@ -148,7 +148,7 @@ def test_a_resumed_run_ends_as_if_it_had_never_stopped(named: bool, workplace: P
         for key, value in whole["state_dict"].items():
             assert torch.equal(part["state_dict"][key], value)
     for table in ("test_metrics.csv", "metrics.csv"):
-        assert rows(Path("part", table)) == rows(Path("whole", table))
+        assert Path("part", table).read_bytes() == Path("whole", table).read_bytes()
 
 
 def test_flags_change_what_they_name(workplace: Path) -> None:

@@ -92,14 +92,14 @@ JOBS = {
     "explain": Job(14, [*EXPLAIN, "--out", "out", "--jobs", "2"], MAPS),
     "fit": Job(
         20,
-        [*FIT, "--run_folder", "out", "--trainer.logger", "false"],
-        ("out/weights.safetensors", "out/test_metrics.csv", "out/windows/*"),
+        [*FIT, "--run_folder", "out"],
+        ("out/weights.safetensors", "out/*.csv", "out/windows/*"),
         again=resumed,
     ),
     "study": Job(
         6,
         ["study", "--config", "study.yaml", "--jobs", "1"],
-        ("out/cells/*/weights.safetensors", "out/cells/*/test_metrics.csv"),
+        ("out/cells/*/weights.safetensors", "out/cells/*/*.csv"),
     ),
     "prepare on dask": Job(6, [*PREPARE, "--out", "out"], STORE, cluster=True),
     "classify on dask": Job(4, [*CLASSIFY, "--out", "out/p.csv"], TABLE, cluster=True),
@@ -112,9 +112,9 @@ class Process:
 
     def __init__(self, arguments: list[str], folder: Path) -> None:
         with (folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                arguments, cwd=folder, stdout=log, stderr=log, start_new_session=True
-            )
+            where: dict[str, Any] = {"cwd": folder, "stdout": log, "stderr": log}
+            where["env"] = os.environ | {"WANDB_MODE": "disabled"}
+            self.process = subprocess.Popen(arguments, **where, start_new_session=True)
 
     def kill(self, alone: bool = False) -> None:
         if self.process.poll() is None:

@@ -18,6 +18,7 @@ run = Path(resumed).parents[1] if resumed else Path(flags["run_folder"])
 behaviour = json.loads(Path("behaviour.json").read_text()).get(run.name, "")
 with Path("begun.txt").open("a") as file:
     file.write(f"{run.name} {'resumed' if resumed else 'new'}\n")
+time.sleep({"slow": 2, "long": 30}.get(behaviour, 0))
 run.mkdir(parents=True, exist_ok=bool(resumed))
 lock = FileLock(run / ".running")
 lock.acquire(timeout=0)
@@ -28,7 +29,6 @@ if behaviour == "terminate":
     os.kill(os.getpid(), signal.SIGTERM)
 if behaviour == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
-time.sleep({"slow": 2, "long": 30}.get(behaviour, 0))
 pretrained = json.loads(flags.get("model.pretrained", "null")) or {}
 for source in pretrained.values():
     assert "/" not in source or Path(source).exists(), source

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -141,18 +140,18 @@ def test_a_study_that_is_stopped_ends_its_fits(write_study):
     assert done() == CELLS
 
 
-def test_a_fit_that_outlives_its_study_is_waited_for(write_study):
-    config = write_study({"scratch-seed0": "terminate"}, frozen_layers=[])
-    assert run_study(config) == 1
+def test_a_fit_that_outlives_its_study_is_waited_for(write_study, capsys):
     config = write_study({"scratch-seed0": "slow"}, frozen_layers=[])
-    work = LADDER / "work" / "scratch-seed0"
-    shutil.rmtree(work)
-    orphan = subprocess.Popen([*FIT, f"--run_folder={work.resolve()}"])
-    while not (work / ".running").exists():
+    code = f"from xecg.study import run; from pathlib import Path; run._FIT = {FIT}; "
+    study = subprocess.Popen([sys.executable, "-c", f"{code}run.run_study(Path('{config}'))"])
+    while not begun():  # its fit has not made its folder yet
         time.sleep(0.01)
+    study.kill()
+    study.wait()
+    run_study(config, status=True)
+    assert "0 done, 1 running" in capsys.readouterr().out
     assert run_study(config) == 0
-    assert orphan.wait() == 0
-    assert begun() == ["scratch-seed0 new"] * 2
+    assert begun() == ["scratch-seed0 new"]
     assert done() == ["scratch-seed0"]
 
 

@@ -10,8 +10,9 @@ import sys
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -183,23 +184,24 @@ def _make_cell(
     """Makes the cell that is named in ``items``, and then the file ``path``."""
     (name,) = items
     done, work = folder / "cells" / name, folder / "work" / name
-    with FileLock(f"{work}.lock"):  # a worker that was taken for dead may still work on it
+    with Path(f"{work}.lock").open("ab") as lock:
+        flock(lock, LOCK_EX)  # a worker that was taken for dead, or its fit, may still work on it
         if not done.exists():
             if work.is_symlink():  # of a finished cell that was removed
                 work.unlink()
-            if (running := work / ".running").exists():  # of a fit that outlived its study
-                with FileLock(running):
-                    running.unlink()
             if not (work / "weights.safetensors").exists():  # the last file that a fit writes
-                _fit(work, where, commands[name], threads)
+                _fit(work, where, commands[name], threads, lock.fileno())
             work.rename(done)
             if (done / "wandb").exists():  # `wandb sync` looks for files where they were
                 work.symlink_to(Path("..", "cells", name))
     write_whole(path, name)
 
 
-def _fit(work: Path, where: Path, command: Sequence[str], threads: int | None) -> None:
-    """Runs ``xecg fit`` in the folder ``where``, or continues it from its last epoch."""
+def _fit(work: Path, where: Path, command: Sequence[str], threads: int | None, lock: int) -> None:
+    """Runs ``xecg fit`` in the folder ``where``, or continues it from its last epoch.
+
+    It holds the lock as well, a file descriptor, since it outlives a study that is killed.
+    """
     folder, last = work.parents[1], work / "checkpoints" / "last.ckpt"
     place = f"--ckpt_path={last}"
     if not zipfile.is_zipfile(last):  # as torch writes it, to the end
@@ -209,7 +211,8 @@ def _fit(work: Path, where: Path, command: Sequence[str], threads: int | None) -
     with (folder / "logs" / f"{work.name}.txt").open("a+b") as log:
         start, nothing = log.seek(0, os.SEEK_END), subprocess.DEVNULL
         streams: dict[str, Any] = {"stdin": nothing, "stdout": log, "stderr": log}
-        with subprocess.Popen([*command, place], cwd=where, env=environment, **streams) as fit:
+        streams |= {"cwd": where, "env": environment, "pass_fds": [lock]}
+        with subprocess.Popen([*command, place], **streams) as fit:
             while fit.poll() is None:
                 if _stopped.wait(0.1):
                     fit.terminate()
@@ -231,12 +234,13 @@ def _state(folder: Path, name: str) -> str:
         return "done"
     if (folder / "failed" / f"{name}.txt").exists():
         return "failed"
-    lock = folder / "work" / f"{name}.lock"
-    try:
-        with FileLock(lock, timeout=0) if lock.exists() else nullcontext():
-            return "open"
-    except Timeout:
-        return "running"
+    if (lock := folder / "work" / f"{name}.lock").exists():
+        with lock.open("ab") as file:
+            try:
+                flock(file, LOCK_EX | LOCK_NB)
+            except BlockingIOError:
+                return "running"
+    return "open"
 
 
 def _print_status(folder: Path, states: Mapping[str, str]) -> None:
