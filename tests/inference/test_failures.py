@@ -13,8 +13,9 @@ from xecg import cli
 from xecg.data.splits import keys
 from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError, WeightsError
-from xecg.inference.failures import beat_class, find_failures
+from xecg.inference.failures import beat_class, draw, find_failures
 from xecg.inference.model import load
+from xecg.inference.trials import NOISES
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.networks.xecgarch import XECGArch
 from xecg.signal.preprocessing import Preprocessing
@@ -146,10 +147,37 @@ def test_a_page_holds_figures_card_digests_and_checklist(
     assert "<td>c</td>" in page
     assert "Area between curves." in page
     assert "above 0.6" in page
+    assert all(digest in page for digest in synthetic_store.info.sha256.values())
+    assert "muscle, 12 dB" in page
+    assert "rhythm, AF" in page
     assert "doi:10.1136/bmj-2023-078378" in page
     assert page.count("<img") == page.count("data:image/") == 1
     assert "[-" not in page
     assert not re.search(r"\bnan\b", page, re.IGNORECASE)
+
+
+def test_trials_on_windows_with_noise_and_on_what_branches_use(
+    tables: dict[str, pd.DataFrame],
+) -> None:
+    windows, noise = tables["windows"], tables["noise"]
+    rows = noise[(noise.measure == "judged") & (noise.truth == "AF")]
+    assert set(rows.noise) == set(NOISES)
+    assert set(rows.n) == {(windows.af == 1).sum()}
+    clean, loud = (rows[rows.level_db.astype(float) == level] for level in (np.inf, 0))
+    assert clean.value.min() > 0.5 > loud.value.max()
+    waves = tables["waves"]
+    assert {"enrichment_p", "flips_qrs", "agreement"} <= set(waves.measure)
+    af = waves[waves.truth == "AF"].set_index(["branch", "measure"]).n
+    for branch in BRANCHES:
+        right = (windows[f"p_af_{branch}"] > 0.5) & (windows.af == 1)
+        assert af.get((branch, "agreement"), 0) == right.sum()
+
+
+def test_windows_of_trials_are_half_af(synthetic_store: Store) -> None:
+    rows = np.arange(5, len(synthetic_store))
+    drawn = draw(synthetic_store, rows, 20)
+    assert set(drawn) < set(rows)
+    assert synthetic_store.index.af.to_numpy()[drawn].sum() == len(set(drawn)) / 2 == 10
 
 
 def test_what_is_refused(

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xecg.data.store import Store
@@ -14,7 +14,8 @@ from xecg.errors import ConfigError, StoreError
 from xecg.files import csv_text, write_whole
 from xecg.inference.evaluate import REPORT, check_empty, rows_to_test
 from xecg.inference.model import Model, load, one_thread, predicted
-from xecg.metrics.bootstrap import FloatArray, Interval, divide, intervals
+from xecg.inference.trials import noise_trial, wave_trial
+from xecg.metrics.bootstrap import mean
 from xecg.metrics.calibration import PREVALENCES, predictive_value
 from xecg.metrics.classification import classification_report
 from xecg.networks.weights import load_xecgarch
@@ -52,13 +53,15 @@ def find_failures(
     operating_point: str | None = None,
     threshold: float | None = None,
     faithfulness: Path | None = None,
+    trials: int = 200,
 ) -> None:
     """Tests trained weights on stores and shows where they fail.
 
     Writes windows.csv (a row a window), metrics.csv (with intervals over persons),
     operating_points.csv (predictive values), subgroups.csv (share called AF by rhythm, beats, lead,
     source, quality, age, sex and by what the branches say), records.csv and people.csv (false and
-    missed AF). Quality is that of the windows in the store, whose filter hides clipping.
+    missed AF), noise.csv and waves.csv (trials on some windows: with noise; where each branch looks
+    and what it uses). Quality is that of the windows in the store, whose filter hides clipping.
 
     Args:
         weights: Name of released weights, a weights file, or the folder of a run of xecg fit.
@@ -70,6 +73,8 @@ def find_failures(
         operating_point: sensitive, balanced (by default) or specific, of calibrated weights.
         threshold: Probability above which a window is called AF, in place of an operating point.
         faithfulness: Folder that xecg explain evaluate wrote, for the page.
+        trials: Number of windows of a store, drawn at random, half of them AF, for noise.csv and
+            waves.csv; 0 leaves both out.
 
     Raises:
         ConfigError: A setting is wrong, a folder is not empty, or two stores have the same name.
@@ -96,6 +101,14 @@ def find_failures(
     windows = pd.concat(tested, ignore_index=True)
     points = {name: one["threshold"] for name, one in info.operating_points.items()}
     tables = tables_of(windows, model, points)
+    drawn = {key: draw(opened[key], rows, trials) for key, (rows, _) in chosen.items()}
+    for name, trial in {"noise": noise_trial, "waves": wave_trial}.items():
+        if trials:
+            tables[name] = pd.DataFrame(
+                {"store": key} | row
+                for key, rows in drawn.items()
+                for row in trial(model, opened[key], rows)
+            )
     for name, table in tables.items():
         write_whole(out / f"{name}.csv", csv_text(table))
     for name, (_, origin) in chosen.items():
@@ -108,6 +121,12 @@ def find_failures(
         origins = {opened[name]: origin for name, (_, origin) in chosen.items()}
         write_page(report, out, model, info.provenance, origins, tables, faithfulness)
     print(f"Everything is in {out}")
+
+
+def draw(store: Store, rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Draws windows of both classes, half of ``n`` each if there are as many, rising."""
+    generator, af = np.random.default_rng(0), store.index["af"].to_numpy()[rows]
+    return np.sort(np.concatenate([generator.permutation(rows[af == c])[: n // 2] for c in (0, 1)]))
 
 
 def judged_windows(model: Model, store: Store, rows: NDArray[np.int64]) -> pd.DataFrame:
@@ -208,19 +227,8 @@ def _subgroups(windows: pd.DataFrame) -> Iterator[dict[str, Any]]:
         known = table[table[by].notna() & (table[by] != "")]
         for names, rows in known.groupby(["store", by, "truth"], observed=True):
             about = dict(zip(("store", "group", "truth"), names, strict=True))
-            called = share(rows["predicted"] == "AF", rows["person"])
+            called = mean(rows["predicted"] == "AF", rows["person"])
             yield {"by": by} | about | vars(called)
-
-
-def share(chosen: ArrayLike, groups: ArrayLike) -> Interval:
-    """Returns the share of windows that are chosen, with its interval over persons."""
-    values = np.asarray(chosen, dtype=np.float64)
-
-    def statistics(weights: FloatArray) -> dict[str, FloatArray]:
-        return {"share": divide(weights @ values, weights.sum(axis=1))}
-
-    over = {"share": [np.ones(len(values), bool)]}
-    return intervals(statistics, groups, over=over)["share"]
 
 
 def _counts(windows: pd.DataFrame, *keys: str) -> pd.DataFrame:

@@ -16,8 +16,9 @@ from xecg.explain.pictures import INK, QUIET_INK, save_figure
 from xecg.files import write_whole
 from xecg.inference.evaluate import REPORT, tidy
 from xecg.inference.explain import inline
-from xecg.inference.failures import GROUPINGS, OFTEN, TRUTHS, share, with_intervals
+from xecg.inference.failures import GROUPINGS, OFTEN, TRUTHS, with_intervals
 from xecg.inference.model import Model
+from xecg.metrics.bootstrap import mean
 from xecg.metrics.calibration import PREVALENCES
 from xecg.networks.xecgarch import FUSED
 
@@ -91,6 +92,7 @@ def _section(
         "points": points.round(3),
         "figure": inline(figure)["src"],
         "subgroups": list(_subgroups(of["subgroups"])),
+        "trials": {name: _trial(of[name]) for name in ("noise", "waves") if name in of},
         "worst": worst[worst["false_af"] + worst["missed_af"] > 0].set_index("record").round(3),
     }
 
@@ -99,6 +101,17 @@ def _subgroups(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for by, rows in table.groupby("by", sort=False):
         wide = with_intervals(rows, "group", "truth", counts=True)
         yield GROUPINGS[str(by)], wide[[name for name in TRUTHS.values() if name in wide]]
+
+
+def _trial(table: pd.DataFrame) -> pd.DataFrame:
+    """Noise: a row a noise and level; waves: a row a measure, a column a branch and class."""
+    if "noise" in table:
+        row = table["noise"] + table["level_db"].map(", {:g} dB".format)
+        kind = table["measure"]
+    else:
+        row, kind = table["measure"], table["branch"]
+    texts = table.assign(row=row, column=kind + ", " + table["truth"])
+    return with_intervals(texts, "row", "column")
 
 
 def draw(of: Mapping[str, pd.DataFrame], model: Model) -> Figure:
@@ -137,7 +150,7 @@ def _draw_roc(axes: Axes, windows: pd.DataFrame, model: Model, points: pd.DataFr
 def _draw_reliability(axes: Axes, windows: pd.DataFrame) -> None:
     axes.plot([0, 1], [0, 1], color=QUIET_INK, linewidth=0.7)
     for _, rows in windows.groupby((windows["p_af"] * _BINS).astype(int).clip(upper=_BINS - 1)):
-        found, x = share(rows["af"] == 1, rows["person"]), rows["p_af"].mean()
+        found, x = mean(rows["af"] == 1, rows["person"]), rows["p_af"].mean()
         axes.vlines(x, found.low, found.high, color=INK, linewidth=0.9)
         axes.plot(x, found.value, "o", color=INK, markersize=1.5 + np.log10(found.n))
     axes.set(xlabel="mean probability of AF", ylabel="share of AF", xlim=(0, 1), ylim=(-0.02, 1.02))

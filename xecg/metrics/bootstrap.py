@@ -86,6 +86,16 @@ def intervals(
     return result
 
 
+def mean(values: ArrayLike, groups: ArrayLike) -> Interval:
+    """Returns the mean of values ``(n,)``, such as a share of 0 and 1, over groups ``(n,)``."""
+    numbers = np.asarray(values, dtype=np.float64)
+
+    def statistics(weights: FloatArray) -> dict[str, FloatArray]:
+        return {"mean": divide(weights @ numbers, weights.sum(axis=1))}
+
+    return intervals(statistics, groups, over={"mean": [np.ones(numbers.size, bool)]})["mean"]
+
+
 def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """Divides, with NaN (undefined) where the denominator is zero."""
     quotient = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
