@@ -1,13 +1,18 @@
+import copy
 import sys
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 
 from xecg.errors import ConfigError, NetworkError, UnknownNameError
 from xecg.explain.attributions import ATTRIBUTIONS, BranchExplainer, branch_outputs
 from xecg.explain.deep_taylor import DeepTaylor
+from xecg.networks.weights import find_weights, load_xecgarch
 from xecg.networks.xecgarch import PWaveNetwork, RRNetwork, XECGArch
+from xecg.signal.synthetic import synthesize
 
 X = torch.rand(40, 1, 300, generator=torch.Generator().manual_seed(4))
 
@@ -37,6 +42,27 @@ def test_attributions_of_a_weighted_sum_are_its_terms(linear, attribution):
     torch.testing.assert_close(found[:, 0], linear[1].weight[classes] * x[:, 0], atol=1e-5, rtol=0)
     slopes = ATTRIBUTIONS["gradient"](linear)(x, classes)
     torch.testing.assert_close(slopes[:, 0], linear[1].weight[classes])
+
+
+def test_the_epsilon_rule_gives_the_terms_of_a_positive_logit_whatever_their_sign(linear):
+    x, classes = torch.rand(6, 1, 40), torch.tensor([0, 1, 1, 0, 1, 0])
+    found = ATTRIBUTIONS["lrp_epsilon"](linear)(x, classes)
+    positive = linear(x).gather(1, classes[:, None]) > 0
+    expected = linear[1].weight[classes] * x[:, 0] * positive
+    assert (expected < 0).any()
+    torch.testing.assert_close(found[:, 0], expected)
+
+
+def test_the_contrast_of_both_logits_is_no_other_map_of_the_released_network():
+    network, _ = load_xecgarch(find_weights("xecgarch"))
+    record = synthesize("N", seed=1).recording.samples
+    x = torch.from_numpy((record - record.min()) / np.ptp(record)).float()[None]
+    for output in branch_outputs(network).values():
+        contrast = copy.deepcopy(output)
+        for parameter in contrast[1].linear.parameters():
+            parameter.requires_grad_(False).sub_(parameter.flip(0))
+        one, other = (DeepTaylor(found)(x)[0, 0] for found in (output, contrast))
+        assert spearmanr(one, other).statistic > 0.99
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ def integrated_gradients(network: nn.Module) -> Attribution:
 ATTRIBUTIONS.register("innvestigate", DeepTaylor)
 ATTRIBUTIONS.register("innvestigate_bounded", partial(DeepTaylor, bounded=True))
 ATTRIBUTIONS.register("zbox", partial(DeepTaylor, rules="zbox"))
+ATTRIBUTIONS.register("lrp_epsilon", partial(DeepTaylor, rules="zbox", epsilon_head=True))
 ATTRIBUTIONS.register("gradient", gradient)
 ATTRIBUTIONS.register("input_x_gradient", partial(gradient, times_input=True))
 ATTRIBUTIONS.register("integrated_gradients", integrated_gradients)
@@ -100,7 +101,8 @@ class BranchExplainer:
     def _explanation(self, name: str, x: Tensor) -> Explanation:
         method: Any = self._methods[name]
         if isinstance(method, DeepTaylor):  # has the logits anyway
-            return method.explain(x)  # type: ignore[no-any-return]
+            explained: Explanation = method.explain(x)
+            return explained._replace(relevance=explained.relevance.abs())
         with torch.no_grad():
             logits = self._outputs[name](x)
         with torch.enable_grad():

@@ -119,6 +119,8 @@ class DeepTaylor:
             layer's activation, as in Keras' ``Conv1D(activation="relu")``, or a layer of its own.
         bounded: With ``"innvestigate"``, whether the first layer has the z-box rule, as in
             iNNvestigate's ``deep_taylor.bounded``; with ``"zbox"`` it always has.
+        epsilon_head: Whether linear layers share relevance by all contributions and bias, as LRP's
+            epsilon rule without its epsilon; relevance has a sign then.
         low: Lowest value of the input, for the z-box rule.
         high: Highest value of the input.
 
@@ -133,6 +135,7 @@ class DeepTaylor:
         *,
         relu_in_conv: bool = False,
         bounded: bool = False,
+        epsilon_head: bool = False,
         low: float = 0.0,
         high: float = 1.0,
     ) -> None:
@@ -144,7 +147,7 @@ class DeepTaylor:
             raise ConfigError(f"low must be below high, both finite; found {low} and {high}")
         self.network, self.rules = network, rules
         self.relu_in_conv, self.bounded = relu_in_conv, bounded or rules == "zbox"
-        self.bounds = (low, high)
+        self.bounds, self.epsilon_head = (low, high), epsilon_head
         self._copied: tuple[Any, list[Tensor], dict[str, list[Step]]] | None = None
 
     def __call__(self, x: Tensor, target: Target = "predicted") -> Tensor | dict[str, Tensor]:
@@ -232,6 +235,8 @@ class DeepTaylor:
             if isinstance(module, WEIGHTED):
                 rule = nonnegative_input if never_negative else signed_input
                 parts = input_between(module, *self.bounds) if bounded else rule(module)
+                if self.epsilon_head and isinstance(module, nn.Linear):
+                    parts = ((_same, module),)
                 bounded = never_negative = False
             elif isinstance(module, nn.BatchNorm1d):
                 if bounded:

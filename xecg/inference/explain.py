@@ -59,7 +59,8 @@ def explain(
     index.html, a page with pictures. Records that cannot be explained, and windows that cannot be
     used, are printed and listed in errors.csv; the exit status is 1 if a record is missing. A
     command that was killed continues where it was when it is given again. Not a medical device.
-    Whether such maps are faithful: xecg explain evaluate (a record of that name is ./evaluate).
+    Whether such maps are faithful, and what branches use: xecg explain evaluate, xecg explain
+    effects (a record of such a name is ./evaluate).
 
     Args:
         paths: WFDB records, or folders of them.
@@ -69,7 +70,8 @@ def explain(
             specific; 0.5 if they name none.
         threshold: Probability above which a window is called AF, in place of an operating point.
         attribution: Attribution method: innvestigate (as of the original xECGArch), zbox (as in
-            theory), gradient, input_x_gradient, integrated_gradients (by captum), or a class path.
+            theory), lrp_epsilon, gradient, input_x_gradient, integrated_gradients (by captum), or
+            a class path.
         lead: Name of the lead; by default II, else MLII, else I, else the first.
         picture: Kind of the pictures.
         draw: Number of windows to draw of each record at most, evenly spread over it; 0 draws none.
