@@ -111,10 +111,10 @@ def find_failures(
             )
     for name, table in tables.items():
         write_whole(out / f"{name}.csv", csv_text(table))
-    for name, (_, origin) in chosen.items():
+    for name, (rows, origin) in chosen.items():
         of_store = tables["metrics"][tables["metrics"]["store"] == name]
         table = with_intervals(of_store, "metric", "part")
-        print(f"{name}: windows {origin}\n{table.to_string(index_names=False)}\n")
+        print(f"{name}: {len(rows)} windows, {origin}\n{table.to_string(index_names=False)}\n")
     if report:
         from xecg.inference.report import write_page  # matplotlib is slow to import
 
