@@ -106,6 +106,8 @@ def test_released_weights_load() -> None:
     network, info = load_xecgarch("xecgarch")
     assert list(network.branches) == ["morphology", "rhythm"]
     assert info.preprocessing["sampling_rate"] == 250.0
+    assert info.learnt is not None
+    assert set(info.operating_points) == {"sensitive", "balanced", "specific"}
 
 
 def test_other_width_is_refused_with_shapes(ensemble: tuple[XECGArch, Path]) -> None:
