@@ -52,9 +52,9 @@ def wave_effects(
     ``effect_p`` is how much it falls when the P waves are replaced: positive where the decision
     rested on them. ``flips_p`` is 1 where another class is decided then, else 0. So are ``qrs``
     and ``st_t``; ``other``, the middle of each T-P stretch, as long as a P wave; ``rr``, RR
-    intervals made equal (:func:`equal_rr`); ``f_waves``, fibrillatory waves added
-    (:func:`add_f_waves`). A row is NaN where the window has too few R peaks or no annotated sample,
-    a column where it has no such wave, or fewer samples of T-P stretches than half of P waves.
+    intervals made equal; ``f_waves``, fibrillatory waves added. A row is NaN where the window has
+    too few R peaks or no annotated sample, a column where it has no such wave, or fewer samples of
+    T-P stretches than half of P waves.
 
     Args:
         network: Network with branches, as of :func:`xecg.explain.attributions.branch_outputs`.
@@ -71,40 +71,47 @@ def wave_effects(
         min_beats: Fewest R peaks of a window that is measured.
         seed: Random seed of fibrillatory waves and of where stretches are from.
 
-    Returns:
-        By branch a row a window, and an effect and flips for each of ``CHANGES``.
-
-    Raises:
-        ConfigError: There is no such filling.
-        DataError: Shapes disagree.
+    Returns by branch a row a window, and an effect and flips for each of ``CHANGES``. Raises
+    ConfigError if there is no such filling, DataError if shapes disagree.
     """
     if filling not in FILLINGS:
         raise ConfigError(f"filling: expected one of {', '.join(FILLINGS)}, found {filling!r}")
     explainer = network if isinstance(network, BranchExplainer) else BranchExplainer(network)
     signals, rate = x.detach().float().cpu().numpy()[:, 0], sampling_rate
-    peaks = [np.asarray(window, np.int64).reshape(-1) for window in r_peaks]
-    around = (codes_around_r_peaks(window, x.shape[-1], rate) for window in peaks)
-    codes = np.array([*around]) if waves is None else np.asarray(waves)
-    if len(peaks) != len(x) or codes.shape != signals.shape:
-        found = f"{len(peaks)} and {codes.shape}"
-        raise DataError(f"expected R peaks and wave codes of {signals.shape}, found {found}")
+    peaks, codes = _waves(r_peaks, waves, signals.shape, rate)
     missing = np.array([len(window) < min_beats for window in peaks], np.bool_)
     missing |= (codes == NOT_ANNOTATED).all(axis=1)
     decisions = {name: _margins(logits) for name, logits in explainer.logits(x).items()}
     tables = {name: pd.DataFrame(index=range(len(x))) for name in decisions}
     for change, changed in _changes(signals, peaks, codes, rate, filling, seed):
         changed[missing] = np.nan
-        if rescale:
-            low, high = changed.min(axis=1, keepdims=True), changed.max(axis=1, keepdims=True)
-            share = (changed - low) / np.where(high == low, 1, high - low)
-            lowest = signals.min(axis=1, keepdims=True)
-            changed = lowest + share * np.ptp(signals, axis=1, keepdims=True)
-        after = explainer.logits(torch.from_numpy(changed).unsqueeze(1).to(x.device))
+        scaled = _rescaled(changed, signals) if rescale else changed
+        after = explainer.logits(torch.from_numpy(scaled).unsqueeze(1).to(x.device))
         for name, (decided, margin) in decisions.items():
             left = _margins(after[name], decided)[1]
             tables[name][f"effect_{change}"] = margin - left
             tables[name][f"flips_{change}"] = np.where(np.isnan(left), np.nan, left < 0)
     return tables
+
+
+def _waves(
+    r_peaks: Sequence[ArrayLike], waves: ArrayLike | None, shape: tuple[int, ...], rate: float
+) -> tuple[list[NDArray[np.int64]], NDArray[np.uint8]]:
+    """R peaks of each window, and wave codes ``(n, time)``; DataError if shapes disagree."""
+    peaks = [np.asarray(window, np.int64).reshape(-1) for window in r_peaks]
+    around = (codes_around_r_peaks(window, shape[-1], rate) for window in peaks)
+    codes = np.array([*around]) if waves is None else np.asarray(waves)
+    if len(peaks) != shape[0] or codes.shape != shape:
+        found = f"{len(peaks)} and {codes.shape}"
+        raise DataError(f"expected R peaks and wave codes of {shape}, found {found}")
+    return peaks, codes
+
+
+def _rescaled(changed: NDArray[np.float32], signals: NDArray[np.float32]) -> NDArray[np.float32]:
+    low, high = changed.min(axis=1, keepdims=True), changed.max(axis=1, keepdims=True)
+    share = (changed - low) / np.where(high == low, 1, high - low)
+    lowest = signals.min(axis=1, keepdims=True)
+    return np.asarray(lowest + share * np.ptp(signals, axis=1, keepdims=True), np.float32)
 
 
 def agreement(table: pd.DataFrame) -> Callable[[FloatArray], FloatArray]:

@@ -59,41 +59,30 @@ def explain(
     index.html, a page with pictures. Records that cannot be explained, and windows that cannot be
     used, are printed and listed in errors.csv; the exit status is 1 if a record is missing. A
     command that was killed continues where it was when it is given again. Not a medical device.
-    Whether such maps are faithful, and what branches use: xecg explain evaluate, xecg explain
-    effects (a record of such a name is ./evaluate).
+    More of such maps: xecg explain evaluate, xecg explain effects (such a record is ./evaluate).
 
     Args:
         paths: WFDB records, or folders of them.
         out: Folder for all of it, new or empty.
         weights: Name of released weights, weights file, or folder of a run.
-        operating_point: Threshold that the weights name: sensitive, balanced (by default) or
-            specific; 0.5 if they name none.
+        attribution: innvestigate (as of the original xECGArch), zbox (as in theory), lrp_epsilon,
+            gradient, input_x_gradient, integrated_gradients (by captum), or a class path.
+        operating_point: Threshold of the weights: sensitive, balanced (by default) or specific.
         threshold: Probability above which a window is called AF, in place of an operating point.
-        attribution: Attribution method: innvestigate (as of the original xECGArch), zbox (as in
-            theory), lrp_epsilon, gradient, input_x_gradient, integrated_gradients (by captum), or
-            a class path.
         lead: Name of the lead; by default II, else MLII, else I, else the first.
         picture: Kind of the pictures.
         draw: Number of windows to draw of each record at most, evenly spread over it; 0 draws none.
-        effects: Add to summary.csv what each branch uses, such as morphology_effect_p, the fall of
-            the decision's logit margin when the P waves are replaced by straight lines, and
-            morphology_flips_p, whether the decision flips; see xecg.explain.wave_effects.
+        effects: Add to summary.csv what each branch uses, such as morphology_effect_p and
+            morphology_flips_p, where P waves are straight lines; see xecg.explain.wave_effects.
         overwrite: Replace files of an earlier run in the folder.
         jobs: Number of processes; one per core by default, this one alone for few records.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
 
     Returns:
-        Number of records that could not be explained.
-
-    Raises:
-        XECGError: The settings, the folder, the weights, or all of the records cannot be used.
+        Number of records that could not be explained; raises XECGError if none can be, or a
+        setting, the folder or the weights cannot be used.
     """
-    if draw < 0:
-        raise ConfigError(f"--draw: expected 0 or more windows to draw, found {draw}")
-    if out.is_file():
-        raise ConfigError(f"--out {out} is a file; expected a folder, new or empty")
-    if out.exists() and any(out.iterdir()) and not overwrite:
-        raise ConfigError(f"--out {out} is not empty; name another folder, or pass --overwrite")
+    _check(out, draw, overwrite)
     model = load(weights, operating_point=operating_point, threshold=threshold)
     BranchExplainer(model.network, attribution)  # refuses a method that is not there
     work = partial(explain_piece, model.identity, attribution, lead, picture, draw, effects)
@@ -104,6 +93,15 @@ def explain(
         _install(made.folder / _FILES, out)
         made.report(out / ERRORS)
     return len(made.failures)
+
+
+def _check(out: Path, draw: int, overwrite: bool) -> None:
+    if draw < 0:
+        raise ConfigError(f"--draw: expected 0 or more windows to draw, found {draw}")
+    if out.is_file():
+        raise ConfigError(f"--out {out} is a file; expected a folder, new or empty")
+    if out.exists() and any(out.iterdir()) and not overwrite:
+        raise ConfigError(f"--out {out} is not empty; name another folder, or pass --overwrite")
 
 
 def explain_piece(

@@ -57,24 +57,21 @@ def find_failures(
 ) -> None:
     """Tests trained weights on stores and shows where they fail.
 
-    Writes windows.csv (a row a window), metrics.csv (with intervals over persons),
-    operating_points.csv (predictive values), subgroups.csv (share called AF by rhythm, beats, lead,
-    source, quality, age, sex and by what the branches say), records.csv and people.csv (false and
-    missed AF), noise.csv and waves.csv (trials on some windows: with noise; where each branch looks
-    and what it uses). Quality is that of the windows in the store, whose filter hides clipping.
+    Writes windows.csv, metrics.csv (with intervals over persons), operating_points.csv (predictive
+    values), subgroups.csv (share called AF by rhythm, beats, lead, source, quality, age, sex, what
+    the branches say), records.csv and people.csv (false and missed AF), noise.csv and waves.csv
+    (some windows with noise; what branches look at and use). Quality is that of stored windows.
 
     Args:
         weights: Name of released weights, a weights file, or the folder of a run of xecg fit.
         stores: Folders of prepared stores.
         out: New or empty folder for the tables and figures.
         report: File of a page (HTML) with all of it, the model card and the TRIPOD+AI checklist.
-        split: ``unseen`` takes persons and records that the weights did not learn from; ``all``
-            takes all, as weights need that do not say what they learnt from.
+        split: ``unseen`` takes whom the weights did not learn from; ``all`` takes all.
         operating_point: sensitive, balanced (by default) or specific, of calibrated weights.
         threshold: Probability above which a window is called AF, in place of an operating point.
         faithfulness: Folder that xecg explain evaluate wrote, for the page.
-        trials: Number of windows of a store, drawn at random, half of them AF, for noise.csv and
-            waves.csv; 0 leaves both out.
+        trials: Number of windows of a store, half of them AF, for noise.csv and waves.csv.
 
     Raises:
         ConfigError: A setting is wrong, a folder is not empty, or two stores have the same name.
@@ -82,45 +79,64 @@ def find_failures(
         WeightsError: The weights cannot be used, or do not say what they learnt from.
     """
     check_empty(out)
-    if faithfulness and not (faithfulness / REPORT).is_file():
-        raise ConfigError(f"faithfulness: expected {REPORT} in {faithfulness}, found none")
-    opened = {path.resolve().name: Store.open(path) for path in stores}
-    if len(opened) < len(stores):
-        found = ", ".join(map(str, stores))
-        raise ConfigError(f"stores: expected folders of different names, found {found}")
+    opened = _opened(stores, faithfulness)
     model = load(weights, operating_point=operating_point, threshold=threshold)
     _, info = load_xecgarch(model.weights)
-    chosen = {}
-    for name, store in opened.items():
-        rows, _ = chosen[name] = rows_to_test(store, {model.weights: info}, split)
-        if not (store.index["af"].to_numpy()[rows] >= 0).any():
-            raise StoreError(f"{store.path}: expected windows that are AF or not, found none")
+    chosen = {name: rows_to_test(s, {model.weights: info}, split) for name, s in opened.items()}
+    _check_labels(opened, chosen)
     for folder in (out, *([report.parent] if report else [])):
         folder.mkdir(parents=True, exist_ok=True)
-    tested = [judged_windows(model, opened[name], rows) for name, (rows, _) in chosen.items()]
-    windows = pd.concat(tested, ignore_index=True)
     points = {name: one["threshold"] for name, one in info.operating_points.items()}
-    tables = tables_of(windows, model, points)
-    drawn = {key: draw(opened[key], rows, trials) for key, (rows, _) in chosen.items()}
-    for name, trial in {"noise": noise_trial, "waves": wave_trial}.items():
-        if trials:
-            tables[name] = pd.DataFrame(
-                {"store": key} | row
-                for key, rows in drawn.items()
-                for row in trial(model, opened[key], rows)
-            )
+    tested = [judged_windows(model, opened[name], rows) for name, (rows, _) in chosen.items()]
+    tables = tables_of(pd.concat(tested, ignore_index=True), model, points)
+    if trials:
+        tables |= _tried(model, opened, {name: rows for name, (rows, _) in chosen.items()}, trials)
     for name, table in tables.items():
         write_whole(out / f"{name}.csv", csv_text(table))
     for name, (rows, origin) in chosen.items():
         of_store = tables["metrics"][tables["metrics"]["store"] == name]
-        table = with_intervals(of_store, "metric", "part")
-        print(f"{name}: {len(rows)} windows, {origin}\n{table.to_string(index_names=False)}\n")
+        text = with_intervals(of_store, "metric", "part").to_string(index_names=False)
+        print(f"{name}: {len(rows)} windows, {origin}\n{text}\n")
     if report:
         from xecg.inference.report import write_page  # matplotlib is slow to import
 
         origins = {opened[name]: origin for name, (_, origin) in chosen.items()}
         write_page(report, out, model, info.provenance, origins, tables, faithfulness)
     print(f"Everything is in {out}")
+
+
+def _opened(stores: list[Path], faithfulness: Path | None) -> dict[str, Store]:
+    if faithfulness and not (faithfulness / REPORT).is_file():
+        raise ConfigError(f"faithfulness: expected {REPORT} in {faithfulness}, found none")
+    opened = {path.resolve().name: Store.open(path) for path in stores}
+    if len(opened) < len(stores):
+        found = ", ".join(map(str, stores))
+        raise ConfigError(f"stores: expected folders of different names, found {found}")
+    return opened
+
+
+def _check_labels(
+    stores: Mapping[str, Store], chosen: Mapping[str, tuple[NDArray[np.int64], str]]
+) -> None:
+    for name, (rows, _) in chosen.items():
+        if not (stores[name].index["af"].to_numpy()[rows] >= 0).any():
+            path = stores[name].path
+            raise StoreError(f"{path}: expected windows that are AF or not, found none")
+
+
+def _tried(
+    model: Model, stores: Mapping[str, Store], rows_of: Mapping[str, NDArray[np.int64]], n: int
+) -> dict[str, pd.DataFrame]:
+    """Tables of the trials on ``n`` windows of each store."""
+    drawn = {name: draw(stores[name], rows, n) for name, rows in rows_of.items()}
+    return {
+        name: pd.DataFrame(
+            {"store": key} | row
+            for key, rows in drawn.items()
+            for row in trial(model, stores[key], rows)
+        )
+        for name, trial in {"noise": noise_trial, "waves": wave_trial}.items()
+    }
 
 
 def draw(store: Store, rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
