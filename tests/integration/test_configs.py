@@ -18,7 +18,7 @@ DATA_CONFIGS = sorted((ROOT / "configs" / "data").glob("*.yaml"))
 ALL_CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 RECIPES = sorted((ROOT / "configs" / "recipe").glob("*.yaml"))
 TASK_OF = {"pwave_real": "pretrain_pwave", "rr_real": "pretrain_rr", "pretrain": "pretrain_rr"}
-REAL = {"cinc2017": "cinc2017", "ludb": "ludb", "qtdb": "qtdb", "mitdb": "mitdb"}
+REAL = ("cinc2017", "ludb", "qtdb", "mitdb", "ptbxl", "svdb", "afpdb", "aftdb")
 
 
 @pytest.mark.parametrize("path", ALL_CONFIGS, ids=lambda path: path.stem)
@@ -69,7 +69,7 @@ def real_stores(xecg_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """A few records of each real database, prepared."""
     folder = tmp_path_factory.mktemp("real")
     for name in REAL:
-        limit = {"cinc2017": 120, "ludb": 20}.get(name)
+        limit = {"cinc2017": 120, "ludb": 20, "ptbxl": 60, "svdb": 4, "afpdb": 8}.get(name)
         database = get_database(name, xecg_data / name)
         prepare(database, folder / name, limit=limit)
     prepare(get_database("challenge", xecg_data / "xfusemap"), folder / "xfusemap")
