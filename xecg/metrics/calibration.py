@@ -55,9 +55,9 @@ def operating_points(p_af: FloatArray, af: NDArray[np.integer]) -> dict[str, dic
     """
     steps = np.unique(p_af)
     thresholds = np.concatenate([[0.0], (steps[1:] + steps[:-1]) / 2])
-    above = [len(v) - np.searchsorted(np.sort(v), thresholds, "right") for v in _by_class(p_af, af)]
-    specificity = 1 - above[0] / max((af == 0).sum(), 1)
-    sensitivity = above[1] / max((af == 1).sum(), 1)
+    non_af, in_af = (np.sort(p_af[af == code]) for code in (0, 1))
+    specificity = np.searchsorted(non_af, thresholds, "right") / max(len(non_af), 1)
+    sensitivity = 1 - np.searchsorted(in_af, thresholds, "right") / max(len(in_af), 1)
     places = {
         "sensitive": np.flatnonzero(sensitivity >= LEAST)[-1],
         "balanced": (sensitivity + specificity).argmax(),
@@ -77,7 +77,3 @@ def predictive_value(sensitivity: float, specificity: float, prevalence: float) 
     """Returns the share of true ones among the windows that are called AF (Bayes)."""
     true, false = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
     return true / (true + false) if true + false else float("nan")
-
-
-def _by_class(p_af: FloatArray, af: NDArray[np.integer]) -> tuple[FloatArray, FloatArray]:
-    return p_af[af == 0], p_af[af == 1]

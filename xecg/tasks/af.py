@@ -94,21 +94,19 @@ class AFClassifier(Task):
         and the shape of its maps do not. Sets ``operating_points``, at which a test reports too.
         """
         self.eval()
-        batches = list(batches)
-        outputs = [self(batch.signal.to(self.device)) for batch in batches]
-        labels = torch.cat([batch.target for batch in batches]).numpy()
-        margins = {}
-        for name in self.branches:
-            logits = torch.cat([output[name] for output in outputs]).double().cpu()
-            margins[name] = (logits[:, 1] - logits[:, 0]).numpy()
+        parts = [(self(batch.signal.to(self.device)), batch.target) for batch in batches]
+        labels = torch.cat([target for _, target in parts]).numpy()
+        logits = {name: torch.cat([z[name] for z, _ in parts]).cpu() for name in self.branches}
+        margins = {name: z.double().diff(dim=1)[:, 0].numpy() for name, z in logits.items()}
         for name, (slope, intercept) in calibrate(margins, labels, self.prevalence).items():
             cast(PooledHead, self.network.heads[name]).rescale(slope, intercept)
-        p_af = torch.cat([self.collect(batch)[FUSED].cpu() for batch in batches]).double()
-        self.operating_points = operating_points(p_af.numpy(), labels)
+            shift = logits[name].new_tensor([-intercept / 2, intercept / 2])
+            logits[name] = slope * logits[name] + shift  # what the head says now
+        self.operating_points = operating_points(_p_af(logits)[FUSED].double().numpy(), labels)
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
         """Returns P(AF) per branch and fused, and the label."""
-        return {**_p_af(self(batch.signal.to(self.device))), "target": batch.target}
+        return {**_p_af(self(batch.signal)), "target": batch.target}
 
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
         """Returns classification metrics per branch and fused, and at each operating point."""
