@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.special import expit
 
@@ -50,6 +50,7 @@ def test_one_class_cannot_be_calibrated() -> None:
     n=st.integers(2, 300),
     decimals=st.integers(1, 6),
 )
+@example(seed=235, n=143, decimals=1)  # a window in AF has a probability of 0
 def test_thresholds_do_what_is_said_of_them(seed: int, n: int, decimals: int) -> None:
     rng = np.random.default_rng(seed)
     af = rng.permutation(np.arange(n) % 2)
@@ -59,7 +60,8 @@ def test_thresholds_do_what_is_said_of_them(seed: int, n: int, decimals: int) ->
         called = p > point["threshold"]
         assert called[af == 1].mean() == pytest.approx(point["sensitivity"])
         assert 1 - called[af == 0].mean() == pytest.approx(point["specificity"])
-    assert points["sensitive"]["sensitivity"] >= LEAST
+    sensitive = points["sensitive"]
+    assert sensitive["sensitivity"] >= LEAST or sensitive["threshold"] == 0
     best = max(p[af == 1].__gt__(t).mean() - p[af == 0].__gt__(t).mean() for t in [0, *p])
     youden = points["balanced"]["sensitivity"] + points["balanced"]["specificity"] - 1
     assert youden == pytest.approx(best)

@@ -51,7 +51,8 @@ def operating_points(p_af: FloatArray, af: NDArray[np.integer]) -> dict[str, dic
 
     ``sensitive`` is the highest threshold of a sensitivity of ``LEAST``, ``specific`` the lowest of
     such a specificity, ``balanced`` that of the largest sum of both (Youden 1950). A threshold lies
-    halfway between the probabilities ``(n,)`` of two windows.
+    halfway between the probabilities ``(n,)`` of two windows. Where too many windows in AF have a
+    probability of 0, or too many others the largest one, it is the lowest or the highest there is.
     """
     steps = np.unique(p_af)
     thresholds = np.concatenate([[0.0], (steps[1:] + steps[:-1]) / 2])
@@ -59,7 +60,7 @@ def operating_points(p_af: FloatArray, af: NDArray[np.integer]) -> dict[str, dic
     specificity = np.searchsorted(non_af, thresholds, "right") / max(len(non_af), 1)
     sensitivity = 1 - np.searchsorted(in_af, thresholds, "right") / max(len(in_af), 1)
     places = {
-        "sensitive": np.flatnonzero(sensitivity >= LEAST)[-1],
+        "sensitive": max(np.flatnonzero(sensitivity >= LEAST), default=0),
         "balanced": (sensitivity + specificity).argmax(),
         "specific": (specificity >= LEAST).argmax() if specificity[-1] >= LEAST else -1,
     }
