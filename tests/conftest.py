@@ -16,8 +16,8 @@ from xecg.data.store import Store
 from xecg.explain import ATTRIBUTIONS, STATISTICS
 from xecg.networks.branch import BRANCHES
 
-# A law holds on a busy machine too: no example fails for being slow. The examples are the same each
-# time, so that a change fails by itself and not by chance; --hypothesis-profile=search draws others.
+# A law holds on a busy machine too: no example fails for being slow. The examples are the same
+# each time, so that a change and not chance decides; --hypothesis-profile=search draws others.
 for profile, same in (("xecg", True), ("search", False)):
     settings.register_profile(
         profile,
