@@ -31,8 +31,8 @@ RUN_VERBS = {
 FILE_VERBS = {  # by name: the function, imported when it is used, and what it does
     "data list": ("xecg.cli:list_databases", "the databases that can be prepared"),
     "data fetch": ("xecg.data.download:fetch", "download a database from PhysioNet"),
-    "data prepare": ("xecg.data.verbs:prepare", "cut a database into windows for training"),
-    "data show": ("xecg.data.verbs:show", "count and draw what a store holds"),
+    "data prepare": ("xecg.data.prepare:prepare", "cut a database into windows for training"),
+    "data show": ("xecg.data.show:show", "count and draw what a store holds"),
     "classify": ("xecg.inference.classify:classify", "P(AF) of each window of ECGs, a table"),
     "explain": ("xecg.inference.explain:explain", "where each branch looks in ECGs"),
     "explain evaluate": ("xecg.inference.evaluate:evaluate", "whether such maps are faithful"),
@@ -146,12 +146,14 @@ def function_parser(prog: str, function: Callable[..., Any]) -> Any:
         positional = number == 0 and name != "config" and parameter.kind != parameter.KEYWORD_ONLY
         kinds = (types[name], *get_args(types[name]))
         lists = [kind for kind in kinds if get_origin(kind) is list]
-        options: dict[str, Any] = {"help": helps.get(name), "type": types[name]}
+        kind = str if positional and str in kinds else types[name]
+        options: dict[str, Any] = {"help": helps.get(name), "type": kind}
         if types[name] is bool:
             options |= {"action": "store_true"}
             del options["type"]
         elif parameter.default is not inspect.Parameter.empty:
-            options |= {"default": parameter.default}
+            # A command takes every core by itself, a script would have to be guarded for that.
+            options |= {"default": None if name == "jobs" else parameter.default}
         elif not positional:
             options |= {"required": True}
         if lists:

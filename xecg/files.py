@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,11 @@ def sha256(path: Path) -> str:
     """Returns the digest of a file; raises OSError if it is none."""
     with _regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_digest(plain: Any) -> str:
+    """Returns the digest of what JSON can hold."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _regular(path: Path) -> Path:

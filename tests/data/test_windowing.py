@@ -31,7 +31,7 @@ def cut(labelled, leads="preferred", stride_s=10.0):
 
 
 def column(made, name):
-    return np.broadcast_to(made.columns[name], len(made)).tolist()
+    return [row[name] for row in made.rows]
 
 
 def test_columns_of_each_window():
@@ -48,23 +48,23 @@ def test_r_peaks_lie_on_the_spikes_and_measures_belong_to_them():
     labelled = labelled_recording(duration_s=40.0, rr_s=0.735)
     made = cut(labelled, stride_s=7.0)
     for row in range(len(made)):
-        peaks = made.r_peaks[row]
+        peaks = made.rows[row]["r_peaks"]
         assert peaks.dtype == np.int32
         assert (made.signals[row][peaks] > 0.9).all()
-        start_s = made.columns["start_s"][row]
+        start_s = made.rows[row]["start_s"]
         inside = labelled.r_peaks / RATE
         inside = inside[np.rint(inside * 250) >= start_s * 250]
         expected = rr_measures(inside[np.rint(inside * 250) < start_s * 250 + 2500])
-        assert made.columns["n_beats"][row] == expected.n_beats == len(peaks)
-        assert made.columns["rmssd_ms"][row] == pytest.approx(expected.rmssd_ms, abs=1e-3)
-        assert made.columns["sdnn_ms"][row] == pytest.approx(expected.sdnn_ms, abs=1e-3)
+        assert made.rows[row]["n_beats"] == expected.n_beats == len(peaks)
+        assert made.rows[row]["rmssd_ms"] == pytest.approx(expected.rmssd_ms, abs=1e-3)
+        assert made.rows[row]["sdnn_ms"] == pytest.approx(expected.sdnn_ms, abs=1e-3)
 
 
 def test_few_beats_have_no_measures():
     made = cut(labelled_recording(rr_s=2.5))
-    assert max(made.columns["n_beats"]) < 5
-    assert np.isnan(made.columns["rmssd_ms"]).all()
-    assert np.isnan(made.columns["sdnn_ms"]).all()
+    assert max(column(made, "n_beats")) < 5
+    assert np.isnan(column(made, "rmssd_ms")).all()
+    assert np.isnan(column(made, "sdnn_ms")).all()
 
 
 def test_waves_only_where_somebody_annotated():
@@ -119,14 +119,14 @@ def test_windows_left_out_are_counted_and_the_others_keep_their_labels():
     assert made.left_out == {"missing samples": 1}
     assert column(made, "rhythm") == ["N", "AFIB"]
     assert column(made, "af") == [0, 1]
-    assert len(made.r_peaks) == len(made.signals) == 2
+    assert len(made.rows) == len(made.signals) == 2
 
 
 def test_nothing_left():
     labelled = labelled_recording()
     flat = dataclasses.replace(labelled.recording, samples=np.zeros((1, 5000), np.float32))
     made = cut(dataclasses.replace(labelled, recording=flat, codes={}))
-    assert len(made) == len(made.r_peaks) == 0
+    assert len(made) == len(made.rows) == 0
     assert made.signals.shape == (0, 2500)
     assert made.left_out == {"flat line": 2}
 

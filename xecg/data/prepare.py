@@ -1,13 +1,12 @@
 """From a database to a store, once: prepared piece by piece, reused from then on."""
 
 import hashlib
-import json
 import logging
 import os
 import pickle
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -21,12 +20,13 @@ from pyarrow import parquet
 
 from xecg.data.databases import Database, get_database
 from xecg.data.databases.base import LEFT_OUT
+from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
 from xecg.data.splits import merge_groups
 from xecg.data.store import COLUMNS, INDEX, INFO, R_PEAKS, SIGNALS, WAVES, Recipe, Store, StoreInfo
 from xecg.data.windowing import labelled_windows
 from xecg.errors import ConfigError, DataError, StoreError, WorkerDiedError, XECGError
 from xecg.executors import Part, executor, run_parts
-from xecg.files import sha256, whole_file
+from xecg.files import json_digest, sha256, whole_file
 from xecg.signal.preprocessing import Preprocessing
 
 _log = logging.getLogger(__name__)
@@ -35,52 +35,102 @@ _LARGEST_PIECE, _PIECES = 32, 64  # records of a piece; pieces of a small databa
 
 
 def prepare(
-    database: Database | str,
+    database: str | Database,
     out: Path | str | None = None,
     *,
     root: Path | str | None = None,
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 (frozen)
-    leads: str | Sequence[str] | None = None,
+    leads: str | list[str] | None = None,
     stride_s: float | None = None,
     limit: int | None = None,
     overwrite: bool = False,
     jobs: int | None = 1,
     cluster: str | None = None,
+    table: str | None = None,
+    af: list[str] | None = None,
+    not_af: list[str] | None = None,
+    left_out: list[str] | None = None,
+    synthetic: SyntheticSettings | None = None,
 ) -> Store:
-    """Prepares a database, or reuses the store that is there already.
+    """Cuts a database into windows, ready for training, validation and test.
 
-    The store appears at ``out`` when it is whole; the same call continues one that was killed. One
-    process works at a time. A record that cannot be used is skipped, logged and counted.
+    A store of the same files and settings is used again. A record that cannot be used is skipped
+    and counted. A command that was killed continues when it is given again.
 
     Args:
-        database: Where the records come from: a database, or the name of one.
-        out: Folder of the store; ``stores/<database>`` by default.
-        root: Folder of the named database; ``data/<database>`` by default.
-        preprocessing: Band limits, sampling rate, window, scaling.
-        leads: ``"preferred"`` (one per record), ``"all"``, or names; null suits the database.
-        stride_s: Seconds from window to window; null sets them side by side.
-        limit: Number of records to take, to try things out.
-        overwrite: Replace a store that is there.
-        jobs: Number of processes, which changes no result; 1 works in this one, null one per core.
+        database: Name of the database (``xecg data list``), or class path of your own.
+        out: Folder of the store; ``stores/NAME`` by default.
+        root: Folder that holds the database; ``data/NAME`` by default.
+        preprocessing: Band (null for no edge), sampling rate, length and scaling of the windows.
+        leads: ``preferred`` (one per record), ``all``, or names; by default what suits it.
+        stride_s: Seconds from window to window; the length of a window by default.
+        limit: Number of records to take, to try things out; all by default.
+        overwrite: Replace a store that was made with other settings.
+        jobs: Number of processes; null, which commands have by default, is one per core.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
+        table: Folder: table record,label[,person][,start_s,end_s]; ``records.csv`` by default.
+        af: Folder: labels that mean AF; by default A, AF, AFIB, 1, true.
+        not_af: Folder: labels that mean another rhythm; by default N, O, NSR, SR, non-AF, normal,
+            other, 0, false.
+        left_out: Folder: labels of records to be left out of AF classification.
+        synthetic: Synthetic ECGs that are made now: persons, records, AF.
 
-    Raises:
-        StoreError: If there is a store made with other settings, or something else, at ``out``.
-        DataError: If no record gives a window.
-        ConfigError: If a setting is out of its range.
+    Raises StoreError if something else is at ``out``, DataError if no record gives a window,
+    ConfigError if a setting is out of its range or has no effect.
     """
-    if isinstance(database, str):
-        database = get_database(database, root or Path("data") / database)
+    leads = leads[0] if leads in (["preferred"], ["all"]) else leads
+    if not isinstance(database, Database):
+        given = {"table": table, "af": af, "not_af": not_af, "left_out": left_out}
+        options = {name: value for name, value in given.items() if value is not None}
+        records = Path(f"{out or Path('stores') / database}-records")
+        root = _root(database, root, options, synthetic, leads, records)
+        database = get_database(database, root, **options)
     out = Path("stores") / database.name if out is None else Path(out)
-    _check_place(out, database)
-    records = database.records()[:limit]
     recipe = recipe_of(database, preprocessing, leads, stride_s, limit)
+    return _prepared(database, recipe, out, overwrite, jobs, cluster)
+
+
+def _root(
+    name: str,
+    root: Path | str | None,
+    options: Mapping[str, Any],
+    synthetic: SyntheticSettings | None,
+    leads: str | list[str] | None,
+    records: Path,
+) -> Path | str:
+    """The folder of a database by name; synthetic ECGs are made now, in ``records``."""
+    if options and name != "folder":
+        raise ConfigError(f"--{', --'.join(options)}: only for the database 'folder'; leave it out")
+    if name == "synthetic" and root is None:
+        settings = synthetic or SyntheticSettings()
+        settings = replace(settings, leads=tuple(leads)) if isinstance(leads, list) else settings
+        return synthetic_records(records, settings)
+    if synthetic is not None:
+        raise ConfigError("--synthetic: only for 'synthetic' without --root; leave it out")
+    return root or Path("data") / name
+
+
+def _prepared(
+    database: Database,
+    recipe: Recipe,
+    out: Path,
+    overwrite: bool,
+    jobs: int | None,
+    cluster: str | None,
+) -> Store:
+    if out.resolve().is_relative_to(database.root.resolve()):
+        why = "where a new file makes the store out of date; give another --out"
+        raise ConfigError(f"{out} lies in the folder of the database, {why}")
+    if out.exists() and not (out / INFO).is_file():
+        found = "something else, which is never replaced; give another --out"
+        raise StoreError(f"{out}: expected a store or nothing, found {found}")
     if not overwrite and (store := _reusable(out, recipe)):
         return store
+    records = database.records()[: recipe.limit]
     with executor(jobs, cluster) as pool, only_one(out) as waited:
         if waited and (store := _reusable(out, recipe, overwrite)):
             return store
-        parts = Path(f"{out}.parts-{_digest(recipe.fingerprint, database.identity)}")
+        parts = Path(f"{out}.parts-{json_digest([recipe.fingerprint, database.identity])[:16]}")
         size = max(1, min(_LARGEST_PIECE, len(records) // _PIECES))
         pieces = [records[i : i + size] for i in range(0, len(records), size)]
         work = partial(prepare_piece, database, recipe)
@@ -92,26 +142,13 @@ def prepare(
             raise _cannot_write(out, error) from error
         for folder in out.parent.glob(f"{out.name}.parts-*"):
             shutil.rmtree(folder, ignore_errors=True)
-    _log_skipped(info, out)
-    return Store.open(out)
-
-
-def _log_skipped(info: StoreInfo, out: Path) -> None:
-    named = list(info.skipped.items())[:_LOGGED]
-    for record, reason in named:
+    for record, reason in list(info.skipped.items())[:_LOGGED]:
         _log.warning("skipped %s: %s", record, reason)
-    if skipped := len(info.skipped):
-        counts = f"{skipped} of {info.n_records + skipped} records skipped"
-        _log.warning("%s, %d of them above; all: %s", counts, len(named), out / INFO)
-
-
-def _check_place(out: Path, database: Database) -> None:
-    if out.resolve().is_relative_to(database.root.resolve()):
-        why = "where a new file makes the store out of date; give another --out"
-        raise ConfigError(f"{out} lies in the folder of the database, {why}")
-    if out.exists() and not (out / INFO).is_file():
-        found = "something else, which is never replaced; give another --out"
-        raise StoreError(f"{out}: expected a store or nothing, found {found}")
+    if n := len(info.skipped):
+        counts = f"{n} of {info.n_records + n} records skipped, {min(n, _LOGGED)} of them above"
+        _log.warning("%s; all: %s", counts, out / INFO)
+    _log.info("%s: %d windows of %d records", out, info.n_windows, info.n_records)
+    return Store.open(out)
 
 
 def recipe_of(
@@ -134,29 +171,20 @@ def file_digest(folder: Path, tables: Iterable[Path] = ()) -> str:
 
     The digest is over paths and sizes, and over the contents of ``tables``.
     """
-    sizes = sorted(_sizes(folder, "", set()))
-    read = [hashlib.sha256(table.read_bytes()).hexdigest() for table in tables]
-    return f"{len(sizes)} files of {sum(s for _, s in sizes)} bytes, {_digest(sizes, read)}"
-
-
-def _sizes(folder: Path, prefix: str, seen: set[Path]) -> Iterator[tuple[str, int]]:
-    """Paths and sizes of the files below a folder; links do not lead to a folder again."""
-    if (resolved := folder.resolve()) in seen:
-        return
-    seen.add(resolved)
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        name = prefix + entry.name
-        place = Path(entry) if entry.is_symlink() else entry  # a loop of links is no folder
-        if entry.name.startswith("."):
+    sizes: list[tuple[str, int]] = []
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (resolved := os.path.realpath(place)) in seen:  # a link that leads round
+            folders.clear()
             continue
-        if place.is_dir():
-            yield from _sizes(Path(entry), f"{name}/", seen)
-        else:
-            yield name, entry.stat(follow_symlinks=place.is_file()).st_size
-
-
-def _digest(*things: Any) -> str:
-    return hashlib.sha256(json.dumps(things).encode()).hexdigest()[:16]
+        seen.add(resolved)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
+            size = path.stat(follow_symlinks=path.is_file()).st_size
+            sizes.append((path.relative_to(folder).as_posix(), size))
+    read = [hashlib.sha256(table.read_bytes()).hexdigest() for table in tables]
+    n_bytes = sum(size for _, size in sizes)
+    return f"{len(sizes)} files of {n_bytes} bytes, {json_digest([sorted(sizes), read])[:16]}"
 
 
 def _reusable(out: Path, recipe: Recipe, overwrite: bool = False) -> Store | None:
@@ -208,7 +236,7 @@ def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], pa
     A record that cannot be used is skipped.
     """
     how = recipe.preprocessing, recipe.leads, recipe.stride_s
-    labels: list[tuple[int, dict[str, Any]]] = []  # number of windows, and their columns
+    rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     left_out: Counter[str] = Counter()
     with whole_file(path, "wb") as file:
@@ -227,28 +255,25 @@ def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], pa
                     continue
                 error.add_note(f"while record {record} of {database.name} was cut into windows")
                 raise
+            group = {"group": labelled.person or f"{database.identity}/{record}"}
             for windows in found:
                 left_out.update(windows.left_out)
-                group = windows.columns["person"] or f"{database.identity}/{record}"
-                columns = windows.columns | {"group": group, R_PEAKS: windows.r_peaks}
-                annotated = columns["annotated_share"] > 0
+                annotated = [row["annotated_share"] > 0 for row in windows.rows]
                 waves = b"" if windows.waves is None else windows.waves[annotated]
                 pickle.dump((windows.signals, waves), file, protocol=5)
-                labels.append((len(windows), columns))
-        pickle.dump({"index": _index_of(labels), "skipped": skipped, "left_out": left_out}, file)
+                rows += [row | group for row in windows.rows]
+        pickle.dump({"index": _index_of(rows), "skipped": skipped, "left_out": left_out}, file)
 
 
-def _index_of(labels: Sequence[tuple[int, dict[str, Any]]]) -> pa.Table:
-    arrays: dict[str, Any] = {}
+def _index_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    columns: dict[str, Any] = {}
     for name, kind in COLUMNS.items():
         if name != "wave_row":
-            given = [(n, columns[name]) for n, columns in labels]
-            values = [v for n, x in given for v in ([x] * n if np.isscalar(x) else x)]
-            dtype = np.str_ if kind == "category" else np.dtype(kind)
-            array = pa.array(np.asarray(values, dtype))
-            arrays[name] = array.dictionary_encode() if kind == "category" else array
-    r_peaks = [peaks for _, columns in labels for peaks in columns[R_PEAKS]]
-    return pa.table(arrays | {R_PEAKS: pa.array(r_peaks, pa.list_(pa.int32()))})
+            dtype = np.dtype(np.str_ if kind == "category" else kind)
+            array = pa.array(np.array([row[name] for row in rows], dtype))
+            columns[name] = array.dictionary_encode() if kind == "category" else array
+    r_peaks = pa.array([row[R_PEAKS] for row in rows], pa.list_(pa.int32()))
+    return pa.table(columns | {R_PEAKS: r_peaks})
 
 
 def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Path) -> StoreInfo:
@@ -277,12 +302,12 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
     n_records = sum(len(part.items) for part in parts)
     if not sum(map(len, tables)):
         shutil.rmtree(folder.parent, ignore_errors=True)
-        reasons = [f"{n} windows left out: {reason}" for reason, n in left_out.most_common()]
-        first = [f"the first of them, {record}: {why}" for record, why in skipped.items()]
-        unread = [f"{len(skipped)} records that could not be used; {first[0]}"] if first else []
+        why = [f"{n} windows left out: {reason}" for reason, n in left_out.most_common()]
+        if skipped:
+            first = ": ".join(next(iter(skipped.items())))
+            why.append(f"{len(skipped)} records that could not be used; the first, {first}")
         wanted = f"at least one usable window in the {n_records} records of {database.root}"
-        why = "; ".join([*reasons, *unread]) or "nothing"
-        raise DataError(f"{database.name}: expected {wanted}, found {why}")
+        raise DataError(f"{database.name}: expected {wanted}, found {'; '.join(why) or 'nothing'}")
     index, opposed = _whole_index(tables)
     for reason, n in opposed.most_common(_LOGGED):
         _log.warning("%d windows left out: %s", n, reason)

@@ -20,6 +20,32 @@ _INK, _QUIET, _R_PEAK = "#1f2430", "#6b7280", "#b3264f"
 _COLOURS = {P: "#2f7fd0", QRS: "#e58a1f", T: "#3f9a5f", NOT_ANNOTATED: "#9aa0aa"}
 
 
+def show(
+    store: str,
+    split: Split = Split(),  # noqa: B008 (frozen)
+    picture: Path | None = None,
+    picture_seed: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Counts what a store holds by class and split, and draws some of its windows.
+
+    Args:
+        store: Folder of a store, or the name of one in ``stores``.
+        split: Shares of the persons or records, and seed, by which is counted.
+        picture: PNG of example windows; ``examples.png`` in the store by default.
+        picture_seed: Random seed of the windows that are drawn.
+        overwrite: Replace the file named by ``--picture``.
+    """
+    if picture is not None and picture.exists() and not overwrite:
+        raise StoreError(f"{picture}: is there already; pass --overwrite, or name another picture")
+    by_name = Path("stores") / store
+    opened = Store.open(by_name if by_name.is_dir() and not Path(store).is_dir() else store)
+    print(describe(opened, split))
+    picture = picture or opened.path / "examples.png"
+    draw_examples(opened, picture, seed=picture_seed)
+    print(f"\nExample windows: {picture}")
+
+
 def describe(store: Store, split: Split) -> str:
     """Returns the page of text that ``xecg data show`` prints, with counts by a split."""
     info, index, settings = store.info, _table(store), store.info.preprocessing

@@ -1,6 +1,5 @@
 """Windows of one database in one folder, ready for training."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from xecg.errors import ConfigError, StoreError
-from xecg.files import sha256, write_whole
+from xecg.files import json_digest, sha256, write_whole
 from xecg.signal.preprocessing import Preprocessing
 
 FORMAT = 4  # raised when a release keeps other values of the same records
@@ -47,10 +46,6 @@ COLUMNS = {  # of the index, and their types
 }
 
 
-def _digest(plain: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides about a store; raises ConfigError if a setting is out of range."""
@@ -79,7 +74,7 @@ class Recipe:
     @property
     def fingerprint(self) -> str:
         """A digest; equal for equal recipes."""
-        return _digest(asdict(self))
+        return json_digest(asdict(self))
 
     def differences(self, other: Self) -> list[str]:
         """Returns a line per setting that differs: ``"stride_s: 10.0 here, 5.0 asked for"``."""
@@ -127,7 +122,7 @@ class StoreInfo:
     def write(self, folder: Path) -> None:
         """Writes ``store.json`` into a folder, with a digest of itself."""
         plain = asdict(self) | {"fingerprint": self.fingerprint}
-        plain["digest"] = _digest(plain)
+        plain["digest"] = json_digest(plain)
         write_whole(folder / INFO, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
@@ -148,7 +143,7 @@ class StoreInfo:
                     f"{recipe['format']}, of another release of xecg; prepare it again: `xecg data "
                     f"prepare {recipe['database']} --root FOLDER --out {folder} --overwrite`"
                 )
-            if plain.pop("digest") != _digest(plain):
+            if plain.pop("digest") != json_digest(plain):
                 raise ValueError("its digest is not that of its contents")
             recipe["preprocessing"] = Preprocessing.from_dict(recipe["preprocessing"])
             del plain["fingerprint"]

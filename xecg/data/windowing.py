@@ -29,8 +29,7 @@ class LabelledWindows:
 
     signals: NDArray[np.float32]  # (windows, time), scaled
     waves: NDArray[np.uint8] | None  # (windows, time) wave codes; null where the lead has none
-    columns: dict[str, Any]  # of the index, by name: (windows,) each, or one value for all
-    r_peaks: list[NDArray[np.int32]]  # per window, in its samples
+    rows: list[dict[str, Any]]  # of the index, one per window, and its R peaks in samples
     left_out: Mapping[str, int]  # number of windows, by reason
 
     def __len__(self) -> int:
@@ -76,28 +75,25 @@ def _windows_of(
     cut = cut_windows(signal, raw_rate, preprocessing, stride_s=stride_s, record=record)
     beats_s, symbols = heartbeats(labelled, signal)
     beats = np.rint(beats_s * rate).astype(np.int64)
-    rows, r_peaks = [], []
-    for start in cut.starts.tolist():
+    waves = _waves_of(labelled, recording.leads[lead], preprocessing, cut.starts)
+    same: dict[str, Any] = {"record": record, "person": labelled.person, "source": labelled.source}
+    same |= {"lead": recording.leads[lead], "reference_beats": labelled.r_peaks is not None}
+    same["age"], same["sex"] = age_and_sex(recording.comments)
+    rows = []
+    for number, start in enumerate(cut.starts.tolist()):
         stop = start + preprocessing.window_samples
         inside = slice(*np.searchsorted(beats, (start, stop)))
         rhythm, af = rhythm_between(labelled.rhythms, start / rate, stop / rate, 1 / rate)
-        rr, sinus = rr_measures(beats_s[inside]), only_sinus(rhythm, symbols[inside])
         first = round(start / rate * raw_rate)
         samples = signal[first : first + round(preprocessing.window_s * raw_rate)]
-        measures = rr.n_beats, rr.rmssd_ms, rr.sdnn_ms
-        kinds = "".join(sorted({*symbols[inside].tolist()}))
-        rows.append((start / rate, rhythm, af, *measures, sinus, kinds, digest(samples)))
-        r_peaks.append((beats[inside] - start).astype(np.int32))
-    names = ["start_s", "rhythm", "af", "n_beats", "rmssd_ms", "sdnn_ms", "normal_beats"]
-    names += ["beat_symbols", "digest"]
-    waves = _waves_of(labelled, recording.leads[lead], preprocessing, cut.starts)
-    share = 0.0 if waves is None else (waves != NOT_ANNOTATED).mean(axis=1, dtype=np.float32)
-    columns: dict[str, Any] = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-    columns |= {"record": record, "person": labelled.person, "source": labelled.source}
-    columns |= {"lead": recording.leads[lead], "annotated_share": share}
-    columns["reference_beats"] = labelled.r_peaks is not None
-    columns["age"], columns["sex"] = age_and_sex(recording.comments)
-    return LabelledWindows(cut.signals, waves, columns, r_peaks, cut.left_out)
+        share = 0.0 if waves is None else (waves[number] != NOT_ANNOTATED).mean(dtype=np.float32)
+        row = {"start_s": start / rate, "rhythm": rhythm, "af": af, "annotated_share": share}
+        row |= vars(rr_measures(beats_s[inside])) | {"digest": digest(samples)}
+        row["normal_beats"] = only_sinus(rhythm, symbols[inside])
+        row["beat_symbols"] = "".join(sorted({*symbols[inside].tolist()}))
+        row["r_peaks"] = (beats[inside] - start).astype(np.int32)
+        rows.append(same | row)
+    return LabelledWindows(cut.signals, waves, rows, cut.left_out)
 
 
 def rhythm_between(
