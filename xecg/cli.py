@@ -162,11 +162,11 @@ def function_parser(prog: str, function: Callable[..., Any]) -> Any:
     return parser
 
 
-def parse(parser: Any, arguments: Sequence[str], flags: Sequence[str] = ()) -> Any:
+def parse(parser: Any, arguments: Sequence[str], flags: Callable[[], Sequence[str]] = tuple) -> Any:
     """Returns the parsed arguments; null if they are wrong, after saying so on standard error.
 
-    ``flags`` are those that the parser takes without listing them. Raises ConfigError if a config
-    cannot be read.
+    ``flags`` returns those that the parser takes without listing them. Raises ConfigError if a
+    config cannot be read.
     """
     for path in configs_of(arguments):
         read_settings(path)
@@ -177,7 +177,7 @@ def parse(parser: Any, arguments: Sequence[str], flags: Sequence[str] = ()) -> A
         reasons = [line for line in others if line.startswith(("- ", "Given value:"))]
         message = " ".join([first, *(reasons or others)[:4]])[:600]
         print(f"{parser.prog}: {message}", file=sys.stderr)
-    known = [*flags, *(flag for action in parser._actions for flag in action.option_strings)]
+    known = [*flags(), *(flag for action in parser._actions for flag in action.option_strings)]
     given = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     unknown = [flag for flag in given if flag not in known]
     near = [name for flag in unknown for name in difflib.get_close_matches(flag, known, 1, 0.75)]

@@ -1,48 +1,56 @@
-"""The folder of a run: its name, whose it is, and how a run that was stopped continues in it."""
+"""The folder of a run: its name, whose it is, how a stopped run continues, and its checkpoints.
 
+Lightning writes a checkpoint into the temporary folder and moves it, which from one file system to
+another is a copy that a full disk cuts off, and it runs the pickle of a checkpoint behind an URL.
+Here they are written whole, read without pickles, and refused in a sentence.
+"""
+
+import io
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import torch
 from filelock import FileLock, Timeout
 from jsonargparse import Namespace
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from xecg.checkpoints import read_checkpoint
-from xecg.errors import ConfigError
+from xecg.errors import ConfigError, XECGError
 from xecg.files import write_whole
 
 RUNS = Path("runs")
 _FOLDER_OF_RANK_ZERO = "XECG_RUN_FOLDER"
+_KEYS = {"state_dict": dict, "epoch": int, "global_step": int, "pytorch-lightning_version": str}
 
 
-def resumed_folder(config: Namespace) -> Path | None:
-    """The folder of the run that a fit continues: that of its checkpoint."""
-    folder = Path(config.ckpt_path).parent.parent if config.ckpt_path else None
-    if folder is None or not (folder / "config.yaml").is_file():
-        return None
-    if config.run_folder and Path(config.run_folder).resolve() != folder.resolve():
-        raise ConfigError(
-            f"run_folder {config.run_folder}: the run of {config.ckpt_path} continues in its own "
-            f"folder {folder}, where its best epoch is; leave run_folder out"
-        )
-    return folder
+def run_folder(config: Namespace, verb: str) -> tuple[Path, bool]:
+    """Returns the folder of a run, and whether a run continues in it: that of its checkpoint.
 
-
-def run_folder(config: Namespace, verb: str) -> Path:
-    """Returns the folder of a new run: the one asked for, or one named by config and time."""
+    A new run has the folder that was asked for, or one named by config and time.
+    """
+    resumed = Path(config.ckpt_path).parent.parent if verb == "fit" and config.ckpt_path else None
+    if resumed and (resumed / "config.yaml").is_file():
+        if config.run_folder and Path(config.run_folder).resolve() != resumed.resolve():
+            raise ConfigError(
+                f"run_folder {config.run_folder}: the run of {config.ckpt_path} continues in its "
+                f"own folder {resumed}, where its best epoch is; leave run_folder out"
+            )
+        return resumed, True
     if rank() != 0:  # launched by rank zero, which made the folder
-        return Path(os.environ[_FOLDER_OF_RANK_ZERO])
+        return Path(os.environ[_FOLDER_OF_RANK_ZERO]), False
     folder = Path(config.run_folder) if config.run_folder else _new_folder(_name(config, verb))
     os.environ[_FOLDER_OF_RANK_ZERO] = str(folder)
-    return folder
+    return folder, False
 
 
 def _name(config: Namespace, verb: str) -> str:
@@ -58,10 +66,8 @@ def _name(config: Namespace, verb: str) -> str:
 
 def _new_folder(name: str) -> Path:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
-        if not (folder := RUNS / name / f"{stamp}{suffix}").exists():
-            return folder
-    raise ConfigError(f"{RUNS / name} holds a hundred runs of this second; set run_folder")
+    folders = (RUNS / name / f"{stamp}{suffix}" for suffix in ("", *range(-2, -1000, -1)))
+    return next(folder for folder in folders if not folder.exists())
 
 
 @contextmanager
@@ -103,18 +109,15 @@ def remove(folder: Path) -> None:
 def keep_metrics(trainer: Trainer, folder: Path, checkpoint: Path) -> None:
     """Lets ``metrics.csv`` keep its epochs up to the checkpoint, and go on behind them."""
     path, aside = folder / "metrics.csv", folder / ".metrics.csv"
-    if not path.is_file() and not aside.is_file():
-        return
-    epoch = read_checkpoint(checkpoint)["epoch"]
     for logger in trainer.loggers:
-        if isinstance(logger, CSVLogger):
+        if isinstance(logger, CSVLogger) and (path.is_file() or aside.is_file()):
             if not aside.is_file():  # it is of a kill below
                 path.rename(aside)
             table = pd.read_csv(aside, dtype=str, keep_default_na=False)  # as it was written
             writer = logger.experiment  # deletes the file at its place
             writer.metrics_keys = sorted(table.columns)
             epochs = pd.to_numeric(table["epoch"], errors="coerce")  # a kill may cut the last line
-            kept = table.loc[epochs <= epoch, writer.metrics_keys]
+            kept = table.loc[epochs <= read_checkpoint(checkpoint)["epoch"], writer.metrics_keys]
             write_whole(path, kept.to_csv(index=False, lineterminator="\r\n"))
             aside.unlink()
 
@@ -122,3 +125,64 @@ def keep_metrics(trainer: Trainer, folder: Path, checkpoint: Path) -> None:
 def rank() -> int:
     """Returns the number of this process among those that train together."""
     return int(getattr(rank_zero_only, "rank", 0))
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """Reads a checkpoint of a run onto the CPU.
+
+    Raises ConfigError if it is no local file, no checkpoint, or if a weight is not finite.
+    """
+    expected = f"ckpt_path {path}: expected a checkpoint of xecg fit, such as checkpoints/best.ckpt"
+    if not Path(path).is_file():
+        raise ConfigError(f"{expected}; found no such file on this machine")
+    try:
+        with zipfile.ZipFile(path) as members:  # whose checksums PyTorch does not compare
+            if damaged := members.testzip():
+                raise ValueError(f"{damaged} is damaged")
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes bring the reader to raise anything
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ConfigError(f"{expected}; it cannot be read ({reason})") from error
+    content = found if isinstance(found, dict) else {}
+    if wrong := [key for key, kind in _KEYS.items() if not isinstance(content.get(key), kind)]:
+        raise ConfigError(f"{expected}; found a file without {', '.join(wrong)}")
+    for name, values in content["state_dict"].items():
+        if not isinstance(values, torch.Tensor) or not torch.isfinite(values).all():
+            raise ConfigError(f"{expected}; found {name} with values that are no finite numbers")
+    return content
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Reads and writes the checkpoints of a Trainer."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Writes a checkpoint under a temporary name beside its own, which it then takes."""
+        del storage_options
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(Path(path), content.getvalue())
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Reads a checkpoint as :func:`read_checkpoint` does."""
+        del map_location, weights_only
+        return read_checkpoint(path)
+
+
+@contextmanager
+def restoring(trainer: Trainer, path: str | None) -> Iterator[None]:
+    """Lets a Trainer restore a checkpoint in the block; raises ConfigError if that fails."""
+    try:
+        yield
+    except Exception as error:
+        # Lightning holds what it loaded until all of it is restored.
+        if isinstance(error, XECGError) or not trainer._checkpoint_connector._loaded_checkpoint:
+            raise
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ConfigError(
+            f"ckpt_path {path}: it is of another network or run ({reason})"
+        ) from error

@@ -7,42 +7,64 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
+from importlib import import_module
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from jsonargparse import Namespace
-from lightning.pytorch import LightningModule, Trainer
+from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xecg.callbacks.freezing import LayerFreezing
 from xecg.callbacks.predictions import WindowTables
-from xecg.checkpoints import WholeCheckpoints, read_checkpoint, restoring
-from xecg.cli import PARSING, parse
+from xecg.cli import PARSING, configs_of, parse
 from xecg.data.datamodules import WindowDataModule
-from xecg.errors import ConfigError
-from xecg.files import csv_text, write_sums, write_whole
+from xecg.errors import ConfigError, XECGError
+from xecg.files import csv_text, read_settings, write_sums, write_whole
 from xecg.metrics.bootstrap import Interval
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
-from xecg.run_flags import add_run_arguments, flags_of_classes, short_help
-from xecg.run_folder import claimed, keep_metrics, rank, remove, resumed_folder, run_folder
+from xecg.run_folder import (
+    WholeCheckpoints,
+    claimed,
+    keep_metrics,
+    rank,
+    read_checkpoint,
+    remove,
+    restoring,
+    run_folder,
+)
 from xecg.tasks.af import AFClassifier
-from xecg.tasks.base import Task
+from xecg.tasks.base import MONITOR, Task
 
 REPORT = "test_metrics.csv"
 Reports = Mapping[str, Mapping[str, Mapping[str, Interval]]]  # test set -> part -> metric
-_MONITOR = "validation/loss"
 _TABLE = {"save_dir": ".", "name": "", "version": "", "flush_logs_every_n_steps": 1}
 _LOGGERS: list[dict[str, Any]] = [
     {"class_path": "CSVLogger", "init_args": _TABLE},  # at once, so that a kill loses nothing
     {"class_path": "WandbLogger", "init_args": {"project": "xecg", "offline": True}},
 ]
+_NO_VERSION = {"enable_version_counter": False}
+_CALLBACKS: dict[str, tuple[type[Callback], dict[str, Any]]] = {  # of every run, and defaults
+    "freezing": (LayerFreezing, {}),
+    "test_windows": (WindowTables, {}),
+    "early_stopping": (EarlyStopping, {"monitor": MONITOR, "patience": 10, "strict": False}),
+    "checkpoint": (ModelCheckpoint, {"monitor": MONITOR, "filename": "best"} | _NO_VERSION),
+    "last_checkpoint": (ModelCheckpoint, {"filename": "last", "every_n_epochs": 1} | _NO_VERSION),
+}
+_RUN_FLAGS = {
+    "run_folder": "Folder of this run; runs/<config>/<date>-<time> by default.",
+    "ckpt_path": "Checkpoint to evaluate; for fit checkpoints/last.ckpt of a run that is to "
+    "continue, which it does in its own folder.",
+}
 _EXPECTED_WARNINGS = (
     "Experiment logs directory",  # the run's folder is made before the logger looks at it
     ".*does not have many workers",  # none is fastest for memory-mapped stores
@@ -54,47 +76,6 @@ _EXPECTED_WARNINGS = (
     "The number of training batches",  # a short epoch is nothing to warn of
 )
 _STOPPED = 128 + signal.SIGTERM
-
-
-class _Trainer(Trainer):
-    """Trainer whose limit of 1 is one batch: a parser takes the first type that fits."""
-
-    def __init__(
-        self,
-        *,
-        limit_train_batches: int | float | None = None,
-        limit_val_batches: int | float | None = None,
-        limit_test_batches: int | float | None = None,
-        limit_predict_batches: int | float | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            limit_train_batches=limit_train_batches,
-            limit_val_batches=limit_val_batches,
-            limit_test_batches=limit_test_batches,
-            limit_predict_batches=limit_predict_batches,
-            **kwargs,
-        )
-        self.strategy.checkpoint_io = WholeCheckpoints()
-
-
-class _SaveConfig(SaveConfigCallback):
-    """Writes the config as the user gave it, defaults included, into the folder of the run."""
-
-    def __init__(
-        self, parser: LightningArgumentParser, config: Namespace, folder: Path, given: Namespace
-    ) -> None:
-        super().__init__(parser, config, save_to_log_dir=False)
-        self.folder, self.given = folder, given
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Writes ``config.yaml`` and hands the settings to the loggers."""
-        del pl_module, stage
-        text = self.parser.dump(self.given, skip_none=False)
-        write_whole(self.folder / "config.yaml", text)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(self.given.as_dict())
 
 
 class RunCLI(LightningCLI):
@@ -111,8 +92,7 @@ class RunCLI(LightningCLI):
         super().__init__(
             Task,
             WindowDataModule,
-            save_config_callback=_SaveConfig,
-            trainer_class=_Trainer,
+            save_config_callback=None,
             trainer_defaults={
                 "logger": _LOGGERS,
                 "num_sanity_val_steps": 0,
@@ -128,25 +108,23 @@ class RunCLI(LightningCLI):
             args=list(arguments),
             run=False,
         )
+        self.trainer.strategy.checkpoint_io = WholeCheckpoints()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the run's folder, and callbacks of every run, each a key that one flag changes."""
-        add_run_arguments(parser)
-        parser.add_lightning_class_args(LayerFreezing, "freezing")
-        parser.add_lightning_class_args(WindowTables, "test_windows")
-        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
-        best = {"monitor": _MONITOR, "filename": "best", "enable_version_counter": False}
-        last = {"filename": "last", "every_n_epochs": 1, "enable_version_counter": False}
-        stopping = {"monitor": _MONITOR, "patience": 10, "strict": False}
-        keys = {"checkpoint": best, "last_checkpoint": last, "early_stopping": stopping}
-        parser.set_defaults({f"{k}.{n}": v for k, d in keys.items() for n, v in d.items()})
+        _add_run_flags(parser)
+        for key, (callback, defaults) in _CALLBACKS.items():
+            parser.add_lightning_class_args(callback, key)
+            parser.set_defaults({f"{key}.{name}": value for name, value in defaults.items()})
+        actions: Any = parser._actions
+        for action in actions:
+            if action.dest.startswith("trainer.limit_"):  # a parser takes the first type that fits
+                action._typehint = int | float | None  # 1 is one batch, 1.0 are all
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses the flags; a wrong one ends the program."""
-        self.config = parse(parser, args, flags_of_classes(args))
+        self.config = parse(parser, args, partial(_flags_of_classes, args))
         if self.config is None:
             raise SystemExit(2)
 
@@ -154,12 +132,9 @@ class RunCLI(LightningCLI):
         """Gives everything that is written its place in the run's folder."""
         config = self.config
         _check(config, self.verb)
-        folder = resumed_folder(config) if self.verb == "fit" else None
-        self.resumed = folder is not None
-        self.run_folder = folder or run_folder(config, self.verb)
-        given = deepcopy(config)
-        given.run_folder = given.ckpt_path = None  # of this run, not of the next by this config
-        self.save_config_kwargs |= {"folder": self.run_folder, "given": given}
+        self.run_folder, self.resumed = run_folder(config, self.verb)
+        self.given = deepcopy(config)
+        self.given.run_folder = self.given.ckpt_path = None  # of this run, not of the next by this
         config.trainer.default_root_dir = str(self.run_folder)
         for key in ("checkpoint", "last_checkpoint"):
             config[key].dirpath = str(self.run_folder / "checkpoints")
@@ -167,7 +142,10 @@ class RunCLI(LightningCLI):
 
     @contextmanager
     def folder(self) -> Iterator[None]:
-        """Makes the run's folder; takes it away again if the run is refused before it trains."""
+        """Makes the run's folder and writes its config, as it was given with all defaults.
+
+        Takes the folder away again if the run is refused before it trains.
+        """
         if rank() != 0:
             yield
             return
@@ -175,11 +153,21 @@ class RunCLI(LightningCLI):
             try:
                 if self.resumed:
                     keep_metrics(self.trainer, self.run_folder, Path(self.config.ckpt_path))
+                self._write_config()
                 yield
             except BaseException:
                 if not self.resumed and not self.trainer.global_step:
                     remove(self.run_folder)
                 raise
+
+    def _write_config(self) -> None:
+        if self.config.trainer.fast_dev_run:
+            return
+        text = self.parser.dump(self.given, skip_none=False)
+        write_whole(self.run_folder / "config.yaml", text)
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(self.given.as_dict())
 
     def fit(self) -> None:
         """Trains, tests the best checkpoint and writes its weights."""
@@ -187,9 +175,13 @@ class RunCLI(LightningCLI):
         if self.config.trainer.fast_dev_run:  # writes no checkpoint
             self.test(None)
             return
-        best = self._best_checkpoint()
-        self.test(best)
-        self._write_weights(best)
+        callbacks = self.trainer.checkpoint_callbacks
+        best, last = (one for one in callbacks if isinstance(one, ModelCheckpoint))
+        if not best.best_model_path:
+            rank_zero_info("No epoch was validated: the last weights are tested and written.")
+        checkpoint = best.best_model_path or last.best_model_path
+        self.test(checkpoint)
+        self._write_weights(checkpoint)
 
     def calibrate(self) -> None:
         """Calibrates a checkpoint on the validation split; tests it and writes its weights."""
@@ -202,12 +194,10 @@ class RunCLI(LightningCLI):
         self._write_weights(checkpoint)
 
     def validate(self) -> None:
-        """Evaluates a checkpoint on the validation split."""
-        self._run("validate", self.config.ckpt_path)
+        """Evaluates a checkpoint on the validation split, or predicts for the test sets."""
+        self._run(self.verb, self.config.ckpt_path)
 
-    def predict(self) -> None:
-        """Writes the predictions of a checkpoint for the test sets."""
-        self._run("predict", self.config.ckpt_path)
+    predict = validate
 
     def test(self, *checkpoint: str | None) -> None:
         """Tests a checkpoint; writes and prints the table, which says more than Lightning's."""
@@ -222,13 +212,6 @@ class RunCLI(LightningCLI):
         with restoring(self.trainer, checkpoint):
             run = getattr(self.trainer, verb)
             run(self.model, self.datamodule, ckpt_path=checkpoint, **options)
-
-    def _best_checkpoint(self) -> str:
-        callbacks = self.trainer.checkpoint_callbacks
-        best, last = (one for one in callbacks if isinstance(one, ModelCheckpoint))
-        if not best.best_model_path:
-            rank_zero_info("No epoch was validated: the last weights are tested and written.")
-        return best.best_model_path or last.best_model_path
 
     @rank_zero_only
     def _write_weights(self, checkpoint: str) -> None:
@@ -265,7 +248,7 @@ def run(verb: str, arguments: Sequence[str]) -> int:
     It closes its W&B run, so that the next has one of its own.
     """
     if "--help" in arguments or "-h" in arguments:
-        print(short_help(verb, arguments))
+        print(_short_help(verb, arguments))
         return 0
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
@@ -298,19 +281,16 @@ def write_report(reports: Reports, path: Path) -> None:
 
 def format_report(reports: Reports) -> str:
     """Returns the table that a person reads: a row per metric, a column per part of the network."""
-    return "\n\n".join(_format_set(name, parts) for name, parts in reports.items())
-
-
-def _format_set(name: str, parts: Mapping[str, Mapping[str, Interval]]) -> str:
-    table = pd.DataFrame({part: pd.Series(metrics).map(str) for part, metrics in parts.items()})
-    metrics = next(iter(parts.values()))
-    first, af = next(iter(metrics.values())), metrics.get("sensitivity")
-    title = f"Test set {name}: {first.n} windows of {first.n_groups} persons or records"
-    if af is not None:
-        title += f", {af.n} of {af.n_groups} with AF"
-    order = list(dict.fromkeys(metric for part in parts.values() for metric in part))
-    table = table.loc[order].fillna("").rename_axis("metric").reset_index()
-    return f"{title}; 95 % intervals\n{table.to_string(index=False)}"
+    texts = []
+    for name, parts in reports.items():
+        metrics = next(iter(parts.values()))
+        first, af = next(iter(metrics.values())), metrics.get("sensitivity")
+        title = f"Test set {name}: {first.n} windows of {first.n_groups} persons or records"
+        title += f", {af.n} of {af.n_groups} with AF" if af else ""
+        table = pd.DataFrame(parts).map(str, na_action="ignore").fillna("")
+        text = table.rename_axis("metric").reset_index().to_string(index=False)
+        texts.append(f"{title}; 95 % intervals\n{text}")
+    return "\n\n".join(texts)
 
 
 def _check(config: Namespace, verb: str) -> None:
@@ -319,12 +299,9 @@ def _check(config: Namespace, verb: str) -> None:
         read_checkpoint(config.ckpt_path)
     elif verb != "fit":
         raise ConfigError(f"xecg {verb} needs --ckpt_path, such as RUN/checkpoints/best.ckpt")
-    for key, wrong in (
-        ("trainer.enable_checkpointing", False),
-        ("trainer.max_epochs", 0),
-        ("checkpoint.save_top_k", 0),
-        ("last_checkpoint.save_top_k", 0),
-    ):
+    needed = {"trainer.enable_checkpointing": False, "trainer.max_epochs": 0}
+    needed |= {"checkpoint.save_top_k": 0, "last_checkpoint.save_top_k": 0}
+    for key, wrong in needed.items():
         if verb == "fit" and (found := config[key]) is not None and found == wrong:
             raise ConfigError(
                 f"{key} {found}: xecg fit tests the best epoch and writes its weights, which needs "
@@ -363,3 +340,53 @@ def _log_model(logger: WandbLogger, weights: Path, info: WeightsInfo) -> None:
     # Not copied to W&B's cache: the run's folder keeps it.
     artifact.add_file(str(weights.resolve()), policy="immutable", skip_cache=True)
     run.log_artifact(artifact, aliases=["best"])
+
+
+def _add_run_flags(parser: ArgumentParser) -> None:
+    for name, meaning in _RUN_FLAGS.items():
+        parser.add_argument(f"--{name}", type=str | None, default=None, help=meaning)
+
+
+def _class_parser(verb: str, arguments: Sequence[str]) -> ArgumentParser:
+    """Parser of what a user changes most: the run's own flags, and those of the chosen classes."""
+    usage = f"xecg {verb} --config FILE [--flag value ...]"
+    parser = ArgumentParser(prog=f"xecg {verb}", usage=usage, **PARSING)
+    parser.add_argument("--config", action="config", help="Config; several are merged.")
+    parser.add_argument("--seed_everything", type=int, default=0, help="Random seed of the run.")
+    _add_run_flags(parser)
+    chosen = {"model": "xecg.tasks.AFClassifier", "data": "xecg.data.AFData"}
+    for settings in map(read_settings, configs_of(arguments)):
+        for key in chosen:
+            section = settings.get(key) if isinstance(settings, dict) else None
+            if isinstance(section, dict):
+                chosen[key] = str(section.get("class_path", chosen[key]))
+    for flag, following in pairwise([*arguments, ""]):
+        name, _, value = flag.removeprefix("--").partition("=")
+        if name in chosen:
+            chosen[name] = value or following
+    for key, path in chosen.items():
+        module, _, name = path.rpartition(".")
+        parser.add_class_arguments(getattr(import_module(module), name), key, fail_untyped=False)
+    parser.add_class_arguments(LayerFreezing, "freezing")
+    return parser
+
+
+def _short_help(verb: str, arguments: Sequence[str]) -> str:
+    """Returns the help text of what a user changes most; ``--help=all`` has the rest."""
+    parser = _class_parser(verb, [flag for flag in arguments if flag not in ("--help", "-h")])
+    return f"""{parser.format_help()}
+optimiser:
+  --model.optimizer.lr 3e-4, --model.optimizer CLASS: of the task's optimiser (AdamW)
+
+Lightning's Trainer and callbacks, such as --trainer.max_epochs 20, --trainer.devices 2,
+--early_stopping.patience 5: xecg {verb} --help=all lists them."""
+
+
+def _flags_of_classes(arguments: Sequence[str]) -> list[str]:
+    """Returns the flags of the classes that the arguments choose, which LightningCLI hides."""
+    try:
+        parser = _class_parser("fit", arguments)
+    except (XECGError, ImportError, AttributeError, ValueError, TypeError):
+        return []
+    flags = [option for action in parser._actions for option in action.option_strings]
+    return [*flags, "--model.optimizer.lr", "--model.optimizer.weight_decay"]

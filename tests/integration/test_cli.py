@@ -12,9 +12,9 @@ import pytest
 import torch
 import yaml
 
-from xecg.checkpoints import WholeCheckpoints
 from xecg.cli import main
 from xecg.networks.weights import load_xecgarch
+from xecg.run_folder import WholeCheckpoints
 from xecg.runs import RunCLI
 
 ROOT = Path(__file__).parents[2]

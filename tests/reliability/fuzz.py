@@ -242,7 +242,7 @@ def write_checkpoint(folder: Path) -> None:
 
 
 def read_checkpoint(folder: Path) -> str:
-    from xecg.checkpoints import read_checkpoint
+    from xecg.run_folder import read_checkpoint
 
     return str(read_checkpoint(folder / "last.ckpt"))
 
