@@ -297,7 +297,7 @@ def test_a_database_of_another_package_is_fetched(mitdb, tmp_path, monkeypatch):
     package = tmp_path / "mine.py"
     package.write_text(
         "from xecg.data.databases import Download\n"
-        "from xecg.data.databases.mitdb import MITDB\n"
+        "from xecg.data.databases.physionet import MITDB\n"
         f"class Mine(MITDB):\n    url = {mitdb.url!r}\n    download = Download(('RECORDS',))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xecg.data.databases.base import RhythmSpan
+from xecg.data.databases.delineated import p_waves_are_marked
 from xecg.data.databases.labels import (
     Row,
     beats,
-    check_labels,
-    p_waves_are_marked,
+    listed_records,
     read_labels,
     rhythm_spans,
     spans_of,
@@ -145,9 +145,9 @@ def test_a_changed_table_is_read_again(table):
 
 
 def test_unknown_labels_are_listed_with_what_to_do(table):
-    rows = {"1": (Row("AF"),), "2": (Row("V, T"), Row("?"))}
+    path = table('record,label,start_s,end_s\n1,AF,,\n2,"V, T",0,1\n2,?,1,2\n')
     with pytest.raises(DataError, match=r"labels '\?', 'V, T' are not .* expected 'AF', .*; do"):
-        check_labels(table(""), rows, ["AF"], "do")
+        listed_records(path, ["AF"], "do")
 
 
 def test_a_rhythm_lasts_until_the_next():

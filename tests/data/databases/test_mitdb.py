@@ -1,7 +1,7 @@
 import numpy as np
 
 from xecg.data.databases import get_database
-from xecg.data.databases.mitdb import MITDB
+from xecg.data.databases.physionet import MITDB
 
 from .files import RATE, marks, write_record
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xecg.data.databases import get_database
-from xecg.data.databases.qtdb import person_of, unmarked_stretches
+from xecg.data.databases.delineated import person_of, unmarked_stretches
 from xecg.signal.waves import NOT_ANNOTATED, QRS, P, T
 from xecg.signal.wfdb import read_annotations
 

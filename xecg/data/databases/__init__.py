@@ -1,18 +1,14 @@
-"""Databases by name: each a file that says what its labels mean."""
+"""Databases by name: each a class that says what its labels mean."""
 
 from pathlib import Path
 from typing import Any
 
 from xecg.data.databases.base import Database, Download, LabelledRecording, RhythmSpan
-from xecg.data.databases.challenge import Challenge
-from xecg.data.databases.cinc2017 import CinC2017
+from xecg.data.databases.challenge import Challenge, CinC2017
+from xecg.data.databases.delineated import LUDB, QTDB
 from xecg.data.databases.folder import Folder
-from xecg.data.databases.holter import AFPDB, AFTDB, SVDB
-from xecg.data.databases.ludb import LUDB
-from xecg.data.databases.mitdb import MITDB
-from xecg.data.databases.physionet import AFDB, CPSC2021, LTAFDB
+from xecg.data.databases.physionet import AFDB, AFPDB, AFTDB, CPSC2021, LTAFDB, MITDB, SVDB
 from xecg.data.databases.ptbxl import PTBXL
-from xecg.data.databases.qtdb import QTDB
 from xecg.data.databases.synthetic import Synthetic
 from xecg.plugins import Registry
 

@@ -34,6 +34,10 @@ class RhythmSpan:
             )
 
 
+# In order of time, not overlapping; a stretch that none covers is as one with af=-1.
+Rhythms = tuple[RhythmSpan, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class LabelledRecording:
     """A recording with everything that its database knows about it."""
@@ -41,11 +45,9 @@ class LabelledRecording:
     recording: Recording
     person: str = ""  # who was recorded, unique over all databases; empty if unknown
     source: str = ""  # the collection it came from, where the database is a mixture of several
-    # In order of time, not overlapping; a stretch that none covers is as one with af=-1.
-    rhythms: tuple[RhythmSpan, ...] = ()
-    r_peaks: NDArray[np.int64] | None = (
-        None  # (beats,) in samples; empty if there are none, null if unknown
-    )
+    rhythms: Rhythms = ()
+    # (beats,) in samples; empty if there are none, null if unknown
+    r_peaks: NDArray[np.int64] | None = None
     beat_symbols: tuple[str, ...] | None = None  # WFDB symbol of each of r_peaks
     # (time,) wave codes of xecg.signal.waves, by name of the lead
     codes: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class Database(ABC):
     citation: ClassVar[str]
     url: ClassVar[str] = ""
     leads: ClassVar[str] = "preferred"  # prepared by default: one per record, or "all"
+    by_place: ClassVar[bool] = False  # folders hold other records of the same names
     # Patterns of files by which the folder of records is recognised; none takes the root.
     markers: ClassVar[tuple[str, ...]] = ()
     # Files of the published database, or why it cannot be downloaded.
@@ -124,8 +127,8 @@ class Database(ABC):
 
     @property
     def identity(self) -> str:
-        """Name that tells two owners of a record ``001`` apart, such as the place of a folder."""
-        return self.name
+        """Name that tells two owners of a record ``001`` apart."""
+        return f"{self.name}:{self.root.resolve().as_posix()}" if self.by_place else self.name
 
     def tables(self) -> list[Path]:
         """Returns tables of labels; a store is out of date if their content changes."""

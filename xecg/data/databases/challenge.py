@@ -1,4 +1,4 @@
-"""The layout of the PhysioNet/CinC Challenges 2020 and 2021: diagnoses in the headers."""
+"""The PhysioNet/CinC Challenges of 2017, and of 2020 and 2021 (diagnoses in the headers)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from collections.abc import Set
 from functools import reduce
 from pathlib import Path
-from typing import ClassVar
 from unicodedata import normalize
 
 from xecg.data.databases import ptbxl
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
-from xecg.data.databases.labels import whole_record
+from xecg.data.databases.labels import listed_records, rows_of, spans_of, whole_record
+from xecg.data.databases.physionet import PHYSIONET
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
 from xecg.signal.wfdb import read_recording
@@ -35,7 +35,59 @@ SINUS = {
     "427393009": "sinus arrhythmia",
 }
 
+# A: AF; N: normal sinus rhythm; O: another rhythm; ~: too noisy to be classified.
+LABELS = {"A": AF, "N": NOT_AF, "O": NOT_AF, "~": LEFT_OUT}
+# The third revision of the labels corrects the ones that came with the records.
+REFERENCES = ("REFERENCE-v3.csv", "REFERENCE.csv")
+COLUMNS = ("record", "label")
+
 _PATIENTS = (ptbxl.TABLE, "xfusemap_patients.csv")
+
+
+class CinC2017(Database):
+    """The training set: 8528 single-lead records of 9-61 s, about lead I, persons unknown.
+
+    Two pairs of records are the same signal (A00227 = A01176, A02656 = A03123).
+    """
+
+    name = "cinc2017"
+    title = "AF Classification from a Short Single Lead ECG Recording (Challenge 2017)"
+    version = "1.0.0"
+    licence = "ODC-BY 1.0"
+    citation = (
+        "Clifford GD et al. AF classification from a short single lead ECG recording: the "
+        "PhysioNet/Computing in Cardiology Challenge 2017. Computing in Cardiology 44, 2017. "
+        f"doi:10.22489/CinC.2017.065-469; {PHYSIONET}"
+    )
+    url = "https://physionet.org/content/challenge-2017/1.0.0/"
+    # As unpacked from training2017.zip, or as served record by record.
+    markers = ("A[0-9]*.hea", "A[0-9][0-9]/A[0-9]*.hea")
+    download = Download(
+        ("training2017.zip", REFERENCES[0]), archive="training2017.zip", unpacked="training2017"
+    )
+
+    def __init__(self, root: Path | str) -> None:
+        super().__init__(root)
+        places = (self.folder, self.folder.parent, self.root)
+        tables = [folder / name for name in REFERENCES for folder in places]
+        self.reference = next((table for table in tables if table.is_file()), tables[0])
+        if not self.reference.is_file():
+            raise self._wrong_root(" or ".join(REFERENCES))
+
+    def tables(self) -> list[Path]:
+        """Returns the table of labels."""
+        return [self.reference]
+
+    def records(self) -> list[str]:
+        """Returns the labelled records, sorted."""
+        return listed_records(self.reference, LABELS, "fetch the file again", COLUMNS)
+
+    def read(self, record: str) -> LabelledRecording:
+        """Reads one record and its rhythm."""
+        rows = rows_of(record, self.reference, LABELS, COLUMNS)
+        flat, served = self.folder / record, self.folder / record[:3] / record
+        recording = read_recording(served if served.with_suffix(".hea").is_file() else flat)
+        return LabelledRecording(recording, rhythms=spans_of(rows, LABELS, recording))
 
 
 class Challenge(Database):
@@ -63,13 +115,9 @@ class Challenge(Database):
         "doi:10.1038/s44387-025-00022-w"
     )
     url = "https://physionet.org/content/challenge-2021/1.0.3/"
-    markers: ClassVar[tuple[str, ...]] = ("**/*.hea",)
+    by_place = True
+    markers = ("**/*.hea",)
     download = Download(("training/*",))
-
-    @property
-    def identity(self) -> str:
-        """The folder's place: records of two collections may have one name."""
-        return f"{self.name}:{self.root.resolve().as_posix()}"
 
     def tables(self) -> list[Path]:
         """Returns the tables of PTB-XL's patients that are there."""
@@ -115,8 +163,7 @@ def rhythm_of(codes: Set[str]) -> tuple[str, int]:
 def diagnoses(recording: Recording) -> frozenset[str]:
     """Returns the SNOMED CT codes of all ``Dx`` lines of a header, whatever separates them.
 
-    Raises:
-        RecordError: There is no such line, or something in one that is no code.
+    Raises RecordError if there is no such line, or something in one that is no code.
     """
     lines = [normalize("NFKC", comment) for comment in recording.comments]
     found = [re.fullmatch(r"(?i)dx\b\s*[:;=]?(.*)", line) for line in lines]

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording
-from xecg.data.databases.labels import check_labels, read_labels, rows_of, spans_of
+from xecg.data.databases.labels import listed_records, rows_of, spans_of
 from xecg.errors import DataError
 from xecg.signal.wfdb import read_recording
 
@@ -37,7 +36,8 @@ class Folder(Database):
     title = "WFDB records with a table of labels"
     licence = "the owner's"
     citation = ""
-    markers: ClassVar[tuple[str, ...]] = ("**/*.hea",)
+    by_place = True
+    markers = ("**/*.hea",)
     download = "these are your own records"
 
     def __init__(
@@ -59,25 +59,18 @@ class Folder(Database):
                 if self.meaning.setdefault(label, value) != value:
                     raise DataError(f"label {label!r} is listed in {name} and in another list")
 
-    @property
-    def identity(self) -> str:
-        """The folder's place."""
-        return f"{self.name}:{self.root.resolve().as_posix()}"
-
     def tables(self) -> list[Path]:
         """Returns the table of labels."""
         return [self.table]
 
     def records(self) -> list[str]:
         """Returns the records that the table lists, sorted: paths below the folder."""
-        rows = read_labels(self.table, root=self.root)
         do = "name their meaning by --af, --not_af or --left_out"
-        check_labels(self.table, rows, self.meaning, do)
-        return sorted(rows)
+        return listed_records(self.table, self.meaning, do, root=self.root)
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record, its rhythms and its person."""
-        rows = rows_of(record, read_labels(self.table, root=self.root), self.table, self.meaning)
+        rows = rows_of(record, self.table, self.meaning, root=self.root)
         recording = read_recording(self.root / record)
         return LabelledRecording(
             recording,

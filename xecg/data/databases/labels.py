@@ -9,14 +9,13 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
-from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, RhythmSpan
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Rhythms, RhythmSpan
 from xecg.errors import DataError, RecordError
 from xecg.signal.header import is_file
 from xecg.signal.recording import Recording
@@ -25,8 +24,7 @@ from xecg.signal.wfdb import Annotations, beside, record_stem
 
 UNLABELLED = "unlabelled"
 # Flutter is neither AF nor a fair example of its absence.
-_RHYTHM_AF = {"AFIB": AF, "AFL": LEFT_OUT, UNLABELLED: LEFT_OUT}
-
+_RHYTHM_AF = {"AFIB": AF, "af": AF, "AFL": LEFT_OUT, UNLABELLED: LEFT_OUT}
 _PERSON = (
     r"(person|patient|subject|participant|proband|pat|subj)s?(id|no|nr|number|code|name)?|pid|mrn"
 )
@@ -47,16 +45,10 @@ Rows = Mapping[str, tuple[Row, ...]]  # by record, in order of time
 def read_labels(path: Path, columns: Sequence[str] = (), root: Path | None = None) -> Rows:
     """Reads the labels of a comma-separated table, by record.
 
-    Args:
-        path: The table. Columns ``record``, ``label`` and, if there are any, ``person`` and
-            ``start_s,end_s`` are read. With the last two a record may have several rows, each for
-            a stretch of it.
-        columns: Names of the columns of a table without a header line.
-        root: Folder that records are named below; null takes the names as they are.
-
-    Raises:
-        DataError: The table cannot be read, lacks a column, or names a record twice; a stretch is
-            reversed or overlaps another of its record.
+    Its columns are ``record``, ``label`` and, if there are any, ``person`` and ``start_s,end_s``,
+    with which a record may have several rows; ``columns`` names those of a table without a header
+    line. With ``root``, records are named by their paths below it. Raises DataError if the table
+    cannot be read, lacks a column, or names a record or a stretch of it twice.
     """
     try:
         if not is_file(path):
@@ -86,48 +78,41 @@ def _read_labels(path: Path, columns: tuple[str, ...], root: Path | None, _chang
             index_col=False,
             encoding="utf-8-sig",
         )
-    like_person, spans = _columns(path, [str(name) for name in table.columns])
-    rows: dict[str, list[Row]] = {}
-    files: dict[object, str] = {}
-    persons, *ends = (table[name] if name else [""] * len(table) for name in (like_person, *spans))
-    lines = zip(table["record"], table["label"], persons, *ends, strict=True)
-    for number, line in enumerate(lines, 1):
-        name, label, person, *span = (text.strip() for text in line)
-        if not name or not label:
-            raise DataError(f"{path}: row {number} has no {'label' if name else 'record'}")
-        record = name if root is None else _below(root, path, name)
-        row = Row(label, person, *_stretch(span, f"{path}: row {number}, record {record}"))
-        same, others = files.setdefault(_file_of(root, record), record), rows.get(record, [])
-        if same != record or any(
-            row.start_s < other.stop_s and other.start_s < row.stop_s for other in others
-        ):
-            where = f" from {span[0] or 0} s on, inside of another stretch" if any(span) else ""
-            raise DataError(f"{path}: row {number} names record {same} a second time{where}")
-        if others and others[0].person != person:
-            both = f"{others[0].person!r} and {person!r}"
-            raise DataError(f"{path}: row {number}: record {record} has two persons, {both}")
-        rows.setdefault(record, []).append(row)
-    return {record: tuple(sorted(some, key=attrgetter("start_s"))) for record, some in rows.items()}
-
-
-def _columns(path: Path, found: list[str]) -> tuple[str, tuple[str, str]]:
-    """Returns names of the columns of persons and of starts and ends; empty if there are none."""
-    spans = ("start_s", "end_s") if {"start_s", "end_s"} & set(found) else ("", "")
-    if missing := [name for name in ("record", "label", *spans) if name and name not in found]:
+    found = [str(name) for name in table.columns]
+    spans = ("start_s", "end_s")
+    wanted = ("record", "label", *(spans if {*spans} & {*found} else ()))
+    # Persons must not be split, so a column of them must not be overlooked.
+    persons = [x for x in found if re.fullmatch(_PERSON, re.sub(r"[^a-z]", "", x.lower()))]
+    if missing := [name for name in wanted if name not in found]:
         raise DataError(
             f"{path}: expected the columns record,label and, if known, person,start_s,end_s, found "
             f"{','.join(found)!r}; missing {', '.join(missing)}"
         )
-    # Persons must not be split, so a column of them must not be overlooked.
-    like_person = [
-        name for name in found if re.fullmatch(_PERSON, re.sub(r"[^a-z]", "", name.lower()))
-    ]
-    if len(like_person) > 1:
-        raise DataError(
-            f"{path}: expected one column of persons, found {', '.join(like_person)}; rename those "
-            "that are not to tell persons apart"
-        )
-    return (like_person or [""])[0], spans
+    if len(persons) > 1:
+        named = f"found {', '.join(persons)}; rename those that are not to tell persons apart"
+        raise DataError(f"{path}: expected one column of persons, {named}")
+    table["person"] = table[persons[0]] if persons else ""
+    table = table.reindex(columns=["record", "label", "person", *spans], fill_value="")
+    rows: dict[str, list[Row]] = {}
+    files: dict[object, str] = {}
+    for number, line in enumerate(table.itertuples(index=False, name=None), 1):
+        name, label, person, *ends = (text.strip() for text in line)
+        where = f"{path}: row {number}"
+        if not name or not label:
+            raise DataError(f"{where} has no {'label' if name else 'record'}")
+        record = name if root is None else _below(root, path, name)
+        row = Row(label, person, *_stretch(ends, f"{where}, record {record}"))
+        same, others = files.setdefault(_file_of(root, record), record), rows.get(record, [])
+        if same != record or any(
+            row.start_s < other.stop_s and other.start_s < row.stop_s for other in others
+        ):
+            again = f" from {ends[0] or 0} s on, inside of another stretch" if any(ends) else ""
+            raise DataError(f"{where} names record {same} a second time{again}")
+        if others and others[0].person != person:
+            both = f"{others[0].person!r} and {person!r}"
+            raise DataError(f"{where}: record {record} has two persons, {both}")
+        rows.setdefault(record, []).append(row)
+    return {record: tuple(sorted(some, key=lambda x: x.start_s)) for record, some in rows.items()}
 
 
 def _stretch(ends: Sequence[str], where: str) -> tuple[float, float]:
@@ -157,25 +142,42 @@ def _file_of(root: Path | None, record: str) -> object:
     return header.stat().st_dev, header.stat().st_ino
 
 
-def rows_of(record: str, rows: Rows, path: Path, known: Container[str]) -> tuple[Row, ...]:
-    """Returns the rows of a record in a table.
+def listed_records(
+    path: Path, known: Iterable[str], do: str, columns: Sequence[str] = (), root: Path | None = None
+) -> list[str]:
+    """Returns the records of a table, sorted.
 
-    Raises:
-        RecordError: There is none, or a label is not understood.
+    Raises DataError, with the advice ``do``, if it has other labels than the known ones.
     """
-    found = rows.get(record, ())
+    rows, expected = read_labels(path, columns, root), {*known}
+    found = {row.label for some in rows.values() for row in some}
+    if unknown := found - expected:
+        quoted = [", ".join(map(repr, sorted(some))) for some in (unknown, expected, found)]
+        raise DataError(
+            f"{path}: labels {quoted[0]} are not understood; expected {quoted[1]}, found "
+            f"{quoted[2]}; {do}"
+        )
+    return sorted(rows)
+
+
+def rows_of(
+    record: str,
+    path: Path,
+    known: Container[str],
+    columns: Sequence[str] = (),
+    root: Path | None = None,
+) -> tuple[Row, ...]:
+    """Returns the rows of a record; raises RecordError if there is none with a known label."""
+    found = read_labels(path, columns, root).get(record, ())
     if not found or any(row.label not in known for row in found):
         raise RecordError(f"{record}: expected a label for it in {path}, found none")
     return found
 
 
-def spans_of(
-    rows: Iterable[Row], meaning: Mapping[str, int], recording: Recording
-) -> tuple[RhythmSpan, ...]:
+def spans_of(rows: Iterable[Row], meaning: Mapping[str, int], recording: Recording) -> Rhythms:
     """Returns the rhythm spans that the rows of a recording stand for.
 
-    Raises:
-        RecordError: One ends after the recording; a part of a second more is rounding.
+    Raises RecordError if one ends after the recording; a part of a second more is rounding.
     """
     spans, duration_s = [], recording.duration_s
     for row in rows:
@@ -189,51 +191,24 @@ def spans_of(
     return tuple(spans)
 
 
-def check_labels(path: Path, rows: Rows, known: Iterable[str], do: str) -> None:
-    """Checks that every label of a table is understood.
-
-    Args:
-        path: The table, for the message.
-        rows: Its content.
-        known: Labels that are understood.
-        do: Advice for the user who has others, for the message.
-
-    Raises:
-        DataError: There are other labels; it lists all that the table has.
-    """
-    expected, found = set(known), {row.label for some in rows.values() for row in some}
-    if unknown := found - expected:
-        quoted = [", ".join(map(repr, sorted(some))) for some in (unknown, expected, found)]
-        raise DataError(
-            f"{path}: labels {quoted[0]} are not understood; expected {quoted[1]}, found "
-            f"{quoted[2]}; {do}"
-        )
-
-
-def whole_record(label: str, af: int, duration_s: float) -> tuple[RhythmSpan, ...]:
+def whole_record(label: str, af: int, duration_s: float) -> Rhythms:
     """Returns the single span of a record that has one label."""
     return (RhythmSpan(0.0, duration_s, label, af),)
 
 
 def rhythm_spans(
     annotations: Annotations, n_samples: int, sampling_rate: float, before: str = UNLABELLED
-) -> tuple[RhythmSpan, ...]:
+) -> Rhythms:
     """Returns the rhythm spans that rhythm changes (``+`` with ``(AFIB`` and the like) mark.
 
-    A rhythm lasts until the next change or the end of the record.
-
-    Args:
-        annotations: The record's reference annotations.
-        n_samples: Length of the record in samples.
-        sampling_rate: Sampling rate of the record in Hz.
-        before: Rhythm before the first change, of the whole record if there is none.
+    A rhythm lasts until the next change or the end of the record; ``before`` is the one before the
+    first change, of the whole record if there is none.
     """
+    marks = zip(annotations.samples.tolist(), annotations.symbols, annotations.notes, strict=True)
     changes = [(0, before)]
-    for sample, symbol, note in zip(
-        annotations.samples.tolist(), annotations.symbols, annotations.notes, strict=True
-    ):
-        if symbol == "+" and note.startswith("("):
-            changes.append((sample, note[1:].rstrip("\0 ")))
+    changes += [
+        (s, note[1:].rstrip("\0 ")) for s, mark, note in marks if (mark, note[:1]) == ("+", "(")
+    ]
     spans = []
     for (start, label), (stop, _) in pairwise([*changes, (n_samples, "")]):
         start_s, stop_s = start / sampling_rate, min(stop, n_samples) / sampling_rate
@@ -247,13 +222,3 @@ def beats(annotations: Annotations) -> tuple[NDArray[np.int64], tuple[str, ...]]
     is_beat = np.array([symbol in BEAT_SYMBOLS for symbol in annotations.symbols], dtype=bool)
     symbols = tuple(symbol for symbol in annotations.symbols if symbol in BEAT_SYMBOLS)
     return annotations.samples[is_beat], symbols
-
-
-def p_waves_are_marked(annotations: Annotations) -> bool:
-    """Returns whether an annotator who marked QRS complexes marked the P waves before them too.
-
-    In some records QRS and T are marked and P never or once, although P waves can be seen
-    (paced rhythms, AV block, P taken for U): there a beat without a P mark does not say that it
-    has no P wave. The line is drawn at P waves on half of the beats.
-    """
-    return 2 * annotations.symbols.count("p") >= len(beats(annotations)[1])

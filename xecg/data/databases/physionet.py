@@ -1,19 +1,25 @@
-"""Databases of PhysioNet whose reference annotations (``.atr``) name the rhythm."""
+"""Databases of PhysioNet whose rhythms are annotated (``.atr``), listed beside them, or both."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
-from xecg.data.databases.base import Database, Download, LabelledRecording
-from xecg.data.databases.labels import UNLABELLED, beats, rhythm_spans
+import numpy as np
+
+from xecg.data.databases import labels
+from xecg.data.databases.base import AF, NOT_AF, Database, Download, LabelledRecording, Rhythms
 from xecg.signal.recording import Recording
-from xecg.signal.wfdb import read_annotations, read_recording
+from xecg.signal.wfdb import Annotations, read_annotations, read_recording
 
 PHYSIONET = (  # to be cited with each of its databases
     "Goldberger AL et al. PhysioBank, PhysioToolkit, and PhysioNet. "
     "Circulation 101(23):e215-e220, 2000. doi:10.1161/01.CIR.101.23.e215"
 )
+TABLE, MEANING = "records.csv", {"af": AF, "not_af": NOT_AF}
+_NO_MARKS = Annotations(np.empty(0, np.int64), (), ())
+# Five people of svdb are in afpdb too, in the same recordings.
+_SVDB_IN_AFPDB = {"866": "p07", "844": "p13", "845": "p15", "841": "p23", "824": "p25"}
 
 
 class PhysioNet(Database):
@@ -27,37 +33,82 @@ class PhysioNet(Database):
     licence = "ODC-BY 1.0"
     version = "1.0.0"
     files: ClassVar[tuple[str, ...]]  # one of each record, as patterns below the folder
-    annotated: ClassVar[bool] = True  # has .atr
+    annotated: ClassVar[str] = "all"  # which records have .atr: all, some, none
     ends_annotated: ClassVar[bool] = False  # nothing is known after the last annotation
+    # Rhythms count as listed in a table ``record,label,start_s,end_s`` with the labels ``af`` and
+    # ``not_af``, where somebody has made it; records that it does not name are left out.
+    listed: ClassVar[bool] = False
+
+    @property
+    def _table(self) -> Path | None:
+        table = self.folder / TABLE
+        return table if self.listed and table.is_file() else None
+
+    def tables(self) -> list[Path]:
+        """Returns the table of stretches, if there is one."""
+        return [table] if (table := self._table) else []
 
     def records(self) -> list[str]:
         """Returns the records' names, sorted: paths below the folder, without ending."""
+        if table := self._table:
+            return labels.listed_records(table, MEANING, "correct the table", root=self.folder)
         found = {path for like in self.files for path in self.folder.glob(like)}
         return sorted(path.relative_to(self.folder).with_suffix("").as_posix() for path in found)
 
     def read(self, record: str) -> LabelledRecording:
-        """Reads one record, its person, and the rhythms and beats that were annotated."""
+        """Reads one record, its person, and the rhythms and beats that are known."""
         path = self.folder / record
-        labelled = LabelledRecording(read_recording(path), self.person_of(path.name))
-        if not self.annotated:
-            return labelled
-        recording, reference = labelled.recording, read_annotations(path, "atr")
-        last = reference.samples.max(initial=0) if self.ends_annotated else recording.n_samples
+        recording = read_recording(path)
+        some = self.annotated == "some" and path.with_suffix(".atr").is_file()
+        there = some or self.annotated == "all"
+        marks = read_annotations(path, "atr") if there else _NO_MARKS
+        r_peaks, symbols = labels.beats(marks)
+        return LabelledRecording(
+            recording,
+            self.person_of(path.name),
+            rhythms=self.rhythms(record, recording, marks),
+            r_peaks=r_peaks if symbols else None,  # nobody annotated them
+            beat_symbols=symbols or None,
+        )
+
+    def rhythms(self, record: str, recording: Recording, marks: Annotations) -> Rhythms:
+        """Returns the rhythms of a record: as listed, else as annotated or published."""
+        if table := self._table:
+            rows = labels.rows_of(record, table, MEANING, root=self.folder)
+            return labels.spans_of(rows, MEANING, recording)
+        last = marks.samples.max(initial=0) if self.ends_annotated else recording.n_samples
         before = self.rhythm_before(recording)
-        rhythms = rhythm_spans(reference, int(last), recording.sampling_rate, before)
-        r_peaks, symbols = beats(reference)
-        if not symbols:  # nobody annotated them
-            return replace(labelled, rhythms=rhythms)
-        return replace(labelled, rhythms=rhythms, r_peaks=r_peaks, beat_symbols=symbols)
+        return labels.rhythm_spans(marks, int(last), recording.sampling_rate, before)
 
     def rhythm_before(self, recording: Recording) -> str:  # noqa: ARG002
         """Returns the rhythm before the first one that is annotated."""
-        return UNLABELLED
+        return labels.UNLABELLED
 
     @classmethod
     def person_of(cls, name: str) -> str:
         """Returns the person of a record, by the name of its files."""
         return f"{cls.name}-{name}"
+
+
+class MITDB(PhysioNet):
+    """Half-hour records of 47 people with beat and rhythm annotations."""
+
+    name = "mitdb"
+    title = "MIT-BIH Arrhythmia Database"
+    citation = (
+        "Moody GB, Mark RG. The impact of the MIT-BIH Arrhythmia Database. IEEE Engineering in "
+        f"Medicine and Biology Magazine 20(3):45-50, 2001. doi:10.1109/51.932724; {PHYSIONET}"
+    )
+    url = "https://physionet.org/content/mitdb/1.0.0/"
+    # Not the folder x_mitdb beside the records: it repeats parts of them.
+    markers = ("[12][0-9][0-9].atr",)
+    files = ("[12][0-9][0-9].hea",)
+    download = Download(("RECORDS", "[12]??.hea", "[12]??.dat", "[12]??.atr"))
+
+    @classmethod
+    def person_of(cls, name: str) -> str:
+        """Returns the person of a record; 201 and 202 are from one tape of one man."""
+        return f"mitdb-{'201' if name == '202' else name}"
 
 
 class AFDB(PhysioNet):
@@ -125,9 +176,97 @@ class CPSC2021(PhysioNet):
         """Returns ``N`` by the diagnosis in the header."""
         diagnoses = {comment.strip().lower() for comment in recording.comments}
         known = diagnoses & {"non atrial fibrillation", "paroxysmal atrial fibrillation"}
-        return "N" if known else UNLABELLED
+        return "N" if known else labels.UNLABELLED
 
     @classmethod
     def person_of(cls, name: str) -> str:
         """Returns the person of a record."""
         return f"{cls.name}-{name.split('_')[1]}"
+
+
+class SVDB(PhysioNet):
+    """Half-hour records with many supraventricular beats, each beat annotated (``.atr``).
+
+    No rhythm is published: without ``records.csv`` every window is left out of AF classification
+    and serves RR measures alone. Five people are in ``afpdb`` too, thirteen in ``qtdb``.
+    """
+
+    name = "svdb"
+    title = "MIT-BIH Supraventricular Arrhythmia Database"
+    citation = (
+        "Greenwald SD, Patil RS, Mark RG. Improved detection and classification of arrhythmias in "
+        "noise-corrupted electrocardiograms using contextual information. Computers in Cardiology "
+        f"17:461-464, 1990. doi:10.1109/CIC.1990.144257; {PHYSIONET}"
+    )
+    url = "https://physionet.org/content/svdb/1.0.0/"
+    markers = ("8[0-9][0-9].hea",)
+    files = markers
+    listed = True
+    download = Download(("RECORDS", "8??.hea", "8??.dat", "8??.atr"))
+
+    @classmethod
+    def person_of(cls, name: str) -> str:
+        """Returns the person of a record, named as in afpdb where it is the same recording."""
+        excerpt = _SVDB_IN_AFPDB.get(name)
+        return f"afpdb-{excerpt}" if excerpt else f"svdb-{name}"
+
+
+class AFPDB(PhysioNet):
+    """Excerpts of 50 people with paroxysmal AF or without (n, p) and of 50 others (t).
+
+    Published is that the people of the records n have no documented AF. When there is AF in the
+    records p and t is not: without ``records.csv`` they are left out of AF classification.
+    ``.qrs`` holds a detector's unaudited beats and is not used.
+    """
+
+    name = "afpdb"
+    title = "PAF Prediction Challenge Database"
+    citation = (
+        "Moody GB, Goldberger AL, McClennen S, Swiryn SP. Predicting the onset of paroxysmal "
+        "atrial fibrillation: the Computers in Cardiology Challenge 2001. Computers in Cardiology "
+        f"28:113-116, 2001. doi:10.1109/CIC.2001.977604; {PHYSIONET}"
+    )
+    url = "https://physionet.org/content/afpdb/1.0.0/"
+    markers = ("p[0-9][0-9].hea",)
+    annotated, listed = "none", True
+    files = ("[npt][0-9]*.hea",)
+    download = Download(("RECORDS", "[npt][0-9]*.hea", "[npt][0-9]*.dat"))
+
+    def rhythm_before(self, recording: Recording) -> str:
+        """Returns ``not_af`` for the records n."""
+        return "not_af" if recording.name.startswith("n") else labels.UNLABELLED
+
+    @classmethod
+    def person_of(cls, name: str) -> str:
+        """Returns the person, called by the first of a pair: p15, p15c, p16 and p16c are one."""
+        number = int(name[1:].rstrip("c"))
+        return f"afpdb-{name[0]}{number - 1 + number % 2:02d}"
+
+
+class AFTDB(PhysioNet):
+    """One-minute records of atrial fibrillation, in three folders as published.
+
+    ``.qrs`` holds a detector's unaudited beats and is not used.
+    """
+
+    name = "aftdb"
+    title = "AF Termination Challenge Database"
+    citation = (
+        "Moody GB. Spontaneous termination of atrial fibrillation: a challenge from PhysioNet and "
+        "Computers in Cardiology 2004. Computers in Cardiology 31:101-104, 2004. "
+        f"doi:10.1109/CIC.2004.1442881; {PHYSIONET}"
+    )
+    url = "https://physionet.org/content/aftdb/1.0.0/"
+    markers = ("learning-set/s[0-9][0-9].hea", "s[0-9][0-9].hea")
+    annotated, listed = "none", True
+    files = ("[abnst][0-9][0-9].hea", "*-set*/[abnst][0-9][0-9].hea")
+    download = Download(("RECORDS", "*[abnst][0-9][0-9].hea", "*[abnst][0-9][0-9].dat"))
+
+    def rhythm_before(self, recording: Recording) -> str:  # noqa: ARG002
+        """Returns ``af`` for all records."""
+        return "af"
+
+    @classmethod
+    def person_of(cls, name: str) -> str:
+        """Returns the person; s and t of one number are from one recording."""
+        return f"aftdb-st{name[1:]}" if name[0] in "st" else f"aftdb-{name}"

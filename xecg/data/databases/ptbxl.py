@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
 
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Download, LabelledRecording
-from xecg.data.databases.holter import Listed
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Download, LabelledRecording, Rhythms
 from xecg.data.databases.labels import whole_record
 from xecg.data.databases.physionet import PHYSIONET, PhysioNet
 from xecg.errors import DataError, RecordError
+from xecg.signal.recording import Recording
+from xecg.signal.wfdb import Annotations
 
 TABLE = "ptbxl_database.csv"
 RHYTHMS = ("AFLT", "AFIB", "SR", "SBRAD", "STACH", "SARRH", "PACE", "SVARR", "BIGU", "SVTAC",
@@ -23,7 +23,7 @@ RHYTHMS = ("AFLT", "AFIB", "SR", "SBRAD", "STACH", "SARRH", "PACE", "SVARR", "BI
 _SEXES = {"0": "Sex: M", "1": "Sex: F"}
 
 
-class PTBXL(Listed):
+class PTBXL(PhysioNet):
     """Records of ``records500``, where they are there, else of ``records100``.
 
     Of a record's ``scp_codes``, AFIB is AF; AFLT (flutter) is left out of AF classification, also
@@ -41,9 +41,9 @@ class PTBXL(Listed):
         f"Scientific Data 7:154, 2020. doi:10.1038/s41597-020-0495-6; {PHYSIONET}"
     )
     url = "https://physionet.org/content/ptb-xl/1.0.3/"
-    markers: ClassVar[tuple[str, ...]] = (TABLE,)
+    annotated, listed = "none", True
     files = ()
-    annotated = False
+    markers = (TABLE,)
     download = Download((TABLE, "records100/*"))
 
     def tables(self) -> list[Path]:
@@ -57,16 +57,20 @@ class PTBXL(Listed):
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record, its rhythm and its patient."""
-        number = ecg_id(record)
+        labelled, number = super().read(record), ecg_id(record)
+        path, _, age, sex = self._statements().get(number, ("",) * 4)
+        about = (f"Age: {age}", _SEXES.get(sex, "")) if path == record else ()
+        recording = labelled.recording
+        recording = replace(recording, comments=(*recording.comments, *about))
         person = person_of(number, [self.folder / TABLE])
-        path, scp_codes, age, sex = self._statements().get(number, ("",) * 4)
+        return replace(labelled, recording=recording, person=person)
+
+    def rhythms(self, record: str, recording: Recording, marks: Annotations) -> Rhythms:
+        """Returns the rhythm that the statements name; they count more than ``records.csv``."""
+        path, scp_codes, *_ = self._statements().get(ecg_id(record), ("", ""))
         if path != record:
-            return replace(super().read(record), person=person)
-        labelled = PhysioNet.read(self, record)
-        comments = *labelled.recording.comments, f"Age: {age}", _SEXES.get(sex, "")
-        recording = replace(labelled.recording, comments=comments)
-        rhythms = whole_record(*rhythm_of(record, scp_codes), recording.duration_s)
-        return replace(labelled, recording=recording, person=person, rhythms=rhythms)
+            return super().rhythms(record, recording, marks)
+        return whole_record(*rhythm_of(record, scp_codes), recording.duration_s)
 
     def _statements(self) -> Mapping[int, tuple[str, ...]]:
         """Record, ``scp_codes``, age and sex of each ECG."""

@@ -16,7 +16,7 @@ from platformdirs import user_cache_dir
 from tqdm import tqdm
 
 from xecg.data.databases.base import Database, LabelledRecording
-from xecg.data.databases.labels import beats, read_labels, rhythm_spans, rows_of
+from xecg.data.databases.labels import beats, listed_records, rhythm_spans, rows_of
 from xecg.errors import DataError, UnwritableError
 from xecg.signal.waves import QRS, P, T, wave_codes
 from xecg.signal.wfdb import (
@@ -71,13 +71,12 @@ class Synthetic(Database):
 
     def records(self) -> list[str]:
         """Returns the records that the table lists, sorted."""
-        return sorted(read_labels(self.folder / TABLE))
+        return listed_records(self.folder / TABLE, _LABELS.values(), "make them anew")
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record with its rhythms, beats and waves."""
-        table, path = self.folder / TABLE, self.folder / record
-        rows = read_labels(table)
-        person = rows_of(record, rows, table, _LABELS.values())[0].person
+        path = self.folder / record
+        person = rows_of(record, self.folder / TABLE, _LABELS.values())[0].person
         recording, reference = read_recording(path), read_annotations(path, "atr")
         n = recording.n_samples
         rhythms = rhythm_spans(reference, n, recording.sampling_rate)
