@@ -1,7 +1,6 @@
 """``xecg study report``: tables, figures and a page of what a folder of runs shows."""
 
 from argparse import ArgumentError
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from jinja2 import Environment, PackageLoader
 from jsonargparse import ArgumentParser
 from matplotlib import style
@@ -20,10 +18,11 @@ from xecg.errors import ConfigError, DataError, XECGError
 from xecg.explain.attributions import BranchExplainer
 from xecg.explain.pictures import ExplainedWindow, draw_page, save_figure
 from xecg.explain.relevance import CLASSES, wave_title
-from xecg.files import SUMS, check_sums, write_whole
+from xecg.files import SUMS, check_sums, read_settings, write_whole
+from xecg.inference.explain import inline
 from xecg.networks.weights import load_xecgarch
 from xecg.networks.xecgarch import FUSED
-from xecg.study.figures import FIGURES, STYLE, depth_title, p_text, select, span, with_interval
+from xecg.study.figures import FIGURES, STYLE, depth_title, p_text, span, with_interval
 from xecg.study.ladder import (
     AGREEMENT,
     EFFECTS,
@@ -106,6 +105,14 @@ def write_report(
     return out / PAGE
 
 
+def _check(out: Path, resamples: int, permutations: int) -> None:
+    if min(resamples, permutations) < 1:
+        found = f"{resamples}, {permutations}"
+        raise ConfigError(f"--resamples, --permutations: expected 1 or more, found {found}")
+    if out.exists() and not (out / PAGE).exists() and (out.is_file() or any(out.iterdir())):
+        raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
+
+
 def _own(folder: Path) -> Study | None:
     """The study of a folder, if it is one's."""
     kept = folder / "study.yaml"
@@ -115,22 +122,12 @@ def _own(folder: Path) -> Study | None:
     return read_study(kept)
 
 
-def _check(out: Path, resamples: int, permutations: int) -> None:
-    if min(resamples, permutations) < 1:
-        raise ConfigError(
-            f"--resamples, --permutations: expected 1 or more, found {resamples}, {permutations}"
-        )
-    if out.exists() and not (out / PAGE).exists() and (out.is_file() or any(out.iterdir())):
-        raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
-
-
 def _pretraining(runs: pd.DataFrame) -> pd.DataFrame:
     """What the tests of the pre-trained branches found."""
     pretrained = runs[runs["branch"] != ""][["branch", "seed", "folder"]].to_numpy()
-    tests = {(branch, seed): run / "test_metrics.csv" for branch, seed, run in pretrained}
-    if not tests:
+    tables = {tuple(key): pd.read_csv(run / "test_metrics.csv") for *key, run in pretrained}
+    if not tables:
         return pd.DataFrame()
-    tables = {key: pd.read_csv(path) for key, path in tests.items()}
     return pd.concat(tables, names=["branch", "seed"]).reset_index(["branch", "seed"])
 
 
@@ -166,62 +163,55 @@ def _write_tables(
             write_whole(folder / f"{name}.csv", text)
 
 
-def _ranges(analysis: Analysis, reference: Reference) -> Iterator[dict[str, Any]]:
+def _ranges(analysis: Analysis, reference: Reference) -> pd.DataFrame:
     """Lowest and highest accuracy over the rungs, fused first."""
-    published = reference.accuracy_range or (np.nan, np.nan)
-    for part in (FUSED, *analysis.ladder.branches):
-        means = select(analysis.means, "accuracy", part, "", "")
-        rungs = means[means["depth"] != SCRATCH].reset_index()
-        if rungs.empty:
-            return
-        row: dict[str, Any] = {"test_set": analysis.ladder.test_set, "part": part}
-        for end, at in (("lowest", rungs["value"].argmin()), ("highest", rungs["value"].argmax())):
-            found = rungs.loc[at]
-            row |= {end: found["value"], f"{end}_low": found["low"], f"{end}_high": found["high"]}
-            row[f"{end}_frozen_layers"] = found["depth"]
-        yield row | {"published_lowest": published[0], "published_highest": published[1]}
+    means = analysis.means
+    rungs = means[(means["measure"] == "accuracy") & (means["depth"] != SCRATCH)]
+    places = rungs.groupby("part")["value"].agg(lowest="idxmin", highest="idxmax")
+    names = {"test_set": analysis.ladder.test_set, "part": places.index}
+    table = pd.DataFrame(names, index=places.index)
+    for end in places:
+        found = rungs.loc[places[end]].set_index("part")[["value", "low", "high", "depth"]]
+        table[[end, f"{end}_low", f"{end}_high", f"{end}_frozen_layers"]] = found
+    table[["published_lowest", "published_highest"]] = reference.accuracy_range or (np.nan, np.nan)
+    parts = [part for part in (FUSED, *analysis.ladder.branches) if part in places.index]
+    return table.loc[parts].reset_index(drop=True)
 
 
 def _section(analysis: Analysis, reference: Reference) -> dict[str, Any]:
     """What the page shows of a test set in numbers."""
-    means, trends = analysis.means, analysis.trends
-    of = {name: means[means["measure"] == name] for name in means["measure"].unique()}
-    own = of.get(SPECIFICITY, means[:0])
-    specific = trends["measure"] == SPECIFICITY
+    trends = analysis.trends
+    titles = [
+        wave_title(wave, rhythm) or ", ".join(filter(None, (part, rhythm)))
+        for _, part, rhythm, wave in analysis.means[KEY].to_numpy()
+    ]
+    means = analysis.means.assign(title=titles)
     reached = (trends["rho"] >= reference.rho) & (trends["low"] > 0)
     answer = reached.map({True: "yes", False: "no"}).mask(trends["rho"].isna(), "cannot be told")
-    by_wave = {name: of.get(name, means[:0]) for name in ("enrichment", *EFFECTS)}
-    for name, frame in by_wave.items():
-        titles = [wave_title(*names) for names in frame[["wave", "class"]].to_numpy()]
-        by_wave[name] = frame.assign(title=titles).groupby(["part", "class"], sort=False)
-    agree = of.get(AGREEMENT, means[:0])
+    specific = trends["measure"] == SPECIFICITY
     return {
         "ladder": analysis.ladder,
+        "of": lambda measure: means[means["measure"] == measure],
         "claim": trends.assign(reached=answer)[specific],
         "trends": trends[~specific],
         "tradeoffs": analysis.tradeoffs.assign(measure="accuracy", wave=""),
-        "specificity": own.assign(title=own["part"] + ", " + own["class"]),
-        "by_wave": by_wave,
-        "agreement": agree.assign(title=agree["part"] + ", " + agree["class"]),
-        "accuracy": {METRICS[name]: of[name].assign(title=of[name]["part"]) for name in METRICS},
-        "ranges": pd.DataFrame(_ranges(analysis, reference)),
+        "ranges": _ranges(analysis, reference),
     }
 
 
 def _write_page(path: Path, folder: Path, **facts: Any) -> None:
     """Writes the page of a folder of runs, and prints of each test set what it says first."""
-    title = f"Study {folder.resolve().name}: the ladder of frozen depths"
     texts = (folder / "failed").glob("*.txt")
-    failed = {path.stem: path.read_text(errors="replace") for path in texts}
+    facts["failed"] = {text.stem: text.read_text(errors="replace") for text in texts}
+    facts["title"] = f"Study {folder.resolve().name}: the ladder of frozen depths"
+    facts |= {"version": version("xecg-lightning"), "metrics": METRICS, "span": span}
+    facts |= {"interval": with_interval, "p_text": p_text, "depth_title": depth_title}
+    facts["traded_class"] = TRADED_CLASS
     environment = Environment(loader=PackageLoader("xecg.study"), autoescape=True, trim_blocks=True)
-    environment.filters |= {"interval": with_interval, "p": p_text, "depth": depth_title}
-    environment.globals |= {"metrics": METRICS, "traded_class": TRADED_CLASS, "span": span}
-    page = environment.get_template("report.html.j2")
-    named = {"title": title, "failed": failed, "version": version("xecg-lightning")}
-    write_whole(path, page.render(facts | named))
+    write_whole(path, environment.get_template("report.html.j2").render(facts))
     for section in facts["sections"]:
         claim = section["claim"][["part", "class", "measure", "rho", "low", "high", "p", "reached"]]
-        agree = section["agreement"].pivot(index="depth", columns="title", values="value")
+        agree = section["of"](AGREEMENT).pivot(index="depth", columns="title", values="value")
         agree = agree.rename(index=depth_title).rename_axis(AGREEMENT, axis=1).reset_index()
         for table in (claim, section["ranges"], *([agree] if len(agree) else [])):
             print(table.round(3).to_string(index=False), end="\n\n")
@@ -234,12 +224,8 @@ def _figures(analysis: Analysis, reference: Reference, folder: Path) -> dict[str
         for kind, draw in FIGURES.items():
             if figure := draw(analysis, reference):
                 path = folder / f"{kind}_{analysis.ladder.test_set}.svg"
-                pictures[kind] = _inline(save_figure(figure, path, overwrite=True))
+                pictures[kind] = inline(save_figure(figure, path, overwrite=True))["src"]
     return pictures
-
-
-def _inline(picture: Path) -> str:
-    return f"data:image/svg+xml;base64,{b64encode(picture.read_bytes()).decode()}"
 
 
 def _examples(
@@ -252,8 +238,8 @@ def _examples(
     try:
         for rhythm, of_seed, window in examples(ladder, depths, attribution, seed):
             path = folder / f"example_{rhythm}_{ladder.test_set}.svg"
-            picture = _inline(save_figure(draw_page([window]), path, overwrite=True))
-            shown.append((picture, rhythm, of_seed, window.record))
+            picture = inline(save_figure(draw_page([window]), path, overwrite=True))
+            shown.append((picture["src"], rhythm, of_seed, window.record))
     except (XECGError, OSError) as error:
         shown, reason = [], f"Left out, since the networks could not be applied again: {error}"
     return {"examples": shown, "no_examples": "" if shown else reason}
@@ -276,11 +262,9 @@ def examples(
         XECGError: The stores or the weights of a run cannot be used.
     """
     cells = ladder.cells[ladder.cells["depth"].isin(depths)]
-    if cells.empty:
-        return
-    cells = cells[cells["seed"] == cells["seed"].mode()[0]].sort_values("depth")
+    cells = cells[cells["seed"].isin(cells["seed"].mode()[:1])].sort_values("depth")
     rows, data = cells.index, None
-    for code, rhythm in enumerate(CLASSES):
+    for code, rhythm in enumerate(CLASSES if len(cells) else ()):
         suitable = ladder.af == bool(code)
         for branch in ladder.branches:
             known = ladder.columns.get(f"{branch}_enrichment_p", ladder.p_af(branch))[rows]
@@ -294,13 +278,12 @@ def examples(
 
 def test_data(run: Path) -> WindowDataModule:
     """Returns the data of a run, set up as for its test."""
-    parser = ArgumentParser(exit_on_error=False)
+    parser, config = ArgumentParser(exit_on_error=False), run / "config.yaml"
     parser.add_subclass_arguments(WindowDataModule, "data")
     try:
-        config = yaml.safe_load((run / "config.yaml").read_text())
-        given = parser.parse_object({"data": config["data"]})
-    except (ArgumentError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise DataError(f"{run / 'config.yaml'}: expected the data of the run ({error})") from error
+        given = parser.parse_object({"data": read_settings(config)["data"]})
+    except (ArgumentError, KeyError, TypeError) as error:
+        raise DataError(f"{config}: expected the data of the run ({error})") from error
     data: WindowDataModule = parser.instantiate(given).data
     data.prepare_data()
     data.setup("test")
@@ -312,13 +295,12 @@ def _explained(
 ) -> ExplainedWindow:
     """A window of the ladder, as each network sees it."""
     dataset = next(found for found in data.test_sets if found.name == ladder.test_set)
-    place = ladder.windows.iloc[row]
-    names = ("record", "lead", "start_s")
-    found = [dataset.column(name)[row] for name in names] if row < len(dataset) else []
-    if found[:2] != [*place[["record", "lead"]]] or not np.isclose(found[2], place["start_s"]):
+    record, lead, start_s = ladder.windows[["record", "lead", "start_s"]].iloc[row]
+    columns = [dataset.column(name)[row : row + 1] for name in ("record", "lead", "start_s")]
+    if [*columns[0], *columns[1]] != [record, lead] or not np.isclose(columns[2], start_s):
         raise DataError(
-            f"{ladder.test_set}: expected the window of record {place['record']} at "
-            f"{place['start_s']} s in row {row}: the store was prepared again since"
+            f"{ladder.test_set}: expected the window of record {record} at {start_s} s in row "
+            f"{row}: the store was prepared again since"
         )
     signal = dataset.__getitems__([row]).signal
     relevance, p_af = {}, {}
@@ -328,15 +310,7 @@ def _explained(
         for branch, said in BranchExplainer(network, attribution).explain(signal).items():
             relevance[f"{blocks}, {branch}"] = said.relevance[0, 0].numpy()
             p_af[f"{blocks}, {branch}"] = float(said.logits.softmax(dim=1)[0, 1])
-    return ExplainedWindow(
-        record=str(place["record"]),
-        lead=str(place["lead"]),
-        start_s=float(place["start_s"]),
-        signal=signal[0, 0].numpy(),
-        unit="",
-        sampling_rate=data.sampling_rate,
-        r_peaks=dataset.r_peaks(row),
-        relevance=relevance,
-        p_af=p_af,
-        predicted={name: CLASSES[int(p > 0.5)] for name, p in p_af.items()},
-    )
+    predicted = {name: CLASSES[int(p > 0.5)] for name, p in p_af.items()}
+    about: dict[str, Any] = {"sampling_rate": data.sampling_rate, "r_peaks": dataset.r_peaks(row)}
+    about |= {"relevance": relevance, "p_af": p_af, "predicted": predicted}
+    return ExplainedWindow(record, lead, start_s, signal[0, 0].numpy(), unit="", **about)
