@@ -2,13 +2,11 @@
 
 import shutil
 import tempfile
-import threading
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import quote
 
 import pooch
@@ -82,42 +80,35 @@ def _checksums(name: str, wanted: Download, url: str) -> dict[str, str | None]:
 
 
 def _published(url: str) -> dict[str, str]:
-    problem: Exception | None = None
+    found = ""
     for name in CHECKSUM_LISTS:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                file = Path(_pooch(url, folder, {name: None}).fetch(name))
-            except requests.RequestException as error:
-                problem = problem or error
-                continue
-            pairs = [line.split(maxsplit=1) for line in file.read_text().splitlines()]
+        try:
+            answer = requests.get(f"{url}/{name}", timeout=TIMEOUT_S)
+            answer.raise_for_status()
+        except requests.RequestException as error:
+            found = found or str(error)
+            continue
+        pairs = [line.split(maxsplit=1) for line in answer.text.splitlines()]
         return {path.removeprefix("*"): f"sha256:{digest}" for digest, path in filter(None, pairs)}
     raise DataError(
         f"{url}: expected {' or '.join(CHECKSUM_LISTS)} there, to know the files and to check "
-        f"them; found neither ({problem}); check the address and the connection"
-    ) from problem
+        f"them; found neither ({found}); check the address and the connection"
+    )
 
 
 def _download(
     name: str, wanted: Download, hashes: Mapping[str, str | None], url: str, out: Path
 ) -> None:
-    absent, different, files, stop = [], [], _pooch(url, out, hashes), threading.Event()
-    bar = tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=None)
-
-    def get(address: str, file: str, _: Any) -> None:
-        with requests.get(address, stream=True, timeout=TIMEOUT_S) as answer:
-            answer.raise_for_status()
-            with Path(file).open("wb") as opened:
-                for chunk in answer.iter_content(1 << 16):
-                    if stop.is_set():
-                        raise DataError("stopped")
-                    bar.update(opened.write(chunk))
-
-    with bar, ThreadPoolExecutor(CONNECTIONS) as pool:
+    absent, different = [], []
+    urls = {path: f"{url}/{quote(path)}" for path in hashes}
+    files = pooch.create(out, url, registry=hashes, urls=urls, retry_if_failed=RETRIES)
+    get = pooch.HTTPDownloader(timeout=TIMEOUT_S)
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        futures = {pool.submit(files.fetch, path, downloader=get): path for path in hashes}
         try:
-            futures = {pool.submit(files.fetch, path, None, get): path for path in hashes}
-            for done, future in enumerate(as_completed(futures), start=1):
-                bar.set_postfix_str(f"{done}/{len(futures)} files")
+            for future in tqdm(
+                as_completed(futures), name, len(futures), unit="file", disable=None
+            ):
                 path = futures[future]
                 try:
                     future.result()
@@ -131,9 +122,8 @@ def _download(
                     absent.append(path)
                 except ValueError as error:  # pooch's for another checksum
                     different.append(f"{path} ({error})")
-        finally:  # after an error or Ctrl-C nothing more is begun, what runs ends soon
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
     if different:
         raise DataError(
             f"{len(different)} of {len(hashes)} files do not match their published checksums and "
@@ -141,14 +131,8 @@ def _download(
             "it stays, the server does not hold what was published"
         )
     if absent:
-        named = ", ".join(sorted(absent)[:3]) + ", ..." * (len(absent) > 3)
-        known = f"{name}: the server has no {named}, as is known of this database"
-        warnings.warn(known, stacklevel=3)
-
-
-def _pooch(url: str, folder: Path | str, hashes: Mapping[str, str | None]) -> Any:
-    urls = {path: f"{url}/{quote(path)}" for path in hashes}
-    return pooch.create(folder, url, registry=dict(hashes), urls=urls, retry_if_failed=RETRIES)
+        known = f"the server has no {min(absent)} and {len(absent) - 1} others, as is known of it"
+        warnings.warn(f"{name}: {known}", stacklevel=3)
 
 
 def _unpack(archive: Path) -> None:
