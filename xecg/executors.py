@@ -8,17 +8,11 @@ nothing else differs.
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -78,7 +72,6 @@ def run_parts(
     *,
     title: str,
     unit: str = "record",
-    ending: str = ".part",
 ) -> Iterator[Part]:
     """Yields the parts of all pieces, in the order of the pieces, in ``folder``.
 
@@ -90,21 +83,23 @@ def run_parts(
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(work, folder, pool, ending)
+    run = _Run(work, folder, pool)
     todo = deque(enumerate(map(tuple, pieces)))
-    ahead = getattr(pool, "ahead", _AHEAD)
     running: dict[Future[None], int] = {}
     found: dict[int, list[Part]] = {}
     due = 0
     with tqdm(total=sum(map(len, pieces)), desc=title, unit=unit, disable=None) as bar:
         try:
             while due < len(pieces):
-                while todo and len(running) < ahead:
+                while todo and len(running) < getattr(pool, "ahead", _AHEAD):
                     number, items = todo.popleft()
                     running[run.start(items)] = number
-                for future in _finished(running):
+                done = wait(running, return_when=FIRST_COMPLETED).done
+                if any(isinstance(_error(future), BrokenProcessPool) for future in done):
+                    done = wait(running).done  # they die with the pool; who broke it is looked for
+                for future in done:
                     number = running.pop(future)
-                    found[number] = list(run.parts_of(tuple(pieces[number]), future))
+                    found[number] = run.parts_of(tuple(pieces[number]), future)
                     bar.update(len(pieces[number]))
                 while due in found:
                     yield from found.pop(due)
@@ -119,49 +114,33 @@ class _Run:
     work: Work
     folder: Path
     pool: Executor
-    ending: str
 
     def start(self, items: tuple[str, ...]) -> Future[None]:
         return self.pool.submit(_make, self.work, items, self.path(items))
 
     def path(self, items: tuple[str, ...]) -> Path:
-        return self.folder / (
-            sha256("\0".join(items).encode(errors="surrogateescape")).hexdigest()[:24] + self.ending
-        )
+        name = sha256("\0".join(items).encode(errors="surrogateescape")).hexdigest()[:24]
+        return self.folder / f"{name}.part"
 
-    def parts_of(self, items: tuple[str, ...], future: Future[None]) -> Iterator[Part]:
+    def parts_of(
+        self, items: tuple[str, ...], future: Future[None], alone: bool = False
+    ) -> list[Part]:
         """The part of a finished piece; those of its halves if it killed its worker."""
         error = _error(future)
         if not _killed(error):
-            yield Part(items, self.path(items), error)
-            return
-        if isinstance(error, BrokenProcessPool):
-            probe = self.pool.submit(available_cores)
-            if _error(probe) is not None:
-                raise ExecutorError(
-                    "processes of this machine cannot be started; in a script, call xecg below "
-                    "`if __name__ == '__main__':`, or set jobs to 1"
-                )
-        yield from self._cut(items)
-
-    def _cut(self, items: tuple[str, ...]) -> Iterator[Part]:
-        error = _error(self.start(items))  # alone, so that no other piece's death is taken for its
-        if not _killed(error):
-            yield Part(items, self.path(items), error)
-        elif len(items) == 1:
+            return [Part(items, self.path(items), error)]
+        if alone and len(items) == 1:
             died = WorkerDiedError(f"{items[0]}: the process that worked on it died ({error})")
-            yield Part(items, self.path(items), died)
-        else:
-            half = len(items) // 2
-            yield from self._cut(items[:half])
-            yield from self._cut(items[half:])
-
-
-def _finished(running: dict[Future[None], int]) -> list[Future[None]]:
-    done, others = wait(running, return_when=FIRST_COMPLETED)
-    if any(isinstance(_error(future), BrokenProcessPool) for future in done):
-        done |= wait(others).done  # they die with the pool; which one broke it is looked for
-    return sorted(done, key=running.__getitem__)
+            return [Part(items, self.path(items), died)]
+        if isinstance(error, BrokenProcessPool) and _error(self.pool.submit(available_cores)):
+            raise ExecutorError(
+                "processes of this machine cannot be started; in a script, call xecg below "
+                "`if __name__ == '__main__':`, or set jobs to 1"
+            )
+        # First whole but alone, so that no other piece's death is taken for its.
+        cut = len(items) // 2 if alone else len(items)
+        halves = filter(None, (items[:cut], items[cut:]))
+        return [part for some in halves for part in self.parts_of(some, self.start(some), True)]
 
 
 def _make(work: Work, items: tuple[str, ...], path: Path) -> None:
@@ -200,19 +179,17 @@ class _Processes(Executor):
     """A pool that begins anew after one of its processes died."""
 
     def __init__(self, jobs: int) -> None:
-        self.jobs, self.ahead = jobs, 2 * jobs
-        self.pool = self._new()
-
-    def _new(self) -> ProcessPoolExecutor:
-        context = get_context("spawn")  # torch's threads forbid fork
-        return ProcessPoolExecutor(self.jobs, context, _end_with_parent)
+        self.ahead = 2 * jobs
+        spawn = get_context("spawn")  # torch's threads forbid fork
+        self.new = partial(ProcessPoolExecutor, jobs, spawn, _end_with_parent)
+        self.pool = self.new()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         try:
             return self.pool.submit(fn, *args, **kwargs)
         except BrokenProcessPool:
             self.pool.shutdown()
-            self.pool = self._new()
+            self.pool = self.new()
             return self.pool.submit(fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -241,11 +218,11 @@ class _Cluster(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        self._start(future, fn, args, kwargs)
+        self._start(future, partial(fn, *args, **kwargs))
         return future
 
-    def _start(self, future: Future[Any], fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
-        task = self.client.submit(fn, *args, **kwargs, pure=False)
+    def _start(self, future: Future[Any], work: Callable[[], Any]) -> None:
+        task = self.client.submit(work, pure=False)
 
         def finish(task: Any) -> None:
             if future.cancelled():
@@ -255,7 +232,7 @@ class _Cluster(Executor):
             elif task.status == "error":
                 future.set_exception(task.exception())
             elif task.status == "lost":
-                self._start(future, fn, args, kwargs)
+                self._start(future, work)
             else:
                 future.cancel()
                 future.set_running_or_notify_cancel()  # wakes who waits
@@ -288,6 +265,5 @@ def _give_up_soon(dask_scheduler: Any) -> None:
 
 def available_cores() -> int:
     """Cores that this process may use, which on a shared machine are not all there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    allowed = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if allowed else os.cpu_count() or 1
