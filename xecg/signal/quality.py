@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xecg.signal.preprocessing import limit_band
+from xecg.signal.waves import runs_of
 
 JUDGED = 0.5  # lowest quality of a window that is judged
 _FEWEST_BEATS = 4
@@ -86,7 +87,7 @@ def _of_beats(
     beats, complexes = signal[places], slice(before - half, before + half)
     qrs = median(np.ptp(beats[:, complexes], axis=1).tolist())
     qrs = max(qrs, 1e-9 * span, np.finfo(float).tiny)
-    noise = _rest(beats - _median(beats, axis=1)) / qrs
+    noise = _rest(beats - np.median(beats, axis=1, keepdims=True)) / qrs
     fast = limit_band(signal, rate, _FAST_HZ, None)[places]
     changes = np.abs(np.diff(pauses[1:-1])).tolist()
     regular = median(changes) < _REGULAR * median(pauses[1:-1].tolist())
@@ -102,20 +103,12 @@ def _of_beats(
 
 def _rest(beats: NDArray[np.float64]) -> float:
     """Returns what is left of most beats ``(beats, time)`` when their median is taken away."""
-    rest = beats - _median(beats, axis=0)
+    rest = beats - np.median(beats, axis=0)
     sizes: list[float] = np.sqrt(np.square(rest).mean(axis=1)).tolist()
     return median(sizes)  # half of them may be ectopic
 
 
-def _median(beats: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Returns the median along an axis, which is kept; for few values faster than NumPy's."""
-    n = beats.shape[axis]
-    middle = np.sort(beats, axis=axis).take([(n - 1) // 2, n // 2], axis=axis)
-    return np.asarray(middle.mean(axis=axis, keepdims=True))
-
-
 def _share_in_runs(mask: NDArray[np.bool_], at_least: int) -> float:
     """Returns the share of ``mask`` that is true in runs of that length or longer."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
-    lengths = edges[1::2] - edges[::2]
-    return float(lengths[lengths >= at_least].sum() / len(mask))
+    lengths = (stop - start for start, stop in runs_of(mask))
+    return sum(length for length in lengths if length >= at_least) / len(mask)

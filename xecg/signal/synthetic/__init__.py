@@ -5,6 +5,5 @@ person -> beats (when) -> waves (where, how wide) -> dipole (x, y, z) -> leads -
 
 from xecg.signal.synthetic.ecg import LEADS as LEADS
 from xecg.signal.synthetic.ecg import RHYTHMS as RHYTHMS
-from xecg.signal.synthetic.ecg import Noise as Noise
 from xecg.signal.synthetic.ecg import SyntheticECG as SyntheticECG
 from xecg.signal.synthetic.ecg import synthesize as synthesize

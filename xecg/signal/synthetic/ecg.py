@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 from zlib import crc32
 
 import numpy as np
@@ -11,7 +11,6 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from xecg.errors import ConfigError
-from xecg.signal.heartbeats import RRMeasures, rr_measures
 from xecg.signal.preprocessing import INPUT_RATES_HZ
 from xecg.signal.recording import Recording
 from xecg.signal.synthetic import heart
@@ -41,44 +40,9 @@ RHYTHMS: tuple[Rhythm, ...] = get_args(Rhythm)
 _REACH_SIGMAS = 5.0  # beyond them a Gaussian of 2 mV is below 0.01 uV
 _F_WAVE_SIZE = 0.1  # peak to peak, of the R waves' height
 _LARGEST = np.finfo(float).max
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Typical size of each kind of noise; every lead draws its own around it (log-normal).
-
-    Raises ConfigError for a size that is negative or not finite.
-    """
-
-    wander_mv: float = 0.08  # RMS below 0.5 Hz, partly in step with the breath
-    electrode_mv: float = 0.012  # RMS, 1/f from 0.5 Hz: the band of P, T and fibrillatory waves
-    muscle_mv: float = 0.01  # RMS, 20-120 Hz, in bursts
-    powerline_mv: float = 0.0  # amplitude of the mains; 0 where a recorder has filtered it
-    powerline_hz: float = 50.0
-
-    def __post_init__(self) -> None:
-        check_ranges(**{f"noise.{name}": (v, 0, _LARGEST) for name, v in vars(self).items()})
-
-    @classmethod
-    def none(cls) -> Self:
-        """Returns no noise."""
-        return cls(wander_mv=0, electrode_mv=0, muscle_mv=0)
-
-    def draw(self, rng: Generator, times_s: Floats, breathing: heart.Breathing) -> Floats:
-        """Draws the noise of one lead at ``times_s``, evenly spaced from 0: (time,), mV."""
-        wander, electrode, muscle, mains = rng.lognormal(0, 0.6, 4)
-        drift = 0.6 * breathing.at(times_s) + 0.9 * heart.slow_variation(rng, times_s, 0.02, 0.45)
-        bursts = np.exp(0.5 * heart.slow_variation(rng, times_s, 0.05, 0.8))
-        rate = 1 / times_s[1]
-        slow = _coloured(rng, times_s.size, rate, 0.5, 40.0, power=1.0)
-        fast = _coloured(rng, times_s.size, rate, 20.0, 120.0, power=0.0)
-        hum = np.sin(2 * np.pi * (self.powerline_hz * times_s + rng.random()))
-        return np.asarray(
-            self.wander_mv * wander * drift
-            + self.electrode_mv * electrode * slow
-            + self.muscle_mv * muscle * bursts * fast
-            + self.powerline_mv * mains * hum
-        )
+# Typical RMS of noise: below 0.5 Hz, partly in step with the breath; 1/f from 0.5 Hz, the band of
+# P, T and fibrillatory waves; 20-120 Hz, in bursts.
+_WANDER_MV, _ELECTRODE_MV, _MUSCLE_MV = 0.08, 0.012, 0.01
 
 
 def check_ranges(**ranges: tuple[float, float, float]) -> None:
@@ -87,6 +51,22 @@ def check_ranges(**ranges: tuple[float, float, float]) -> None:
         if not low <= value <= high:
             upper = f" to {high:g}" if high < _LARGEST else " or more"
             raise ConfigError(f"{key}: expected {low:g}{upper}, found {value}")
+
+
+def _noise(rng: Generator, times_s: Floats, breathing: heart.Breathing) -> Floats:
+    """Draws the noise of one lead at ``times_s``, evenly spaced from 0: (time,), mV.
+
+    Every lead draws its own sizes around the typical ones (log-normal).
+    """
+    wander, electrode, muscle, _ = rng.lognormal(0, 0.6, 4)
+    drift = 0.6 * breathing.at(times_s) + 0.9 * heart.slow_variation(rng, times_s, 0.02, 0.45)
+    bursts = np.exp(0.5 * heart.slow_variation(rng, times_s, 0.05, 0.8))
+    rate = 1 / times_s[1]
+    slow = _coloured(rng, times_s.size, rate, 0.5, 40.0, power=1.0)
+    fast = _coloured(rng, times_s.size, rate, 20.0, 120.0, power=0.0)
+    rng.random()  # an ECG of a seed stays what it was when mains hum could be had
+    noise = _WANDER_MV * wander * drift + _ELECTRODE_MV * electrode * slow
+    return np.asarray(noise + _MUSCLE_MV * muscle * bursts * fast)
 
 
 def _coloured(
@@ -119,11 +99,6 @@ class SyntheticECG:
     beat_symbols: tuple[str, ...]  # "N", "V" or "A" for each R peak
     person: str  # such as "synthetic-7" for person_seed=7
 
-    @property
-    def rr(self) -> RRMeasures:
-        """RMSSD and SDNN of the true R peaks."""
-        return rr_measures(self.r_peaks / self.recording.sampling_rate)
-
 
 def synthesize(
     rhythm: Rhythm,
@@ -133,7 +108,7 @@ def synthesize(
     seed: int,
     person_seed: int | None = None,
     leads: Sequence[str] = ("II",),
-    noise: Noise | None = None,
+    noise: float = 1.0,
     name: str = "synthetic",
 ) -> SyntheticECG:
     """Synthesizes an ECG.
@@ -149,17 +124,21 @@ def synthesize(
         person_seed: Random seed of the person: shapes of the waves, usual rate and variability;
             ``seed`` by default.
         leads: Names among ``LEADS``, each at most once.
-        noise: Typical sizes of the noise; ``Noise.none()`` for a clean signal.
+        noise: Size of the noise: 1 for the usual one, 0 for a clean signal.
         name: Name of the recording.
 
     Raises:
         ConfigError: A setting outside its range.
     """
     person_seed = seed if person_seed is None else person_seed
-    noise = noise or Noise()
-    _check(rhythm, leads, sampling_rate, noise)
-    check_ranges(duration_s=(duration_s, 1, _LARGEST))
-    check_ranges(seed=(seed, 0, np.inf), person_seed=(person_seed, 0, np.inf))
+    _check(rhythm, leads)
+    check_ranges(
+        duration_s=(duration_s, 1, _LARGEST),
+        sampling_rate=(sampling_rate, *INPUT_RATES_HZ),
+        seed=(seed, 0, np.inf),
+        person_seed=(person_seed, 0, np.inf),
+        noise=(noise, 0, _LARGEST),
+    )
     pacing, shapes, atria, interference = np.random.default_rng(seed).spawn(4)
     person, breathing = heart.draw_person(person_seed), heart.Breathing.draw(pacing)
     if af := rhythm == "AF":
@@ -172,7 +151,7 @@ def synthesize(
     if af:
         dipole += fibrillatory_waves(atria, times_s)
     samples = np.stack([_VECTORS[lead] for lead in leads]) @ dipole
-    samples += np.stack([noise.draw(interference, times_s, breathing) for _ in leads])
+    samples += noise * np.stack([_noise(interference, times_s, breathing) for _ in leads])
     units = ("mV",) * len(leads)
     recording = Recording(
         name, samples.astype(np.float32), float(sampling_rate), tuple(leads), units
@@ -180,19 +159,13 @@ def synthesize(
     return _with_truth(recording, rhythm, beats, extents_s, f"synthetic-{person_seed}")
 
 
-def _check(rhythm: str, leads: Sequence[str], sampling_rate: float, noise: Noise) -> None:
+def _check(rhythm: str, leads: Sequence[str]) -> None:
     if rhythm not in RHYTHMS:
         raise ConfigError(f"rhythm: expected one of {', '.join(RHYTHMS)}, found {rhythm!r}")
     named = not isinstance(leads, str) and leads and set(leads) <= set(LEADS)
     if not named or len(set(leads)) < len(leads):
         wanted = f"a list of different names among {', '.join(LEADS)}"
         raise ConfigError(f"leads: expected {wanted}, found {leads!r}")
-    check_ranges(sampling_rate=(sampling_rate, *INPUT_RATES_HZ))
-    if noise.powerline_mv and noise.powerline_hz >= sampling_rate / 2:
-        raise ConfigError(
-            f"noise.powerline_hz: expected less than {sampling_rate / 2:g} Hz, half the sampling "
-            f"rate, found {noise.powerline_hz:g}; set powerline_mv to 0 or sample faster"
-        )
 
 
 def sum_gaussians(
