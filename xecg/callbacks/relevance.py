@@ -70,10 +70,10 @@ def watch(dataset: Any, n_windows: int, sampling_rate: float, seed: int) -> Watc
 
     Raises ConfigError if the data says no R peaks and labels, or no window has enough R peaks.
     """
-    if missing := [name for name in _METHODS if not hasattr(dataset, name)]:
+    if missing := ", ".join(name for name in _METHODS if not hasattr(dataset, name)):
         raise ConfigError(
             f"relevance logging needs validation data with {', '.join(_METHODS)}, such as that of "
-            f"xecg.data.AFData; found {type(dataset).__name__} without {', '.join(missing)}"
+            f"xecg.data.AFData; found {type(dataset).__name__} without {missing}"
         )
     af = np.asarray(dataset.column("af")).astype(np.int64)
     rng = np.random.default_rng(seed)
@@ -83,13 +83,10 @@ def watch(dataset: Any, n_windows: int, sampling_rate: float, seed: int) -> Watc
         positions = rng.permutation(np.flatnonzero(af == code)).tolist()
         chosen += islice((p for p in positions if len(dataset.r_peaks(p)) >= FEWEST_BEATS), size)
     if not chosen:
-        raise ConfigError(
-            f"relevance logging needs validation windows with {FEWEST_BEATS} R peaks or more; "
-            f"found none of {len(af)}"
-        )
-    columns = "record", "lead", "start_s"
+        needed = f"validation windows with {FEWEST_BEATS} R peaks or more"
+        raise ConfigError(f"relevance logging needs {needed}; found none of {len(af)}")
+    columns = "record", "lead", "start_s", "af"
     index = pd.DataFrame({name: np.asarray(dataset.column(name))[chosen] for name in columns})
-    index["af"] = af[chosen]
     peaks = [np.asarray(dataset.r_peaks(position), np.int64) for position in chosen]
     return WatchedWindows(dataset.__getitems__(chosen).signal, peaks, sampling_rate, index)
 
@@ -110,20 +107,20 @@ def measure_branch(
     logits, maps = explanation.logits, explanation.relevance[:, 0]
     peaks, rate, explained = windows.r_peaks, windows.sampling_rate, logits.amax(dim=1).numpy()
     table = wave_relevance(maps.numpy(), peaks, rate, logits=explained, statistics=statistics)
-    right = logits.isfinite().all(dim=1)
+    right = logits.isfinite().all(dim=1).numpy()
     if classifies:
-        right &= logits.argmax(dim=1) == torch.from_numpy(windows.index["af"].to_numpy())
+        right &= logits.argmax(dim=1).numpy() == windows.index["af"].to_numpy()
     table[CORRELATION] = np.nan
     if last is not None:  # Pearson's r of each map with the last; NaN where either is constant
         x, y = (rows - rows.mean(dim=1, keepdim=True) for rows in (maps, last.float()))
         norms = torch.linalg.vector_norm(x, dim=1) * torch.linalg.vector_norm(y, dim=1)
         correlation = torch.einsum("nt,nt->n", x, y) / norms
         table[CORRELATION] = np.where(right, correlation.numpy(), np.nan)
-    table["right"] = right.numpy()
+    table["right"] = right
     if classifies:
         table["p_af"] = logits.double().softmax(dim=1)[:, 1].numpy()
     highest = maps.amax(dim=1, keepdim=True).clamp_min(torch.finfo().tiny)
-    return table, (maps / highest * right[:, None]).half()  # in [0, 1], zero where wrong
+    return table, (maps / highest * torch.from_numpy(right)[:, None]).half()  # in [0, 1], zero where wrong
 
 
 def class_means(
@@ -134,7 +131,7 @@ def class_means(
     columns = table[table["right"]].drop(columns=["right", "p_af"], errors="ignore")
     agree = agreement(columns)
     columns = columns.rename(columns={p: p_here})
-    means = {str(key): float(mean) for key, mean in columns.mean().items()}
+    means: dict[str, float] = columns.mean().to_dict()
     if "effect_p" in means:
         means[AGREEMENT] = float(agree(np.ones((1, len(columns))))[0])
     if name in OWN_WAVE and {p_here, qrs} <= means.keys():
@@ -148,22 +145,20 @@ class RelevanceLogger(Callback):
     """Logs, after validation, where each branch looks, and what it uses, in some windows.
 
     Validation windows are drawn once, half of them AF, with at least four R peaks. Each branch is
-    explained for the class that it predicts; means are taken by true class over the windows that
-    it predicts rightly. A branch in pre-training is explained for what it detects or measures (see
+    explained for the class that it predicts; means are by true class over the windows that it
+    predicts rightly. A branch in pre-training is explained for what it detects or measures (see
     :func:`xecg.explain.attributions.branch_outputs`), and means are over all windows.
 
-    Every logger gets ``relevance/<branch>/<non_af|af|unlabelled>/<column>``: the mean of each
-    column of :func:`xecg.explain.wave_relevance` (``enrichment_p``, in AF
-    ``enrichment_where_p_would_be``, ...) and of :func:`xecg.explain.wave_effects` (``effect_p``,
-    ``flips_p``, ...), ``domain_specificity``, ``agreement`` (of enrichments and effects),
-    ``map_correlation`` (each map with the one before), ``n`` (windows of the means), ``n_right``
-    and ``n_windows``. Weights & Biases also gets histograms of the enrichments, a table of the
-    windows, and a picture of some.
+    Every logger gets ``relevance/<branch>/<non_af|af|unlabelled>/<column>``: means of the columns
+    of :func:`xecg.explain.wave_relevance` (in AF ``enrichment_where_p_would_be``) and
+    :func:`xecg.explain.wave_effects`, ``domain_specificity``, ``agreement`` (of enrichments and
+    effects), ``map_correlation`` (each map with the one before), ``n`` (windows of the means),
+    ``n_right`` and ``n_windows``. Weights & Biases also gets histograms of the enrichments, a table
+    of the windows, and a picture of some.
 
-    Every number is there every time and can be monitored. A mean over no window is NaN:
-    ``ModelCheckpoint`` takes it for the worst value, ``EarlyStopping`` stops at it unless
-    ``check_finite`` is false. Training and random state are left alone, and a resumed run logs
-    what it would have logged without the stop.
+    Every number is there every time. A mean over no window is NaN: ``ModelCheckpoint`` takes it for
+    the worst value, ``EarlyStopping`` stops at it unless ``check_finite`` is false. Training and
+    random state are left alone; a resumed run logs what it would have logged without the stop.
 
     Args:
         n_windows: Number of watched windows; the time that logging takes grows with it.
@@ -223,15 +218,13 @@ class RelevanceLogger(Callback):
         """Raises ConfigError if the network has no branches, or no sampling rate is known."""
         if stage not in (TrainerFn.FITTING, TrainerFn.VALIDATING):
             return
-        if not getattr(getattr(pl_module, "network", None), "branches", None):
+        branches = getattr(getattr(pl_module, "network", None), "branches", None)
+        data = getattr(trainer, "datamodule", None)
+        if not branches or not hasattr(data, "sampling_rate"):
             raise ConfigError(
-                "RelevanceLogger explains tasks whose `network` has `branches`; found "
-                f"{type(pl_module).__name__}. Remove it from trainer.callbacks"
-            )
-        if not hasattr(getattr(trainer, "datamodule", None), "sampling_rate"):
-            raise ConfigError(
-                "RelevanceLogger needs a data module with `sampling_rate`, such as "
-                "xecg.data.AFData; give the trainer one instead of loaders"
+                "RelevanceLogger needs a task whose `network` has `branches`, and a data module "
+                "with `sampling_rate`, such as xecg.data.AFData; found "
+                f"{type(pl_module).__name__} and {type(data).__name__}"
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
@@ -245,9 +238,8 @@ class RelevanceLogger(Callback):
             return
         with isolate_rng():
             windows = self._windows or self._draw(trainer)
-            branches = self._explain(trainer, pl_module, windows)
-            means: dict[str, float] = {}
-            averaged: dict[str, list[float]] = {}
+            branches = self._explain(pl_module, windows)
+            means, averaged = dict[str, float](), dict[str, list[float]]()
             for (name, (table, _)), code in product(branches.items(), windows.classes):
                 prefix = f"{self.name}/{name}/{slug(TITLES[code])}"
                 in_class = table[windows.index["af"] == code]
@@ -255,7 +247,6 @@ class RelevanceLogger(Callback):
                 means |= {f"{prefix}/{key}": value for key, value in of_class.items()}
                 for key, values in columns.filter(like="enrichment_").items():
                     averaged[f"{prefix}/{key}_histogram"] = values.dropna().tolist()
-            # The processes agree already; synchronised, they may not be suspected of differing.
             pl_module.log_dict(means, sync_dist=True)
             if _wandb_runs(trainer):
                 from wandb import Histogram
@@ -287,14 +278,10 @@ class RelevanceLogger(Callback):
         self._last_maps_of = maps_of
         return self._windows
 
-    def _explain(
-        self, trainer: Trainer, pl_module: LightningModule, windows: WatchedWindows
-    ) -> dict[str, _Measured]:
-        """Every process explains its share and all receive all, so that they agree to the bit."""
-        network, n = cast(Any, pl_module.network), len(windows.signals)
-        share = torch.arange(-(-n // trainer.world_size)) * trainer.world_size
-        rows = (share + trainer.global_rank) % n  # shares of one size; the surplus repeats
-        x = windows.signals[rows].to(pl_module.device)
+    def _explain(self, pl_module: LightningModule, windows: WatchedWindows) -> dict[str, _Measured]:
+        """Every process explains all windows; what they log is synchronised."""
+        network, rate = cast(Any, pl_module.network), windows.sampling_rate
+        x = windows.signals.to(pl_module.device)
         weights = [*network.parameters(), *network.branches.buffers()]
         explainer = BranchExplainer(network, self.attribution)
         if all(bool(tensor.isfinite().all()) for tensor in weights):
@@ -302,17 +289,14 @@ class RelevanceLogger(Callback):
         else:  # training has diverged, which is not this callback's to stop
             nothing = Explanation(x.new_full((len(x), 2), torch.nan), torch.full_like(x, torch.nan))
             explained = dict.fromkeys(network.branches, nothing)
-        peaks = [windows.r_peaks[row] for row in rows]
-        effects = wave_effects(explainer, x, peaks, windows.sampling_rate) if self.effects else {}
+        effects = wave_effects(explainer, x, windows.r_peaks, rate) if self.effects else {}
         measured, classifies = {}, hasattr(network, "heads")
-        for name, part in explained.items():
-            whole = Explanation(*(_gathered(trainer, tensor)[:n].cpu() for tensor in part))
-            last = self._last_maps.get(name)
-            table, now = measure_branch(windows, whole, last, classifies, self.statistics)
+        for name, (logits, maps) in explained.items():
+            explanation, last = Explanation(logits.cpu(), maps.cpu()), self._last_maps.get(name)
+            table, now = measure_branch(windows, explanation, last, classifies, self.statistics)
             if self.effects:
-                mine = torch.from_numpy(effects[name].to_numpy(np.float32)).to(x.device)
-                table[[*effects[name]]] = _gathered(trainer, mine)[:n].cpu().numpy()
-            measured[name], self._last_maps[name] = (table, whole.relevance[:, 0]), now
+                table = table.join(effects[name].astype(np.float32))
+            measured[name], self._last_maps[name] = (table, explanation.relevance[:, 0]), now
         return measured
 
     def _show(self, trainer: Trainer, windows: WatchedWindows) -> None:
@@ -329,11 +313,8 @@ class RelevanceLogger(Callback):
         if drawn := [_drawable(windows, branches, row) for row in rows]:
             figure = draw_page(drawn)
             figure.set_dpi(72)  # 841 pixels across, to be read on a screen
-            captions = []
-            for window in drawn:
-                said = ", ".join(f"{name} {p_af:.2f}" for name, p_af in window.p_af.items())
-                captions.append(window.record + (f", p(AF) by {said}" if said else ""))
-            shown[f"{self.name}/ecgs"] = Image(figure, caption="; ".join(captions))
+            caption = "; ".join(map(_caption, drawn))
+            shown[f"{self.name}/ecgs"] = Image(figure, caption=caption)
         _log(trainer, shown)
 
 
@@ -355,10 +336,9 @@ def _drawable(
     )
 
 
-def _gathered(trainer: Trainer, mine: Tensor) -> Tensor:
-    """Puts together the rows that were dealt out to the processes in turn."""
-    by_process = trainer.strategy.all_gather(mine).reshape(trainer.world_size, *mine.shape)
-    return by_process.transpose(0, 1).flatten(0, 1)
+def _caption(window: ExplainedWindow) -> str:
+    said = ", ".join(f"{name} {p_af:.2f}" for name, p_af in window.p_af.items())
+    return window.record + (f", p(AF) by {said}" if said else "")
 
 
 def _due(trainer: Trainer, every_n_epochs: int) -> bool:
