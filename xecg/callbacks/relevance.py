@@ -120,7 +120,8 @@ def measure_branch(
     if classifies:
         table["p_af"] = logits.double().softmax(dim=1)[:, 1].numpy()
     highest = maps.amax(dim=1, keepdim=True).clamp_min(torch.finfo().tiny)
-    return table, (maps / highest * torch.from_numpy(right)[:, None]).half()  # in [0, 1], zero where wrong
+    scaled = maps / highest * torch.from_numpy(right)[:, None]  # in [0, 1], zero where wrong
+    return table, scaled.half()
 
 
 def class_means(
@@ -131,7 +132,7 @@ def class_means(
     columns = table[table["right"]].drop(columns=["right", "p_af"], errors="ignore")
     agree = agreement(columns)
     columns = columns.rename(columns={p: p_here})
-    means: dict[str, float] = columns.mean().to_dict()
+    means = {str(key): float(mean) for key, mean in columns.mean().items()}
     if "effect_p" in means:
         means[AGREEMENT] = float(agree(np.ones((1, len(columns))))[0])
     if name in OWN_WAVE and {p_here, qrs} <= means.keys():
