@@ -109,7 +109,8 @@ class DeepTaylor:
       :math:`\max(0, z)`, without the share of neurons that their bias alone made active.
 
     A copy in eval mode and float32 is explained, of the network as it is at the call. On a GPU,
-    sums hold to three digits while ``torch.backends.cudnn.allow_tf32`` is true.
+    sums hold to three digits while ``torch.backends.cudnn.allow_tf32`` is true. Raises ConfigError
+    if the settings contradict each other.
 
     Args:
         network: Chain of ``xecg.explain.chain.LAYERS``, or several, that returns logits
@@ -123,9 +124,6 @@ class DeepTaylor:
             epsilon rule without its epsilon; relevance has a sign then.
         low: Lowest value of the input, for the z-box rule.
         high: Highest value of the input.
-
-    Raises:
-        ConfigError: If the settings contradict each other.
     """
 
     def __init__(
@@ -155,14 +153,12 @@ class DeepTaylor:
 
         If the network returns a mapping, so does this: for each name the relevance for its logit.
         May be called under ``no_grad``, ``inference_mode`` and autocast, and by several threads.
+        Raises DataError if ``x`` or ``target`` is not as below, or on another device, and
+        NetworkError if the rules do not cover a layer of the network, which is named.
 
         Args:
             x: Windows ``(batch, channels, time)``, finite; for ``"zbox"`` within [low, high].
             target: Class of all windows, a class per window ``(batch,)``, or ``"predicted"``.
-
-        Raises:
-            DataError: If ``x`` or ``target`` is not as above, or on another device.
-            NetworkError: If the rules do not cover a layer of the network, which is named.
         """
         explained = self.explain(x, target)
         if isinstance(explained, Explanation):
@@ -187,15 +183,12 @@ class DeepTaylor:
             found = f"{tuple(x.shape)} of {x.dtype}"
             raise DataError(f"x must be windows (batch, channels, time) of floats; found {found}")
         x = x.detach().to(torch.float32, copy=True)
-        lowest, highest = x.min().item(), x.max().item()
-        if not -math.inf < lowest <= highest < math.inf:
-            raise DataError("x must be finite; found NaN or infinity")
-        low, high = self.bounds
-        if self.rules == "zbox" and not low <= lowest <= highest <= high:
-            raise DataError(
-                f"x must lie in [{low}, {high}] for rules='zbox'; found {lowest} to {highest}. "
-                f"Scale it, or set low and high"
-            )
+        lowest, highest, largest = x.min().item(), x.max().item(), torch.finfo().max
+        low, high = self.bounds if self.rules == "zbox" else (-largest, largest)
+        if not low <= lowest <= highest <= high:  # nor if one is NaN
+            wanted = f"finite, for rules='zbox' in {[*self.bounds]}"
+            found = f"found {lowest} to {highest}. Scale it, or set low and high"
+            raise DataError(f"x must be {wanted}; {found}")
         return x
 
     def _steps(self, x: Tensor) -> dict[str, list[Step]]:
@@ -208,17 +201,17 @@ class DeepTaylor:
             return known[2]
         outputs = traced(frozen_copy(self.network), x[:1].clone())
         named = outputs if isinstance(outputs, Mapping) else {"": outputs}
-        steps = {name: self._steps_to(output, x) for name, output in named.items()}
+        steps = {name: self._steps_to(output, x[:1]) for name, output in named.items()}
         self._copied = key, [tensor.detach().clone() for tensor in state], steps
         return steps
 
     def _steps_to(self, output: Any, x: Tensor) -> list[Step]:
         layers = layers_to(output, "the output of the network")
         steps = list(self._with_rules(chain_of(layers, merge=self.rules == "zbox")))
-        with torch.no_grad():
-            found = run_steps(steps, x[:1])
         if not output.isfinite().all():
             raise NetworkError("the network's output is not finite; its weights have diverged")
+        with torch.no_grad():
+            found = run_steps(steps, x)
         tolerance = SAME_OUTPUT * max(1.0, output.abs().max().item())
         if found.shape != output.shape or (found - output).abs().max().item() > tolerance:
             raise NetworkError(
@@ -233,10 +226,12 @@ class DeepTaylor:
             module = layer.module
             parts: tuple[Part, ...] | None = None
             if isinstance(module, WEIGHTED):
-                rule = nonnegative_input if never_negative else signed_input
-                parts = input_between(module, *self.bounds) if bounded else rule(module)
                 if self.epsilon_head and isinstance(module, nn.Linear):
                     parts = ((_same, module),)
+                elif bounded:
+                    parts = input_between(module, *self.bounds)
+                else:
+                    parts = (nonnegative_input if never_negative else signed_input)(module)
                 bounded = never_negative = False
             elif isinstance(module, nn.BatchNorm1d):
                 if bounded:
@@ -272,13 +267,12 @@ def _classes(logits: Tensor, target: Target) -> Tensor:
     n_windows, n_classes = logits.shape
     if isinstance(target, str) and target == "predicted":
         return logits.argmax(dim=1)
-    wanted = f"expected a target within 0 to {n_classes - 1}, one or {n_windows}, or 'predicted'"
-    if not isinstance(target, (int, Tensor)):
-        raise DataError(f"{wanted}; found {target!r}")
-    classes = torch.as_tensor(target, device=logits.device)
+    numbers = target if isinstance(target, (int, Tensor)) else []
+    classes = torch.as_tensor(numbers, device=logits.device)
     classes = classes if classes.dim() else classes.expand(n_windows)
-    if classes.shape != (n_windows,) or classes.is_floating_point():
-        raise DataError(f"{wanted}; found {tuple(classes.shape)} of {classes.dtype}")
-    if not 0 <= int(classes.min()) <= int(classes.max()) < n_classes:
-        raise DataError(f"{wanted}; found {classes.tolist()}")
+    fits = classes.shape == (n_windows,) and not classes.is_floating_point()
+    if not fits or classes.min() < 0 or classes.max() >= n_classes:
+        wanted = f"a target within 0 to {n_classes - 1}, one or {n_windows}, or 'predicted'"
+        found = f"{target!r}, {tuple(classes.shape)} of {classes.dtype}"
+        raise DataError(f"expected {wanted}; found {found}")
     return classes.long()
