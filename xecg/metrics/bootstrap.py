@@ -7,6 +7,7 @@ counts as often as its group was drawn. A statistic is a function of the rows' w
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -110,6 +111,13 @@ def percentile_interval(values: FloatArray, confidence: float) -> tuple[float, f
         return float("nan"), float("nan")
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def with_interval(row: Any, digits: int = 3, name: str = "value") -> str:
+    """Returns a number of a row with its interval as text; a dash where there is none."""
+    value, low, high = row[name], row["low"], row["high"]
+    interval = "" if np.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return "-" if np.isnan(value) else f"{value:.{digits}f}{interval}"
 
 
 def rank_correlation(x: FloatArray, y: FloatArray, weights: FloatArray) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,56 +13,33 @@ from matplotlib.ticker import FuncFormatter
 
 from xecg.explain.pictures import QUIET_INK
 from xecg.explain.relevance import CLASSES, OWN_WAVE, wave_title
+from xecg.metrics.bootstrap import with_interval
 from xecg.networks.xecgarch import FUSED
-from xecg.study.ladder import (
-    AGREEMENT,
-    KEY,
-    METRICS,
-    SCRATCH,
-    SPECIFICITY,
-    TRADED_CLASS,
-    Analysis,
-    Ladder,
-)
+from xecg.study.ladder import AGREEMENT, KEY, METRICS, SCRATCH, SPECIFICITY, Analysis, Ladder
 from xecg.study.plan import Reference
 
 STYLE = Path(__file__).parent / "templates" / "figures.mplstyle"  # for matplotlib.style
 _GAP = 1.7  # from the first rung to training from scratch
 _ASIDE = 0.16  # from a mean to the dots of its seeds
 _DASHES: Any = (0, (5, 3))
-
-
-class Look(NamedTuple):
-    """How a line is drawn: distinct in colour, lightness and marker."""
-
-    label: str
-    colour: str
-    marker: str = "o"
-    shift: float = 0.0  # to the right, so that intervals stand side by side
-
-
+# Label, colour (distinct in lightness too), marker, and how far a line stands to the right, so that
+# intervals are side by side.
 _LOOKS = {
-    "morphology": Look("morphology", "#7d0048"),
-    "rhythm": Look("rhythm", "#1f6f8b", "s"),
-    FUSED: Look(FUSED, "#2b2f36", "D"),
-    "P": Look("P wave (AF: where it would be)", "#c2700f", "^", -0.06),
-    "QRS": Look("QRS complex", "#35599a", "o", 0.06),
-    "other": Look("as much of the T-P stretch", QUIET_INK, "s"),
-    "non-AF": Look("non-AF", "#2b2f36", "o", -0.06),
-    "AF": Look("AF (P: where it would be)", "#b5651d", "s", 0.06),
+    "morphology": ("morphology", "#7d0048", "o", 0.0),
+    "rhythm": ("rhythm", "#1f6f8b", "s", 0.0),
+    FUSED: (FUSED, "#2b2f36", "D", 0.0),
+    "P": ("P wave (AF: where it would be)", "#c2700f", "^", -0.06),
+    "QRS": ("QRS complex", "#35599a", "o", 0.06),
+    "other": ("as much of the T-P stretch", QUIET_INK, "s", 0.0),
+    "non-AF": ("non-AF", "#2b2f36", "o", -0.06),
+    "AF": ("AF (P: where it would be)", "#b5651d", "s", 0.06),
+    "disc": ("frozen blocks in the disc, S from scratch", QUIET_INK, "o", 0.0),
 }
 
 
 def depth_title(depth: int) -> str:
     """Returns a depth as tables and figures show it."""
     return "scratch" if depth == SCRATCH else str(depth)
-
-
-def with_interval(row: Any, digits: int = 3, name: str = "value") -> str:
-    """Returns a number with its interval; a dash where there is none."""
-    value, low, high = row[name], row["low"], row["high"]
-    interval = "" if np.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return "-" if np.isnan(value) else f"{value:.{digits}f}{interval}"
 
 
 def p_text(row: Any) -> str:
@@ -87,15 +64,15 @@ def draw_accuracy(analysis: Analysis, reference: Reference) -> Figure:
     """Draws a panel for each metric (rows) and output (columns), with a row on one scale."""
     parts = [*analysis.ladder.branches, FUSED]
     figure, grid = _panels(analysis.ladder, len(METRICS), len(parts), (3.4, 2.5), sharey="row")
+    if reference.accuracy_range:
+        grid[0, -1].axhspan(*reference.accuracy_range, color="#f3ecd9", zorder=0)
+        place = (0.99, reference.accuracy_range[0])
+        _note(grid[0, -1], "published range", place, color="#8a6d1d", ha="right", va="bottom")
     for axes, (metric, part) in zip(grid.flat, product(METRICS, parts), strict=True):
-        if metric == "accuracy":
-            title = "both branches fused" if part == FUSED else f"{part} branch"
-            axes.set_title(title, fontsize=10)
-        if metric == "accuracy" and part == FUSED and reference.accuracy_range:
-            axes.axhspan(*reference.accuracy_range, color="#f3ecd9", zorder=0)
-            place = (0.99, reference.accuracy_range[0])
-            _note(axes, "published range", place, color="#8a6d1d", ha="right", va="bottom")
         _draw_line(axes, analysis, (metric, part, "", ""), part, QUIET_INK)
+    for axes, part in zip(grid[0], parts, strict=True):
+        title = "both branches fused" if part == FUSED else f"{part} branch"
+        axes.set_title(title, fontsize=10)
     for axes, title in zip(grid[:, 0], METRICS.values(), strict=True):
         axes.set_ylabel(title)
     return _with_depths(figure, grid, analysis.ladder, reference, [])
@@ -167,17 +144,16 @@ def draw_tradeoff(analysis: Analysis, _: Reference) -> Figure | None:
         return None
     figure, grid = _panels(analysis.ladder, 1, len(analysis.tradeoffs), (5.0, 4.6))
     for axes, trend in zip(grid[0], analysis.tradeoffs.to_dict("records"), strict=True):
-        branch = trend["part"]
-        specificity = select(analysis.means, SPECIFICITY, branch, TRADED_CLASS, "")
+        branch, rhythm = trend["part"], trend["class"]
+        specificity = select(analysis.means, SPECIFICITY, branch, rhythm, "")
         accuracy = select(analysis.means, "accuracy", branch, "", "")
         both = specificity.merge(accuracy, on="depth", suffixes=("_x", "_y"))
-        _draw_discs(axes, both.dropna(subset="value_x"), _LOOKS[branch].colour)
+        _draw_discs(axes, both.dropna(subset="value_x"), _LOOKS[branch][1])
         axes.set_title(f"{branch} branch\n{_rho_text(trend)}", loc="left")
         n = f"n {span(specificity)} windows"
-        axes.set_xlabel(f"domain specificity in {TRADED_CLASS} (bits; {n})")
+        axes.set_xlabel(f"domain specificity in {rhythm} (bits; {n})")
     grid[0, 0].set_ylabel("accuracy of the branch, both classes")
-    discs = Look("frozen blocks in the disc, S from scratch", QUIET_INK)
-    return _with_legend(figure, analysis.ladder, [discs], seeds=False)
+    return _with_legend(figure, analysis.ladder, ["disc"], seeds=False)
 
 
 FIGURES = {
@@ -220,20 +196,19 @@ def _draw_line(
 ) -> pd.DataFrame:
     """Draws means with intervals, joined over the rungs, the seeds beside them, the reference."""
     ladder, means = analysis.ladder, select(analysis.means, *key)
-    look = _LOOKS.get(name, Look(name, QUIET_INK))
+    _, colour, marker, shift = _LOOKS.get(name, (name, QUIET_INK, "o", 0.0))
     for known in means["known"].dropna().unique():
-        colour = reference or look.colour
-        axes.axhline(known, color=colour, linewidth=1.0, linestyle=_DASHES, zorder=2)
-    style: dict[str, Any] = {"color": look.colour, "marker": look.marker, "linewidth": 1.5}
+        axes.axhline(known, color=reference or colour, linewidth=1.0, linestyle=_DASHES, zorder=2)
+    style: dict[str, Any] = {"color": colour, "marker": marker, "linewidth": 1.5}
     for line, group in means.groupby(np.where(means["depth"] == SCRATCH, "none", "-")):
-        x, errors = _place(group["depth"], ladder) + look.shift, _lengths(group)
+        x, errors = _place(group["depth"], ladder) + shift, _lengths(group)
         style |= {"linestyle": line, "elinewidth": 1.0, "zorder": 3}
         axes.errorbar(x, group["value"], yerr=errors, **style)
     networks = select(analysis.networks, *key)
     several = networks[networks.groupby("depth")["seed"].transform("size") > 1]
-    places = _place(several["depth"], ladder) + look.shift + np.copysign(_ASIDE, look.shift)
+    places = _place(several["depth"], ladder) + shift + np.copysign(_ASIDE, shift)
     style = {"markersize": 2.4, "markeredgewidth": 0, "alpha": 0.6, "zorder": 4}
-    axes.plot(places, several["value"], "o", color=look.colour, **style)
+    axes.plot(places, several["value"], "o", color=colour, **style)
     return means
 
 
@@ -278,19 +253,18 @@ def _with_depths(
     for axes in grid[-1]:
         axes.set_xlabel("frozen blocks, counted from the input")
     known = reference.title if ladder.test_set == reference.test_set else ""
-    return _with_legend(figure, ladder, [_LOOKS[name] for name in names], known)
+    return _with_legend(figure, ladder, names, known)
 
 
 def _with_legend(
-    figure: Figure, ladder: Ladder, looks: list[Look], reference: str = "", *, seeds: bool = True
+    figure: Figure, ladder: Ladder, names: list[str], reference: str = "", *, seeds: bool = True
 ) -> Figure:
     several = len(ladder.seeds) > 1
-    mean = "mean over seeds" if several else "network"
+    mean = f"{'mean over seeds' if several else 'network'}, 95 % interval over persons or records"
     styles: list[dict[str, Any]] = [
-        *({"label": look.label, "color": look.colour, "marker": look.marker} for look in looks),
-        {"label": f"{mean}, 95 % interval over persons or records", "marker": "|", "markersize": 9},
+        dict(zip(("label", "color", "marker"), _LOOKS[name], strict=False)) for name in names
     ]
-    styles[-1]["linestyle"] = "none"
+    styles.append({"label": mean, "marker": "|", "markersize": 9, "linestyle": "none"})
     if several and seeds:
         styles.append({"label": "each seed", "marker": "o", "markersize": 2.4, "linestyle": "none"})
     if reference:

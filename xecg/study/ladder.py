@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import permutation_test, rankdata
 
-from xecg.errors import DataError
+from xecg.errors import ConfigError, DataError
 from xecg.explain.effects import TITLES, agreement
 from xecg.explain.relevance import CLASSES, OWN_WAVE, WAVES, domain_specificity, enrichment_column
-from xecg.files import SUMS, check_sums
+from xecg.files import SUMS, check_sums, read_settings
 from xecg.metrics.bootstrap import FloatArray, divide, group_weights, percentile_interval
 from xecg.metrics.classification import ranked
 from xecg.networks.xecgarch import FUSED
@@ -63,8 +62,8 @@ class Ladder:
         """Test set, number of windows and groups, seeds: what a figure or a table is of."""
         windows = f"{self.af.size:,} windows ({self.af.sum():,} AF)"
         groups = f"{self.windows['group'].nunique():,} persons or records"
-        seeds = f"{len(self.seeds)} seed{'s' * (len(self.seeds) > 1)}"
-        return f"{self.test_set}: {windows} of {groups}; {seeds} ({str(self.seeds)[1:-1]})"
+        seeds = f"{len(self.seeds)} seed{'s' * (len(self.seeds) > 1)} ({str(self.seeds)[1:-1]})"
+        return f"{self.test_set}: {windows} of {groups}; {seeds}"
 
     def p_af(self, part: str) -> FloatArray:
         """P(AF) by a branch or fused, ``(c, n)``."""
@@ -78,14 +77,10 @@ class Ladder:
 def read_runs(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     """Returns the finished runs of a folder, and a sentence for each that was left out.
 
-    A run is what its ``config.yaml`` says: a pre-training by its task, a depth by
-    ``freezing.frozen_layers``, training from scratch by branches without weights.
-
-    Returns:
-        A row per run: ``folder``, ``branch`` (empty in fine-tuning), ``depth``, ``seed``.
-
-    Raises:
-        DataError: There is no run, two have the same depth and seed, or a run's files have changed.
+    A row per run: ``folder``, ``branch`` (empty in fine-tuning), ``depth``, ``seed``, as its
+    ``config.yaml`` says: a pre-training by its task, a depth by ``freezing.frozen_layers``,
+    training from scratch by branches without weights. Raises DataError if there is no run, two have
+    the same depth and seed, or a run's files have changed.
     """
     names = product(("*", "*/*"), ("config.yaml", _REPORT))
     there = sorted({path.parent for name in names for path in folder.glob("/".join(name))})
@@ -111,7 +106,7 @@ def _run(run: Path) -> dict[str, Any]:
     check_sums(run)
     path = run / "config.yaml"
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_settings(path)
         task, given = config["model"]["class_path"].rpartition(".")[2], config["model"]["init_args"]
         depth = config["freezing"]["frozen_layers"]
         return {
@@ -120,36 +115,35 @@ def _run(run: Path) -> dict[str, Any]:
             "depth": depth if given.get("pretrained") else SCRATCH,
             "seed": int(config["seed_everything"]),
         }
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: expected the config of a run of xecg fit ({error!r})") from error
 
 
 def read_ladders(runs: pd.DataFrame) -> Iterator[Ladder]:
     """Yields the fine-tuned networks of each test set.
 
-    Raises:
-        DataError: There is no table of windows, one cannot be used, or networks differ in windows.
+    Raises DataError if there is no table of windows, one cannot be used, or networks differ in
+    their windows.
     """
     tuned = runs[runs["branch"] == ""]
-    paths = pd.Series(
-        [path for run in tuned["folder"] for path in sorted(run.glob("windows/*.csv"))]
-    )
-    if paths.empty:
+    found = [path for run in tuned["folder"] for path in sorted(run.glob("windows/*.csv"))]
+    if not found:
         raise DataError("no run is fine-tuned and has a table of windows: nothing to report")
-    for name, found in paths.groupby(paths.map(lambda path: path.stem), sort=False):
-        tables = [_windows(path) for path in found]
-        first = tables[0]
-        for path, table in zip(found, tables, strict=True):
+    for name in dict.fromkeys(path.stem for path in found):
+        tables = {path: _windows(path) for path in found if path.stem == name}
+        (at, first), *_ = tables.items()
+        for path, table in tables.items():
             if [*table] != [*first] or not table[_PLACE].equals(first[_PLACE]):
                 raise DataError(
-                    f"{path}: expected the windows, groups, labels and columns of {found.iloc[0]}, "
-                    "found others. Networks can be compared on the same windows only: run one of "
-                    "them again"
+                    f"{path}: expected the windows, groups, labels and columns of {at}, found "
+                    "others. Networks can be compared on the same windows only: run one again"
                 )
-        cells = tuned[tuned["folder"].isin([path.parents[1] for path in found])]
-        others = first.columns.drop(_PLACE)
-        columns = {key: np.stack([table[key].to_numpy() for table in tables]) for key in others}
-        yield Ladder(str(name), cells.reset_index(drop=True), first[_PLACE], columns)
+        cells = tuned[tuned["folder"].isin([path.parents[1] for path in tables])]
+        columns = {
+            key: np.stack([table[key].to_numpy() for table in tables.values()])
+            for key in first.columns.drop(_PLACE)
+        }
+        yield Ladder(name, cells.reset_index(drop=True), first[_PLACE], columns)
 
 
 def _windows(path: Path) -> pd.DataFrame:
@@ -189,12 +183,8 @@ def analyse(
 ) -> Analysis:
     """Returns means, intervals and trends of all measures.
 
-    Args:
-        ladder: Networks and windows.
-        resamples: Number of resamples of the bootstrap.
-        permutations: Number of permutations of a test that has more.
-        seed: Random seed of both.
-        reference: What others found.
+    ``resamples`` are of the bootstrap, ``permutations`` of a test that has more; ``seed`` is that
+    of both, ``reference`` what others found.
     """
     draws = _Draws(ladder, resamples, seed)
     known = _known(reference) if reference and reference.test_set == ladder.test_set else {}
@@ -352,9 +342,9 @@ def _trend(x: FloatArray, y: FloatArray, draws: _Draws, permutations: int) -> di
         )
         n = factorial(len(rungs))
         row |= {"p": test.pvalue, "permutations": min(n, permutations), "exact": n <= permutations}
-    of_rungs = (cells["depth"].isin(rungs) & np.isfinite(x[0] + y[0])).to_numpy()
-    of_seeds = [of_rungs & (cells["seed"] == seed).to_numpy() for seed in ladder.seeds]
-    seed_rhos = pd.Series([float(_rho(x[0, one], y[0, one])) for one in of_seeds]).dropna()
+    of_rungs = cells[cells["depth"].isin(rungs) & np.isfinite(x[0] + y[0])]
+    by_seed = of_rungs.index.groupby(of_rungs["seed"]).values()
+    seed_rhos = pd.Series([float(_rho(x[0, one], y[0, one])) for one in by_seed]).dropna()
     row |= {"depths": len(rungs), "lowest_seed_rho": seed_rhos.min()}
     return row | {"seed_rhos": seed_rhos.tolist(), "ends": means[0, [0, -1]] if rungs else []}
 

@@ -20,9 +20,10 @@ from xecg.explain.pictures import ExplainedWindow, draw_page, save_figure
 from xecg.explain.relevance import CLASSES, wave_title
 from xecg.files import SUMS, check_sums, read_settings, write_whole
 from xecg.inference.explain import inline
+from xecg.metrics.bootstrap import with_interval
 from xecg.networks.weights import load_xecgarch
 from xecg.networks.xecgarch import FUSED
-from xecg.study.figures import FIGURES, STYLE, depth_title, p_text, span, with_interval
+from xecg.study.figures import FIGURES, STYLE, depth_title, p_text, span
 from xecg.study.ladder import (
     AGREEMENT,
     EFFECTS,
@@ -30,7 +31,6 @@ from xecg.study.ladder import (
     METRICS,
     SCRATCH,
     SPECIFICITY,
-    TRADED_CLASS,
     Analysis,
     Ladder,
     analyse,
@@ -206,7 +206,6 @@ def _write_page(path: Path, folder: Path, **facts: Any) -> None:
     facts["title"] = f"Study {folder.resolve().name}: the ladder of frozen depths"
     facts |= {"version": version("xecg-lightning"), "metrics": METRICS, "span": span}
     facts |= {"interval": with_interval, "p_text": p_text, "depth_title": depth_title}
-    facts["traded_class"] = TRADED_CLASS
     environment = Environment(loader=PackageLoader("xecg.study"), autoescape=True, trim_blocks=True)
     write_whole(path, environment.get_template("report.html.j2").render(facts))
     for section in facts["sections"]:

@@ -10,7 +10,7 @@ import sys
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import partial
@@ -145,8 +145,10 @@ def _begin(study: Study, config: Path) -> None:
 
 def _make(cells: Sequence[Cell], folder: Path, jobs: int | None, cluster: str | None) -> None:
     """Makes the cells that are open and have what they need, pre-training first."""
-    cores, parts = available_cores(), folder / "parts"
-    with executor(jobs, cluster, threads=True) as pool, _until_stopped():
+    parts, cores = folder / "parts", available_cores()
+    _stopped.clear()
+    with executor(jobs, cluster, threads=True) as pool, ExitStack() as stopping:
+        stopping.callback(_stopped.set)
         for is_tuned in (False, True):
             todo = {
                 cell.name: [*_FIT, *cell.flags]
@@ -162,15 +164,6 @@ def _make(cells: Sequence[Cell], folder: Path, jobs: int | None, cluster: str | 
             for part in run_parts(work, pieces, parts, pool, title="study", unit="cell"):
                 _log.info("%s", part.error or f"{part.items[0]} is done")
             shutil.rmtree(parts)
-
-
-@contextmanager
-def _until_stopped() -> Iterator[None]:
-    _stopped.clear()
-    try:
-        yield
-    finally:
-        _stopped.set()
 
 
 def _make_cell(
@@ -254,8 +247,7 @@ def _print_status(folder: Path, states: Mapping[str, str]) -> None:
             check_sums(folder / "cells" / name)
             table = pd.read_csv(folder / "cells" / name / "test_metrics.csv")
             fused = table[(table["part"] == "fused") & (table["metric"] == "accuracy")]
-            found = zip(fused["test_set"], fused["value"], strict=True)
-            note = ", ".join(f"{test_set} {value:.3f}" for test_set, value in found)
+            note = ", ".join(fused["test_set"] + fused["value"].map(" {:.3f}".format))
         print(f"{state:<8} {name} {note}")
     counts = Counter(states.values())
     total = ", ".join(f"{counts[state]} {state}" for state in ("done", "running", "failed", "open"))
