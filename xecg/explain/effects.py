@@ -11,22 +11,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from xecg.errors import ConfigError, DataError
+from xecg.errors import ConfigError
 from xecg.explain.attributions import BranchExplainer
 from xecg.explain.faithfulness import fill
-from xecg.explain.relevance import FEWEST_BEATS, WAVE_CODES, WAVES, slug
+from xecg.explain.relevance import FEWEST_BEATS, WAVE_CODES, WAVES, checked_waves, slug
 from xecg.metrics.bootstrap import FloatArray, rank_correlation
 from xecg.signal.heartbeats import equal_rr
 from xecg.signal.synthetic.ecg import add_f_waves
-from xecg.signal.waves import (
-    NOT_ANNOTATED,
-    OTHER,
-    P,
-    Stretches,
-    codes_around_r_peaks,
-    runs_of,
-    tp_stretches,
-)
+from xecg.signal.waves import NOT_ANNOTATED, OTHER, P, Stretches, runs_of, tp_stretches
 
 FILLINGS = ("line", "baseline", "stretch")
 TITLES = {slug(wave): wave for wave in WAVES} | {"rr": "equal RR", "f_waves": "f waves"}
@@ -78,7 +70,7 @@ def wave_effects(
         raise ConfigError(f"filling: expected one of {', '.join(FILLINGS)}, found {filling!r}")
     explainer = network if isinstance(network, BranchExplainer) else BranchExplainer(network)
     signals, rate = x.detach().float().cpu().numpy()[:, 0], sampling_rate
-    peaks, codes = _waves(r_peaks, waves, signals.shape, rate)
+    peaks, codes = checked_waves(r_peaks, rate, waves, signals.shape)
     missing = np.array([len(window) < min_beats for window in peaks], np.bool_)
     missing |= (codes == NOT_ANNOTATED).all(axis=1)
     decisions = {name: _margins(logits) for name, logits in explainer.logits(x).items()}
@@ -92,19 +84,6 @@ def wave_effects(
             tables[name][f"effect_{change}"] = margin - left
             tables[name][f"flips_{change}"] = np.where(np.isnan(left), np.nan, left < 0)
     return tables
-
-
-def _waves(
-    r_peaks: Sequence[ArrayLike], waves: ArrayLike | None, shape: tuple[int, ...], rate: float
-) -> tuple[list[NDArray[np.int64]], NDArray[np.uint8]]:
-    """R peaks of each window, and wave codes ``(n, time)``; DataError if shapes disagree."""
-    peaks = [np.asarray(window, np.int64).reshape(-1) for window in r_peaks]
-    around = (codes_around_r_peaks(window, shape[-1], rate) for window in peaks)
-    codes = np.array([*around]) if waves is None else np.asarray(waves)
-    if len(peaks) != shape[0] or codes.shape != shape:
-        found = f"{len(peaks)} and {codes.shape}"
-        raise DataError(f"expected R peaks and wave codes of {shape}, found {found}")
-    return peaks, codes
 
 
 def _rescaled(changed: NDArray[np.float32], signals: NDArray[np.float32]) -> NDArray[np.float32]:

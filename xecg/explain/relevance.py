@@ -136,7 +136,7 @@ def wave_relevance(
     min_beats: int = FEWEST_BEATS,
     statistics: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Measures relevance maps wave by wave.
+    """Measures relevance maps wave by wave: a row a window, a float64 column a statistic.
 
     A row is NaN in all columns if its window has too few R peaks, no annotated sample, or a map
     that is not finite or zero everywhere: the mean of a column is that of the measured windows.
@@ -151,71 +151,67 @@ def wave_relevance(
         min_beats: Fewest R peaks of a window that is measured.
         statistics: Names in ``STATISTICS``, or class paths; None computes all that have a name.
 
-    Returns:
-        A row a window and a float64 column a statistic.
-
     Raises:
         DataError: Shapes disagree, relevance is negative, a wave code is unknown, an R peak lies
             outside its window, or a statistic does not return a number for each window.
         ConfigError: No statistic has such a name.
     """
-    maps, finite = _checked(relevance, r_peaks, sampling_rate, waves, logits)
-    n, table = len(maps.r_peaks), pd.DataFrame()
+    rows = np.asarray(relevance)
+    rows = rows[:, 0] if rows.ndim == 3 and rows.shape[1] == 1 else rows
+    _expect(
+        rows.ndim == 2 and 0 not in rows.shape and np.issubdtype(rows.dtype, np.floating),
+        f"relevance (n, time) or (n, 1, time) of floats, found {rows.shape} of {rows.dtype}",
+    )
+    lowest = rows.min(axis=1)
+    for row in np.flatnonzero(lowest < -_ROUNDING * np.abs(rows).max(axis=1)):
+        found = f"found {lowest[row]:.3g} in window {row}; take its absolute value first"
+        raise DataError(f"expected relevance that is not negative, {found}")
+    n, (peaks, codes) = len(rows), checked_waves(r_peaks, sampling_rate, waves, rows.shape)
+    explained = np.full(n, np.nan) if logits is None else np.asarray(logits, dtype=np.float64)
+    _expect(explained.shape == (n,), f"a logit for each of {n} maps, found {explained.shape}")
+    finite = np.isfinite(rows).all(axis=1)
+    maps = Maps(np.where(finite[:, None], rows, 0), codes, peaks, sampling_rate, explained)
+    table = pd.DataFrame()
     for name in STATISTICS if statistics is None else statistics:
         column = np.asarray(STATISTICS[name](maps), dtype=np.float64)
         _expect(column.shape == (n,), f"{n} numbers of {name}, found {column.shape}")
         table[name.rpartition(".")[2]] = column
-    enough = np.array([window.size >= min_beats for window in maps.r_peaks], dtype=np.bool_)
+    enough = np.array([window.size >= min_beats for window in peaks], dtype=np.bool_)
     table.loc[~(finite & enough & (maps.wave_sums.sum(axis=1) > 0))] = np.nan
     return table
 
 
-def _checked(
-    relevance: ArrayLike,
+def checked_waves(
     r_peaks: Sequence[ArrayLike],
     sampling_rate: float,
     waves: ArrayLike | None,
-    logits: ArrayLike | None,
-) -> tuple[Maps, NDArray[np.bool_]]:
-    """Returns the maps, zero where they are not finite, and whether each is finite, ``(n,)``."""
-    maps = np.asarray(relevance)
-    maps = maps[:, 0] if maps.ndim == 3 and maps.shape[1] == 1 else maps
+    shape: tuple[int, ...],
+) -> tuple[list[NDArray[np.int64]], NDArray[np.uint8]]:
+    """Returns R peaks of each window and wave codes of ``shape``, (n, time).
+
+    The arguments are those of :func:`wave_relevance`. Raises DataError if they do not fit.
+    """
+    n, time = shape
     _expect(sampling_rate > 0, f"a positive sampling rate in Hz, found {sampling_rate}")
-    _expect(
-        maps.ndim == 2 and 0 not in maps.shape and np.issubdtype(maps.dtype, np.floating),
-        f"relevance (n, time) or (n, 1, time) of floats, found {maps.shape} of {maps.dtype}",
-    )
-    n, time = maps.shape
-    lowest = maps.min(axis=1)
-    for negative in np.flatnonzero(lowest < -_ROUNDING * np.abs(maps).max(axis=1)):
-        raise DataError(
-            f"Expected relevance that is not negative, found {lowest[negative]:.3g} in window "
-            f"{negative}. Shares of signed relevance are undefined: take its absolute value first."
-        )
     peaks = [np.asarray(window, dtype=np.int64).reshape(-1) for window in r_peaks]
     _expect(len(peaks) == n, f"R peaks of {n} windows, found {len(peaks)}")
     for row, window in enumerate(peaks):
         outside = ", ".join(map(str, window[(window < 0) | (window >= time)][:5]))
-        samples = f"R peaks in samples of the window, 0 to {time - 1}"
-        _expect(not outside, f"{samples}, found {outside} in window {row}")
+        _expect(not outside, f"R peaks from 0 to {time - 1}, found {outside} in window {row}")
     around = (codes_around_r_peaks(window, time, sampling_rate) for window in peaks)
     codes = np.array([*around]) if waves is None else np.asarray(waves)
-    unknown = codes[~np.isin(codes, (*WAVE_CODES, NOT_ANNOTATED))]
+    unknown = np.setdiff1d(codes, (*WAVE_CODES, NOT_ANNOTATED))[:5]
     _expect(
-        codes.shape == maps.shape and codes.dtype == np.uint8 and not unknown.size,
-        f"wave codes 0 to 3 or {NOT_ANNOTATED}, uint8 {maps.shape}, found {codes.shape} of "
-        f"{codes.dtype} with codes {np.unique(unknown)[:5]} beside them",
+        codes.shape == shape and codes.dtype == np.uint8 and not unknown.size,
+        f"wave codes 0 to 3 or {NOT_ANNOTATED}, uint8 {shape}, found {codes.shape} of "
+        f"{codes.dtype} with codes {unknown} beside them",
     )
-    explained = np.full(n, np.nan) if logits is None else np.asarray(logits, dtype=np.float64)
-    _expect(explained.shape == (n,), f"a logit for each of {n} maps, found {explained.shape}")
-    finite: NDArray[np.bool_] = np.isfinite(maps).all(axis=1)
-    zeroed = np.where(finite[:, None], maps, 0)
-    return Maps(zeroed, codes, peaks, sampling_rate, explained), finite
+    return peaks, codes
 
 
 def _expect(fits: bool, wanted: str) -> None:
     if not fits:
-        raise DataError(f"Expected {wanted}.")
+        raise DataError(f"expected {wanted}")
 
 
 def domain_specificity(
@@ -228,7 +224,7 @@ def domain_specificity(
     Raises ConfigError if the branch has no wave of its own.
     """
     if branch not in OWN_WAVE:
-        raise ConfigError(f"Expected a branch of {', '.join(OWN_WAVE)}, found {branch!r}.")
+        raise ConfigError(f"expected a branch of {', '.join(OWN_WAVE)}, found {branch!r}")
     own, other = np.asarray(enrichment_p, np.float64), np.asarray(enrichment_qrs, np.float64)
     if OWN_WAVE[branch] == "QRS":
         own, other = other, own

@@ -57,10 +57,9 @@ class BlockSpec:
     width: float = 1.0  # number of channels, as a multiple of the branch's width
 
     def __post_init__(self) -> None:
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise NetworkError(f"kernel_size must be odd and positive; found {self.kernel_size}")
-        if self.stride < 1 or self.dilation < 1 or self.width <= 0:
-            raise NetworkError(f"stride, dilation and width must be positive; found {self}")
+        smallest = min(self.kernel_size, self.stride, self.dilation, self.width)
+        if smallest <= 0 or self.kernel_size % 2 == 0:
+            raise NetworkError(f"all must be positive, and kernel_size odd; found {self}")
 
 
 class ConvBlock(nn.Sequential):

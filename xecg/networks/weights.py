@@ -21,7 +21,6 @@ from xecg.networks.xecgarch import XECGArch
 
 FORMAT = "xecg-weights-1"
 RELEASED = Path(__file__).parent.parent / "weights"
-BRANCH_PREFIX = "branches."
 _DIGEST = "sha256"  # of the file's contents, in its metadata
 _FIELDS = ("architecture", "preprocessing", "provenance")
 
@@ -105,7 +104,7 @@ def load_branch(branch: Branch, name: str, source: str | Path) -> WeightsInfo:
         found = ", ".join(info.architecture)
         remedy = f"Choose weights that were pre-trained for {name}"
         raise WeightsError(f"{path} holds branch {found}; expected branch {name}. {remedy}")
-    _load_strictly(branch, tensors, f"{BRANCH_PREFIX}{name}.", path)
+    _load_strictly(branch, tensors, f"branches.{name}.", path)
     return info
 
 
@@ -132,20 +131,17 @@ def find_weights(source: str | Path) -> Path:
     for path in (Path(source), RELEASED / f"{source}.safetensors"):
         if path.is_file():
             return path
-    names = ", ".join(sorted(path.stem for path in RELEASED.glob("*.safetensors"))) or "none"
-    raise WeightsError(
-        f"expected a weights file or the name of released weights; found no file {source}. "
-        f"Released: {names}"
-    )
+    names = ", ".join(sorted(path.stem for path in RELEASED.glob("*.safetensors")))
+    expected = "expected a weights file or the name of released weights"
+    raise WeightsError(f"{expected}; found no file {source}. Released: {names}")
 
 
 def _read(source: str | Path) -> tuple[Path, dict[str, Tensor], WeightsInfo]:
     path = find_weights(source)
     tensors, metadata = _contents(path)
-    if metadata.get("format") != FORMAT:
+    if (found := metadata.get("format")) != FORMAT:
         raise WeightsError(
-            f"{path}: expected format {FORMAT!r}; found {metadata.get('format')!r}. "
-            f"It was not written by xecg, or by another version of it"
+            f"{path}: expected format {FORMAT!r}; found {found!r}: no weights of xecg"
         )
     if _DIGEST not in metadata:
         raise WeightsError(
@@ -153,10 +149,7 @@ def _read(source: str | Path) -> tuple[Path, dict[str, Tensor], WeightsInfo]:
             f'python -c "from xecg.networks.weights import add_digest; add_digest({str(path)!r})"'
         )
     if metadata[_DIGEST] != _digest(tensors, metadata):
-        raise WeightsError(
-            f"{path}: damaged: its digest is not that of its contents. Copy it again from where it "
-            "was made, or train again"
-        )
+        raise WeightsError(f"{path}: damaged, its digest is another; copy it or train again")
     info = {key: json.loads(metadata[key]) for key in _FIELDS}
     if "learnt" in metadata:
         info["learnt"] = _unpacked(metadata["learnt"])
@@ -198,8 +191,7 @@ def _load_strictly(module: nn.Module, tensors: dict[str, Tensor], prefix: str, p
         "of another type": [key for key in shared if chosen[key].dtype != expected[key].dtype],
         "not finite": [key for key in shared if not torch.isfinite(chosen[key]).all()],
     }
-    if any(problems.values()):
-        found = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys)
+    if found := "; ".join(f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys):
         raise WeightsError(
             f"{path}: the tensors under {prefix!r} do not fit the network. {found}. "
             "Set the same channels as in the file, or choose another file"
