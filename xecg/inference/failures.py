@@ -15,10 +15,10 @@ from xecg.files import csv_text, write_whole
 from xecg.inference.evaluate import REPORT, check_empty, rows_to_test
 from xecg.inference.model import Model, load, one_thread, predicted
 from xecg.inference.trials import noise_trial, wave_trial
-from xecg.metrics.bootstrap import mean
+from xecg.metrics.bootstrap import mean, with_interval
 from xecg.metrics.calibration import PREVALENCES, predictive_value
 from xecg.metrics.classification import classification_report
-from xecg.networks.weights import load_xecgarch
+from xecg.networks.weights import WeightsInfo, load_xecgarch
 from xecg.networks.xecgarch import FUSED
 from xecg.signal.quality import JUDGED, window_quality
 
@@ -34,7 +34,7 @@ GROUPINGS = {  # column of the windows: what the page calls it
 }
 OFTEN = 0.05  # share of false AF above which a person is counted
 TRUTHS = {1: "AF", 0: "non-AF", -1: "left out"}
-_BEATS = {"PVC": "VE", "SVEB": "AaJSejn"}  # WFDB symbols
+_BEATS = {"paced": "/f", "PVC": "VE", "SVEB": "AaJSejn", "bundle branch block": "LR"}  # in WFDB
 _BANDS: dict[str, tuple[list[float], list[str]]] = {
     "quality": ([0, JUDGED, 0.75], [f"below {JUDGED:g}", f"{JUDGED:g} to 0.75", "from 0.75"]),
     "age": ([0, 18, 40, 60, 80], ["below 18", "18 to 39", "40 to 59", "60 to 79", "from 80"]),
@@ -79,64 +79,52 @@ def find_failures(
         WeightsError: The weights cannot be used, or do not say what they learnt from.
     """
     check_empty(out)
-    opened = _opened(stores, faithfulness)
+    if faithfulness and not (faithfulness / REPORT).is_file():
+        raise ConfigError(f"faithfulness: expected {REPORT} in {faithfulness}, found none")
     model = load(weights, operating_point=operating_point, threshold=threshold)
     _, info = load_xecgarch(model.weights)
-    chosen = {name: rows_to_test(s, {model.weights: info}, split) for name, s in opened.items()}
-    _check_labels(opened, chosen)
+    chosen = _chosen(stores, {model.weights: info}, split)
     for folder in (out, *([report.parent] if report else [])):
         folder.mkdir(parents=True, exist_ok=True)
     points = {name: one["threshold"] for name, one in info.operating_points.items()}
-    tested = [judged_windows(model, opened[name], rows) for name, (rows, _) in chosen.items()]
+    tested = [judged_windows(model, store, rows) for store, (rows, _) in chosen.items()]
     tables = tables_of(pd.concat(tested, ignore_index=True), model, points)
-    if trials:
-        tables |= _tried(model, opened, {name: rows for name, (rows, _) in chosen.items()}, trials)
+    for name, trial in {"noise": noise_trial, "waves": wave_trial}.items() if trials else ():
+        drawn = {store: draw(store, rows, trials) for store, (rows, _) in chosen.items()}
+        found = ({"store": title(of)} | row for of in drawn for row in trial(model, of, drawn[of]))
+        tables[name] = pd.DataFrame(found)
     for name, table in tables.items():
         write_whole(out / f"{name}.csv", csv_text(table))
-    for name, (rows, origin) in chosen.items():
-        of_store = tables["metrics"][tables["metrics"]["store"] == name]
+    for store, (rows, origin) in chosen.items():
+        of_store = tables["metrics"][tables["metrics"]["store"] == title(store)]
         text = with_intervals(of_store, "metric", "part").to_string(index_names=False)
-        print(f"{name}: {len(rows)} windows, {origin}\n{text}\n")
+        print(f"{title(store)}: {len(rows)} windows, {origin}\n{text}\n")
     if report:
         from xecg.inference.report import write_page  # matplotlib is slow to import
 
-        origins = {opened[name]: origin for name, (_, origin) in chosen.items()}
+        origins = {store: origin for store, (_, origin) in chosen.items()}
         write_page(report, out, model, info.provenance, origins, tables, faithfulness)
     print(f"Everything is in {out}")
 
 
-def _opened(stores: list[Path], faithfulness: Path | None) -> dict[str, Store]:
-    if faithfulness and not (faithfulness / REPORT).is_file():
-        raise ConfigError(f"faithfulness: expected {REPORT} in {faithfulness}, found none")
-    opened = {path.resolve().name: Store.open(path) for path in stores}
-    if len(opened) < len(stores):
-        found = ", ".join(map(str, stores))
+def _chosen(
+    paths: list[Path], infos: Mapping[Path, WeightsInfo], split: str
+) -> dict[Store, tuple[NDArray[np.int64], str]]:
+    """Rows of each store that are tested, and what kind of windows they are."""
+    stores = [Store.open(path) for path in paths]
+    if len({*map(title, stores)}) < len(stores):
+        found = ", ".join(map(str, paths))
         raise ConfigError(f"stores: expected folders of different names, found {found}")
-    return opened
+    chosen = {store: rows_to_test(store, infos, split) for store in stores}
+    for store, (rows, _) in chosen.items():
+        if not (store.index["af"].to_numpy()[rows] >= 0).any():
+            raise StoreError(f"{store.path}: expected windows that are AF or not, found none")
+    return chosen
 
 
-def _check_labels(
-    stores: Mapping[str, Store], chosen: Mapping[str, tuple[NDArray[np.int64], str]]
-) -> None:
-    for name, (rows, _) in chosen.items():
-        if not (stores[name].index["af"].to_numpy()[rows] >= 0).any():
-            path = stores[name].path
-            raise StoreError(f"{path}: expected windows that are AF or not, found none")
-
-
-def _tried(
-    model: Model, stores: Mapping[str, Store], rows_of: Mapping[str, NDArray[np.int64]], n: int
-) -> dict[str, pd.DataFrame]:
-    """Tables of the trials on ``n`` windows of each store."""
-    drawn = {name: draw(stores[name], rows, n) for name, rows in rows_of.items()}
-    return {
-        name: pd.DataFrame(
-            {"store": key} | row
-            for key, rows in drawn.items()
-            for row in trial(model, stores[key], rows)
-        )
-        for name, trial in {"noise": noise_trial, "waves": wave_trial}.items()
-    }
+def title(store: Store) -> str:
+    """Returns the name of a store in tables and on the page: that of its folder."""
+    return store.path.resolve().name
 
 
 def draw(store: Store, rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
@@ -147,25 +135,20 @@ def draw(store: Store, rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
 
 def judged_windows(model: Model, store: Store, rows: NDArray[np.int64]) -> pd.DataFrame:
     """Returns what is known of windows of a store, and what the model says: a row each."""
-    rate = model.preprocessing.sampling_rate
-
-    def judge(some: NDArray[np.int64]) -> pd.DataFrame:
-        signals = store.signals[some]
-        beats = [store.r_peaks(row) for row in some]
-        pairs = zip(signals, beats, strict=True)
-        columns = {"quality": [window_quality(x, x, peaks, rate).value for x, peaks in pairs]}
-        p_af = model.p_af(signals)
-        names = {FUSED: "p_af"} | {branch: f"p_af_{branch}" for branch in model.branches}
-        return pd.DataFrame(columns | {name: p_af[part] for part, name in names.items()})
-
+    rate, said = model.preprocessing.sampling_rate, []
+    names = {FUSED: "p_af"} | {branch: f"p_af_{branch}" for branch in model.branches}
     pieces = np.array_split(rows, 1 + len(rows) // _PIECE)
     with one_thread():
-        said = [judge(piece) for piece in tqdm(pieces, store.path.name, disable=None)]
+        for some in tqdm(pieces, title(store), disable=None):
+            signals, beats = store.signals[some], [store.r_peaks(row) for row in some]
+            pairs, p_af = zip(signals, beats, strict=True), model.p_af(signals)
+            quality = [window_quality(x, x, peaks, rate).value for x, peaks in pairs]
+            columns = {name: p_af[part] for part, name in names.items()}
+            said.append(pd.DataFrame({"quality": quality} | columns))
     known = store.index.take(rows).reset_index(drop=True)
-    windows = (
-        known[_KNOWN].join(pd.concat(said, ignore_index=True)).rename(columns={"group": "person"})
-    )
-    windows.insert(0, "store", store.path.resolve().name)
+    windows = known[_KNOWN].join(pd.concat(said, ignore_index=True))
+    windows = windows.rename(columns={"group": "person"})
+    windows.insert(0, "store", title(store))
     windows["predicted"] = predicted(windows["p_af"], model.threshold)
     windows["truth"] = known["af"].map(TRUTHS)
     windows["beats"] = known["beat_symbols"].astype(str).map(beat_class)
@@ -182,14 +165,12 @@ def beat_class(symbols: str) -> str:
 
     A window with a paced beat is paced; else ectopic beats go before bundle branch blocks.
     """
-    if set("/f") & {*symbols}:
+    kinds = {name for name, codes in _BEATS.items() if {*codes} & {*symbols}}
+    if "paced" in kinds:
         return "paced"
-    ectopic = [name for name, kinds in _BEATS.items() if {*kinds} & {*symbols}]
-    if ectopic or not symbols:
+    if ectopic := [name for name in ("PVC", "SVEB") if name in kinds]:
         return " and ".join(ectopic)
-    if set("LR") & {*symbols}:
-        return "bundle branch block"
-    return "only normal" if symbols == "N" else "other"
+    return "bundle branch block" if kinds else {"": "", "N": "only normal"}.get(symbols, "other")
 
 
 def tables_of(
@@ -224,14 +205,10 @@ def _metrics(
     for store, table in windows[windows["af"] >= 0].groupby("store", sort=False):
         for part, column, threshold in parts:
             rows = table[table["quality"] >= JUDGED] if part.endswith("judged") else table
-            if rows.empty:
-                continue
-            found = classification_report(
-                rows[column], rows["af"], rows["person"], threshold=threshold
-            )
-            for metric, interval in found.items():
-                named = {"store": store, "part": part, "threshold": threshold, "metric": metric}
-                yield named | vars(interval)
+            about = {"store": store, "part": part, "threshold": threshold}
+            of = rows[column], rows["af"], rows["person"]
+            found = classification_report(*of, threshold=threshold) if len(rows) else {}
+            yield from (about | {"metric": metric} | vars(one) for metric, one in found.items())
 
 
 def _subgroups(windows: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -263,11 +240,8 @@ def with_intervals(
     table: pd.DataFrame, row: str, column: str, *, counts: bool = False
 ) -> pd.DataFrame:
     """Returns values with their intervals as text, in rows and columns by two columns."""
-    texts = []
-    for one in table.to_dict("records"):
-        text = f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
-        text = text.removesuffix(" [nan, nan]").replace("nan", "-")
-        texts.append(text + f" ({one['n']} of {one['n_groups']})" * counts)
+    rows = table.to_dict("records")
+    texts = [with_interval(one) + f" ({one['n']} of {one['n_groups']})" * counts for one in rows]
     wide = table.assign(text=texts).pivot(index=row, columns=column, values="text")
     names = table[row].unique(), table[column].unique()
     return wide.reindex(index=names[0], columns=names[1]).fillna("")

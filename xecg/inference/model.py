@@ -1,6 +1,6 @@
 """A trained network with its preprocessing: classifies and explains ECGs that lie in memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -195,13 +195,13 @@ class Model:
                 f"sampling_rate: expected samples per second (Hz), found {sampling_rate}"
             )
         signals, window_s = np.asarray(ecg), self.preprocessing.window_s
-        what = f"{signals.dtype} of shape {signals.shape} at {sampling_rate:g} Hz"
-        if signals.ndim not in (1, 2) or signals.dtype.kind not in "fiu" or not signals.size:
-            raise RecordError(f"ecg: expected real numbers (time,) or (n, time), found {what}")
-        if signals.shape[-1] < window_s * sampling_rate - 1e-6:
+        time = (signals.shape or (0,))[-1]
+        real = signals.ndim in (1, 2) and signals.dtype.kind in "fiu" and signals.size > 0
+        if not real or time < window_s * sampling_rate - 1e-6:
             raise RecordError(
-                f"ecg: expected at least {window_s:g} s along the last axis, found {what}, "
-                f"{signals.shape[-1] / sampling_rate:.6g} s"
+                "ecg: expected real numbers (time,) or (n, time), at least "
+                f"{window_s:g} s along the last axis; found {signals.dtype} of shape "
+                f"{signals.shape} at {sampling_rate:g} Hz, {time / sampling_rate:.6g} s"
             )
         if np.isinf(signals).any():
             raise RecordError("ecg: found infinite samples; mark missing samples by NaN")
@@ -224,29 +224,27 @@ class Model:
         """
         none = np.empty((0, self.preprocessing.window_samples), np.float32)
         p_af = self.p_af(np.concatenate([none, *(lead.signals for lead in leads)]))
+        quality = [one for lead in leads for one in lead.quality]
+        values = np.array([one.value for one in quality], dtype=np.float64)
+        called = predicted(p_af[FUSED], self.threshold)
         columns = {
             "record": [lead.record for lead in leads for _ in range(len(lead))],
             "lead": [lead.lead for lead in leads for _ in range(len(lead))],
             "start_s": np.concatenate([np.empty(0), *(lead.start_s for lead in leads)]),
             "p_af": p_af[FUSED],
             **{f"p_af_{branch}": p_af[branch] for branch in self.branches},
+            "quality": values,
+            "predicted": np.where(values < JUDGED, NOT_JUDGED, called),
+            "note": [one.reason for one in quality],
         }
-        quality = [one for lead in leads for one in lead.quality]
-        values = np.array([one.value for one in quality], dtype=np.float64)
-        called = predicted(p_af[FUSED], self.threshold)
-        classes = np.where(values < JUDGED, NOT_JUDGED, called)
-        notes = [one.reason for one in quality]
-        return pd.DataFrame(columns | {"quality": values, "predicted": classes, "note": notes})
+        return pd.DataFrame(columns)
 
     def maps(
         self, leads: Sequence[LeadWindows], explainer: BranchExplainer, effects: bool = False
     ) -> Maps:
         """Returns the maps of all windows, of which there is at least one.
 
-        Args:
-            leads: The windows.
-            explainer: Of this model's network.
-            effects: Whether effects are measured, which takes as long again.
+        ``explainer`` is of this model's network; ``effects`` take as long again.
         """
         signal = np.concatenate([lead.signals for lead in leads])
         r_peaks = [peaks for lead in leads for peaks in lead.r_peaks]
@@ -254,40 +252,34 @@ class Model:
         relevance, tables = {}, [self.table(leads)]
         x = torch.from_numpy(signal).unsqueeze(1)
         found = wave_effects(explainer, x, r_peaks, rate) if effects else {}
-        explained = explainer.explain(x)
-        for branch, (logits, maps) in explained.items():
-            relevance[branch] = maps.squeeze(1).numpy()
-            explained_logits = logits.amax(dim=1).numpy()
-            measured = wave_relevance(relevance[branch], r_peaks, rate, logits=explained_logits)
+        for branch, (logits, maps) in explainer.explain(x).items():
+            relevance[branch], explained = maps.squeeze(1).numpy(), logits.amax(dim=1).numpy()
+            measured = wave_relevance(relevance[branch], r_peaks, rate, logits=explained)
             tables.append(measured.join(found.get(branch, [])).add_prefix(f"{branch}_"))
         return Maps(pd.concat(tables, axis=1), signal, relevance, r_peaks, rate, leads)
 
     def p_af(self, windows: Floats) -> dict[str, Floats]:
-        """Returns the probability of AF of windows that are preprocessed already.
+        """Returns the probability of AF, float32 ``(n,)``, under ``"fused"`` and by branch.
 
-        Args:
-            windows: ``(n, window_samples)``, each scaled as the preprocessing says.
-
-        Returns:
-            float32 ``(n,)`` under ``"fused"`` and by branch.
-
-        Raises:
-            RecordError: The windows have another shape or scale, are flat or not finite.
+        Takes windows ``(n, window_samples)`` that are preprocessed already. Raises RecordError if
+        they have another shape or scale, are flat or not finite.
         """
-        n, found = self.preprocessing.window_samples, f"{windows.dtype} {windows.shape}"
+        n = self.preprocessing.window_samples
         fit = windows.dtype == np.float32 and windows.shape[1:] == (n,)
         vary = fit and bool((np.ptp(windows, axis=1) > 0).all())
         if not vary or not np.array_equal(self.preprocessing.scale(windows), windows):
             raise RecordError(
                 f"windows: expected float32 (n, {n}), finite and each scaled to [0, 1], found "
-                f"{found} from {windows.min():g} to {windows.max():g}; give ECGs as they were "
-                "measured to Model.classify"
+                f"{windows.dtype} {windows.shape} from {windows.min():g} to {windows.max():g}; "
+                "give ECGs as they were measured to Model.classify"
             )
         parts = {name: [np.empty(0, np.float32)] for name in (FUSED, *self.branches)}
         with torch.inference_mode():
             for start in range(0, len(windows), BATCH):
                 batch = torch.from_numpy(windows[start : start + BATCH])
-                for name, p in _probabilities(self.network(batch.unsqueeze(1))).items():
+                logits = self.network(batch.unsqueeze(1))
+                found = {name: z.softmax(dim=1) for name, z in logits.items()}
+                for name, p in (found | {FUSED: fuse(logits)}).items():
                     parts[name].append(p[:, 1].numpy())
         return {name: np.concatenate(part) for name, part in parts.items()}
 
@@ -367,8 +359,3 @@ def _numbered(table: pd.DataFrame, leads: Sequence[LeadWindows]) -> pd.DataFrame
     numbered = table.drop(columns=["record", "lead"])
     numbered.insert(0, "signal", np.array(numbers, np.int64))
     return numbered
-
-
-def _probabilities(logits: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Class probabilities ``(n, 2)``, fused and by branch."""
-    return {FUSED: fuse(logits)} | {name: z.softmax(dim=1) for name, z in logits.items()}

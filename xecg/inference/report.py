@@ -1,6 +1,7 @@
 """The page of ``xecg test --weights``: what one needs to defend a model with, or to refuse it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,9 @@ from xecg.explain.pictures import INK, QUIET_INK, save_figure
 from xecg.files import write_whole
 from xecg.inference.evaluate import REPORT, tidy
 from xecg.inference.explain import inline
-from xecg.inference.failures import GROUPINGS, OFTEN, TRUTHS, with_intervals
+from xecg.inference.failures import GROUPINGS, OFTEN, TRUTHS, title, with_intervals
 from xecg.inference.model import Model
 from xecg.metrics.bootstrap import mean
-from xecg.metrics.calibration import PREVALENCES
 from xecg.networks.xecgarch import FUSED
 
 _COLOURS = {FUSED: INK, "morphology": "#7d0048", "rhythm": "#1f6f8b"}
@@ -40,38 +40,24 @@ def write_page(
     ``origins`` says of each store what kind of windows were tested; ``tables`` are those of
     :func:`xecg.inference.failures.tables_of`.
     """
-    card = model.weights.with_suffix(".md")
-    sections = [_section(store, origin, model, tables, folder) for store, origin in origins.items()]
-    environment = Environment(
-        loader=PackageLoader("xecg.inference"), autoescape=True, trim_blocks=True
-    )
-    environment.filters["html"] = lambda table: table.to_html(
-        border=0, na_rep="", index_names=False
-    )
-    drawn = sorted(faithfulness.glob("*.png")) if faithfulness else []
-    text = environment.get_template("test.html.j2").render(
-        weights=model.weights.name,
-        sha256=model.identity[1],
-        threshold=model.threshold,
-        provenance=provenance,
-        preprocessing=model.preprocessing,
-        branches=model.branches,
-        card=card.read_text(encoding="utf-8") if card.is_file() else "",
-        sections=sections,
-        often=OFTEN,
-        prevalences=PREVALENCES,
-        faithfulness=(faithfulness / REPORT).read_text(encoding="utf-8") if faithfulness else "",
-        drawn=[inline(path)["src"] for path in drawn],
-        version=version("xecg-lightning"),
-    )
-    write_whole(page, text)
+    loader, card = PackageLoader("xecg.inference"), model.weights.with_suffix(".md")
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True)
+    html = partial(pd.DataFrame.to_html, border=0, na_rep="", index_names=False)
+    facts: dict[str, Any] = {"model": model, "provenance": provenance, "often": OFTEN}
+    facts |= {"html": html, "version": version("xecg-lightning")}
+    facts["card"] = card.read_text(encoding="utf-8") if card.is_file() else ""
+    facts["sections"] = [_section(*one, model, tables, folder) for one in origins.items()]
+    if faithfulness:
+        facts["faithfulness"] = (faithfulness / REPORT).read_text(encoding="utf-8")
+        facts["drawn"] = [inline(path)["src"] for path in sorted(faithfulness.glob("*.png"))]
+    write_whole(page, environment.get_template("test.html.j2").render(facts))
 
 
 def _section(
     store: Store, origin: str, model: Model, tables: Mapping[str, pd.DataFrame], folder: Path
 ) -> dict[str, Any]:
     """What the page says of a store."""
-    name = store.path.resolve().name
+    name = title(store)
     of = {key: t[t["store"] == name].drop(columns="store") for key, t in tables.items()}
     windows, people = of["windows"], of["people"]
     figure = save_figure(draw(of, model), folder / f"{name}.svg", overwrite=True)
@@ -91,25 +77,21 @@ def _section(
         "metrics": with_intervals(of["metrics"], "metric", "part"),
         "points": points.round(3),
         "figure": inline(figure)["src"],
-        "subgroups": list(_subgroups(of["subgroups"])),
+        "subgroups": [
+            (says, with_intervals(rows, "group", "truth", counts=True).filter([*TRUTHS.values()]))
+            for by, says in GROUPINGS.items()
+            if len(rows := of["subgroups"][of["subgroups"]["by"] == by])
+        ],
         "trials": {name: _trial(of[name]) for name in ("noise", "waves") if name in of},
         "worst": worst[worst["false_af"] + worst["missed_af"] > 0].set_index("record").round(3),
     }
 
 
-def _subgroups(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for by, rows in table.groupby("by", sort=False):
-        wide = with_intervals(rows, "group", "truth", counts=True)
-        yield GROUPINGS[str(by)], wide[[name for name in TRUTHS.values() if name in wide]]
-
-
 def _trial(table: pd.DataFrame) -> pd.DataFrame:
     """Noise: a row a noise and level; waves: a row a measure, a column a branch and class."""
-    if "noise" in table:
-        row = table["noise"] + table["level_db"].map(", {:g} dB".format)
-        kind = table["measure"]
-    else:
-        row, kind = table["measure"], table["branch"]
+    row, kind = table["measure"], table.get("branch")
+    if kind is None:
+        row, kind = table["noise"] + table["level_db"].map(", {:g} dB".format), row
     texts = table.assign(row=row, column=kind + ", " + table["truth"])
     return with_intervals(texts, "row", "column")
 
@@ -125,10 +107,9 @@ def draw(of: Mapping[str, pd.DataFrame], model: Model) -> Figure:
     _draw_reliability(reliability, windows)
     records = of["records"].nlargest(_WORST, "false_af")[::-1]
     places, names = np.arange(len(records)), records["record"].astype(str)
-    shares = {"called AF": "called_af", "AF": "af"}
-    for (label, column), shift in zip(shares.items(), (0.2, -0.2), strict=True):
+    shown = ("called AF", "called_af", "#7d0048", 0.2), ("AF", "af", "#c9cdd4", -0.2)
+    for label, column, colour, shift in shown:
         width = records[column] / records["windows"]
-        colour = "#c9cdd4" if column == "af" else "#7d0048"
         bars.barh(places + shift, width, 0.4, color=colour, label=label)
     bars.set_yticks(places, [name[-18:].replace("$", r"\$") for name in names], fontsize=6)
     bars.set_xlabel("share of windows")

@@ -151,13 +151,12 @@ def choose(cells: Sequence[Cell], depths: list[str] | None, seeds: list[int] | N
     Raises:
         ConfigError: A depth or seed is not in the study.
     """
-    chosen = [cell for cell in cells if cell.depth]
+    tuned = [cell for cell in cells if cell.depth]
     for flag, key, asked in (("frozen_layers", "depth", depths), ("seed", "seed", seeds)):
-        there = dict.fromkeys(getattr(cell, key) for cell in cells if cell.depth)
-        for value in asked or ():
-            if value not in there:
-                listed = ", ".join(map(str, there))
-                raise ConfigError(f"--{flag} {value}: the study has {listed}")
-        chosen = [cell for cell in chosen if getattr(cell, key) in (asked or there)]
-    needed = {name for cell in chosen for name in cell.needs}
-    return [cell for cell in cells if cell.name in needed or cell in chosen]
+        there = dict.fromkeys(getattr(cell, key) for cell in tuned)
+        if unknown := [value for value in asked or () if value not in there]:
+            listed = ", ".join(map(str, there))
+            raise ConfigError(f"--{flag} {unknown[0]}: the study has {listed}")
+        tuned = [cell for cell in tuned if getattr(cell, key) in (asked or there)]
+    needed = {name for cell in tuned for name in cell.needs}
+    return [cell for cell in cells if cell.name in needed or cell in tuned]
