@@ -10,8 +10,9 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import count, takewhile
+from itertools import chain, count, takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,27 +20,14 @@ from xecg.errors import RecordError
 from xecg.signal.recording import UNNAMED, ecg_lead
 
 _LARGEST_HEADER = 2**22  # bytes
-# Samples in a number of bytes, by signal format. A byte of the compressed ones (FLAC) is taken to
-# hold no more than 64: so much a flat lead may take, and as much gaps and repeated samples may add.
+# Samples in twelve bytes, by signal format. A byte of the compressed ones (FLAC) is taken to hold
+# no more than 64: so much a flat lead may take, and as much gaps and repeated samples may add.
 SAMPLES_PER_BYTE = 64
-_COMPRESSED = {
-    "508": (SAMPLES_PER_BYTE, 1),
-    "516": (SAMPLES_PER_BYTE, 1),
-    "524": (SAMPLES_PER_BYTE, 1),
-}
-_SAMPLES_IN_BYTES = {
-    "8": (1, 1),
-    "80": (1, 1),
-    "16": (1, 2),
-    "61": (1, 2),
-    "160": (1, 2),
-    "24": (1, 3),
-    "32": (1, 4),
-    "212": (2, 3),
-    "310": (3, 4),
-    "311": (3, 4),
-    **_COMPRESSED,
-}
+_COMPRESSED = ("508", "516", "524")
+_IN_TWELVE_BYTES = {
+    "8": 12, "80": 12, "16": 6, "61": 6, "160": 6, "24": 4, "32": 3, "212": 8, "310": 9, "311": 9,
+    **dict.fromkeys(_COMPRESSED, 12 * SAMPLES_PER_BYTE),
+}  # fmt: skip
 
 # What is expected of the words of a header's lines, in their order, and the fields in them.
 _INTEGER = r"[-+]?\d{1,10}"
@@ -97,8 +85,7 @@ def unreadable(file: Path, expected: str, found: object) -> RecordError:
     )
 
 
-@dataclass(frozen=True)
-class Signal:
+class Signal(NamedTuple):
     """A signal as a line of a header describes it."""
 
     file: Path
@@ -108,10 +95,10 @@ class Signal:
     offset: int  # bytes before the samples
     gain: float
     baseline: int
-    unit: str
-    name: str
     first: int | None  # value of the first sample
     checksum: int  # 0 if there is none
+    unit: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -152,9 +139,8 @@ def read_header(path: Path, *, is_segment: bool = False) -> Header:
     if len(others) != int(n_lines := record.get("segments", record["signals"])):
         raise unreadable(path, f"{n_lines} lines after the first", len(others))
     if "segments" not in record:
-        signals = [_read_signal(path, line) for line in lines[1:]]
-        named = dict(zip(_unique_names(s.name for s in signals), signals, strict=True))
-        return Header(path, rate, frames, comments, named, [])
+        signals = _by_name(_read_signal(path, line) for line in lines[1:])
+        return Header(path, rate, frames, comments, signals, [])
     segments: dict[object, tuple[Header | None, int]] = {}
     for number, words in enumerate(others):
         segment = _fields(path, words, _SEGMENT_LINE)
@@ -208,20 +194,20 @@ def _read_signal(header: Path, line: str) -> Signal:
         offset=int(given.get("offset", 0)),
         gain=float(given.get("gain", 0)) or 200.0,  # WFDB's default
         baseline=int(given.get("baseline", zero or 0)),
-        unit=given.get("unit", "mV"),
-        name=name,
         first=first,
         checksum=checksum or 0,
+        unit=given.get("unit", "mV"),
+        name=name,
     )
 
 
-def _unique_names(names: Iterable[str]) -> list[str]:
-    unique: dict[str, None] = {}
-    for position, given in enumerate(names, start=1):
-        name = given or f"{UNNAMED} {position}"
-        candidates = (name if number == 1 else f"{name} {number}" for number in count(1))
-        unique[next(candidate for candidate in candidates if candidate not in unique)] = None
-    return list(unique)
+def _by_name(signals: Iterable[Signal]) -> dict[str, Signal]:
+    unique: dict[str, Signal] = {}
+    for position, signal in enumerate(signals, start=1):
+        name = signal.name or f"{UNNAMED} {position}"
+        candidates = chain([name], (f"{name} {number}" for number in count(2)))
+        unique[next(candidate for candidate in candidates if candidate not in unique)] = signal
+    return unique
 
 
 def named_file(header: Path, name: str) -> Path:
@@ -244,15 +230,14 @@ def frames_held(header: Header) -> int:
     frames = header.frames
     for file, signals in files.items():
         named_file(header.path, file.name)
-        layouts = {(signal.format, signal.offset) for signal in signals}
-        form, offset = layouts.pop()
-        if layouts or form not in _SAMPLES_IN_BYTES or (form in _COMPRESSED and not header.frames):
-            expected = f"one of the formats {', '.join(_SAMPLES_IN_BYTES)} and one offset in a file"
+        (form, offset), *others = {(signal.format, signal.offset) for signal in signals}
+        if others or form not in _IN_TWELVE_BYTES or (form in _COMPRESSED and not header.frames):
+            expected = f"one of the formats {', '.join(_IN_TWELVE_BYTES)} and one offset in a file"
             expected += ", and a length if it is FLAC"
             raise unreadable(header.path, expected, ", ".join(map(file_state, files)))
-        samples, n_bytes = _SAMPLES_IN_BYTES[form]
         per_frame = sum(signal.per_frame for signal in signals)
-        held = max(0, file.stat().st_size - offset) * samples // (n_bytes * per_frame)
+        n_bytes = max(0, file.stat().st_size - offset)
+        held = n_bytes * _IN_TWELVE_BYTES[form] // (12 * per_frame)
         frames = frames or held
         if not 0 < frames <= held or max(signal.skew for signal in signals) >= frames:
             expected = f"{frames or 'some'} samples of each signal"

@@ -111,23 +111,22 @@ def _read_signals(
 
     # wfdb takes the signals of one file for neighbours.
     signals = dict(sorted(header.signals.items(), key=lambda item: item[1].file))
-    files = [str(signal.file.absolute()) for signal in signals.values()]
-    fields = ("format", "offset", "per_frame", "skew", "gain", "baseline")
-    by_field = {name: [getattr(s, name) for s in signals.values()] for name in fields}
-    forms, offsets, per_frame, skews, gains, baselines = by_field.values()
-    firsts, n = [signal.first or 0 for signal in signals.values()], len(signals)
+    columns = map(list, zip(*signals.values(), strict=True))
+    paths, forms, per_frame, skews, offsets, gains, baselines, firsts, *_ = columns
+    files, n = [str(path.absolute()) for path in paths], len(signals)
+    known_firsts = [first or 0 for first in firsts]
     try:
         with np.errstate(all="ignore"):
             # what rdrecord does once it has parsed a header, which takes five times as long
             read = wfdb.io._signal._rd_segment(
-                *(files, "", None, forms, n, held, offsets, per_frame, skews, firsts),
+                *(files, "", None, forms, n, held, offsets, per_frame, skews, known_firsts),
                 *(0, frames, list(range(n)), False),
             )
             record = wfdb.Record(n_sig=n, fmt=forms, adc_gain=gains, baseline=baselines)
             record.e_d_signal = read
             physical = record.dac(expanded=True)
     except Exception as error:  # wfdb raises whatever its decoding happens to hit
-        states = ", ".join(file_state(Path(file)) for file in dict.fromkeys(files))
+        states = ", ".join(map(file_state, dict.fromkeys(paths)))
         found = f"{type(error).__name__}: {error}; {states}"
         raise unreadable(header.path, "samples for wfdb", found) from error
     for (name, s), digital, samples in zip(signals.items(), read, physical, strict=True):
