@@ -61,7 +61,7 @@ def test_a_row_for_each_window_holds_what_the_network_says(classify, network, wr
         ("long", "II", 14),
         ("one", "II", 0),
     ]
-    filtered = Preprocessing().filter_and_resample(read_recording(path).lead(None), 360.0)
+    filtered = Preprocessing().filter_and_resample(read_recording(path).samples[0], 360.0)
     for _, _, start_s, *numbers, quality, predicted, note in rows[:3]:
         start = round(250 * float(start_s))
         x = Preprocessing().scale(filtered[start : start + 2500])

@@ -132,7 +132,7 @@ def test_a_sampling_rate_out_of_range_is_refused(write_record, sampling_rate):
 def test_filtered_windows_keep_the_unit_of_the_lead(write_record):
     path = write_record("r", unit="uV")
     windows = read_windows(path, PREPROCESSING)
-    filtered = PREPROCESSING.filter_and_resample(read_recording(path).lead(None), 250.0)
+    filtered = PREPROCESSING.filter_and_resample(read_recording(path).samples[0], 250.0)
     assert windows.unit == "uV"
     np.testing.assert_array_equal(windows.filtered[0], filtered)
     np.testing.assert_array_equal(windows.signals, PREPROCESSING.scale(windows.filtered))

@@ -99,12 +99,6 @@ def test_lead_by_name_ignores_case_unless_both_occur():
     assert make(("v1", "V1")).choose_lead("V1") == 1
 
 
-def test_lead_gives_its_samples():
-    recording = make(("I", "II"), n_samples=3)
-    np.testing.assert_array_equal(recording.lead("II"), [3, 4, 5])
-    np.testing.assert_array_equal(recording.lead("I"), [0, 1, 2])
-
-
 def test_missing_lead_names_those_that_exist():
     with pytest.raises(RecordError, match=r"'r1' has no lead 'V2'.*I, II"):
         make().choose_lead("V2")

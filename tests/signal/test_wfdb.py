@@ -174,8 +174,10 @@ def test_leads_with_more_samples_per_frame_keep_their_rate(tmp_path):
     path = write_raw(tmp_path, header, frames.ravel())
     recording = read_recording(path)
     assert recording.sampling_rate == 250.0
-    np.testing.assert_array_equal(recording.lead("II"), [1, 2, 3, 4, 5, 6, 7, 8])
-    np.testing.assert_array_equal(recording.lead("RESP"), [10] * 4 + [20] * 4)
+    np.testing.assert_array_equal(
+        recording.samples[recording.choose_lead("II")], [1, 2, 3, 4, 5, 6, 7, 8]
+    )
+    np.testing.assert_array_equal(recording.samples[1], [10] * 4 + [20] * 4)
     wfdb.wrann("r1", "atr", np.array([1]), symbol=["N"], write_dir=str(tmp_path))
     np.testing.assert_array_equal(read_annotations(path, "atr").samples, [4])
 

@@ -109,26 +109,22 @@ class Preprocessing:
     scaling: Literal["minmax", "none"] = "minmax"
 
     def __post_init__(self) -> None:
-        low, high, (lowest, highest) = self.low_hz, self.high_hz, _OUTPUT_RATES_HZ
-        nyquist = min(INPUT_RATES_HZ[0], self.sampling_rate) / 2
+        low, high, rate = self.low_hz, self.high_hz, self.sampling_rate
+        (lowest, highest), nyquist = _OUTPUT_RATES_HZ, min(INPUT_RATES_HZ[0], rate) / 2
         upper = nyquist if high is None else min(nyquist, high)
         below = f"less than {upper:g} Hz, the lowest of high_hz and half the sampling rates"
         for name, expected, valid in (
             ("low_hz", "a positive number or null", low is None or 0 < low < np.inf),
             ("high_hz", "a positive number or null", high is None or 0 < high < np.inf),
             ("window_s", "a positive number", 0 < self.window_s < np.inf),
-            (
-                "sampling_rate",
-                f"{lowest:g} to {highest:g} Hz",
-                lowest <= self.sampling_rate <= highest,
-            ),
+            ("sampling_rate", f"{lowest:g} to {highest:g} Hz", lowest <= rate <= highest),
             ("low_hz", below, low is None or low < upper),
             ("scaling", "'minmax' or 'none'", self.scaling in ("minmax", "none")),
         ):
             if not valid:
                 found = repr(getattr(self, name))
                 raise ConfigError(f"preprocessing.{name}: expected {expected}, found {found}.")
-        _whole_samples(self.window_s, self.sampling_rate, "preprocessing.window_s")
+        _whole_samples(self.window_s, rate, "preprocessing.window_s")
 
     @property
     def window_samples(self) -> int:

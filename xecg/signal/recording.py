@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from unicodedata import normalize
 
@@ -14,7 +13,7 @@ from xecg.errors import RecordError
 
 # Lead II, in which P waves stand out, or a lead like it (MLII, the modified lead II of
 # ambulatory recorders); hand-held devices record about lead I.
-LEAD_PREFERENCE = ("II", "MLII", "I")
+_PREFERRED = ("ii", "mlii", "i")
 UNNAMED = "unnamed"  # the name of a channel without one, and its number
 
 _WORDS_OF_ECG = re.compile("ecg|ekg|lead|limb|chest|modified|mod")
@@ -48,18 +47,6 @@ def ecg_lead(name: str) -> str:
         return code
     known = {"ecg", "ekg"} & {*words} or ("lead" in words and code.isdecimal())
     return f"ecg{code}" if known else ""
-
-
-def preferred_lead(names: Sequence[str]) -> int | None:
-    """Returns the position of the preferred ECG lead: II, MLII, I, else the first one.
-
-    It is null if none is known as an ECG; a single channel without a name is taken for one.
-    """
-    leads = [ecg_lead(name) for name in names]
-    for wanted in (*LEAD_PREFERENCE, *filter(None, leads)):
-        if wanted.casefold() in leads:
-            return leads.index(wanted.casefold())
-    return 0 if len(names) == 1 and names[0].startswith(UNNAMED) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,24 +110,24 @@ class Recording:
     def choose_lead(self, lead: str | None = None) -> int:
         """Returns the position of a lead, by its name as people write it.
 
-        "II" is "ECG lead II" too; None takes the first of ``LEAD_PREFERENCE``, else the first ECG.
-        Raises RecordError if there is none, or if it is no ECG; the message names the channels.
+        "II" is "ECG lead II" too; None takes II, MLII, I, else the first lead that is known as one
+        of an ECG; a single channel without a name is taken for one. Raises RecordError if there is
+        none, or if it is no ECG; the message names the channels.
         """
-        index = preferred_lead(self.leads)
-        if lead is not None:
+        if lead is None:
+            leads = [ecg_lead(name) for name in self.leads]
+            wanted = [(leads, one) for one in (*_PREFERRED, *leads)]
+        else:
             forms = (str, str.casefold, ecg_lead)
-            found = ((form(lead), [form(name) for name in self.leads]) for form in forms)
-            index = next((names.index(one) for one, names in found if one and one in names), None)
+            wanted = [([form(name) for name in self.leads], form(lead)) for form in forms]
+        index = next((names.index(one) for names, one in wanted if one and one in names), None)
+        if lead is None and len(self.leads) == 1 and self.leads[0].startswith(UNNAMED):
+            index = 0
         if index is not None and not _NO_ECG.search(self.leads[index].casefold()):
             return index
-        wanted = "channel that is known as an ECG" if lead is None else f"lead {lead!r}"
-        wanted += "" if index is None else " that is an ECG"
+        sought = "channel that is known as an ECG" if lead is None else f"lead {lead!r}"
+        sought += "" if index is None else " that is an ECG"
         raise RecordError(
-            f"Record {self.name!r} has no {wanted}; its leads are {', '.join(self.leads)}. "
+            f"Record {self.name!r} has no {sought}; its leads are {', '.join(self.leads)}. "
             "Name the one that is an ECG by --lead (of prepare --leads)."
         )
-
-    def lead(self, name: str | None = None) -> NDArray[np.float32]:
-        """Returns the samples of one lead, float32 (time,), chosen as in ``choose_lead``."""
-        known = name is not None and name in self.leads
-        return np.asarray(self.samples[self.leads.index(name) if known else self.choose_lead(name)])
