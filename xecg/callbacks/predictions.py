@@ -67,15 +67,12 @@ class WindowTables(BasePredictionWriter):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes a table per test set."""
         task: Any = pl_module
-        for loader, collected in zip(task.test_loaders, task.collected, strict=True):
-            positions, columns = collected.compute()  # of all processes
-            if trainer.is_global_zero:
-                dataset = loader.dataset
-                table = _table(dataset, positions, columns)
-                if self.explain != 0 and dataset.name in (self.sets or [dataset.name]):
-                    rate = trainer.datamodule.sampling_rate  # type: ignore[attr-defined]
-                    table = table.join(self._explained(task, dataset, positions, rate))
-                _write(table, trainer, f"windows/{dataset.name}.csv")
+        for dataset, positions, columns in task.tested if trainer.is_global_zero else ():
+            table = _table(dataset, positions, columns)
+            if self.explain != 0 and dataset.name in (self.sets or [dataset.name]):
+                rate = trainer.datamodule.sampling_rate  # type: ignore[attr-defined]
+                table = table.join(self._explained(task, dataset, positions, rate))
+            _write(table, trainer, f"windows/{dataset.name}.csv")
 
     def write_on_epoch_end(
         self, trainer: Trainer, _: LightningModule, predictions: Sequence[Any], __: Sequence[Any]

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from xecg.errors import ConfigError, DivergedError, WeightsError
 from xecg.metrics.bootstrap import Interval
@@ -47,50 +45,11 @@ class CosineToEnd(LRScheduler):
         factor = self.final_share + (1 - self.final_share) * share
         return [rate * factor for rate in self.base_lrs]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the state without the length, which is that of the run that continues."""
-        return {key: v for key, v in super().state_dict().items() if key != "max_epochs"}
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the state; the next epoch's rate is that of this run's length."""
-        super().load_state_dict(state_dict)
+        """Restores the state, but for the length, which is this run's; so is the next rate."""
+        super().load_state_dict(state_dict | {"max_epochs": self.max_epochs})
         for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = rate
-
-
-class Collected(Metric):
-    """Concatenates named columns over batches and processes, in the order of the windows.
-
-    A distributed sampler repeats windows to give every process as many; they are taken once.
-    """
-
-    full_state_update = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("windows", default=[], dist_reduce_fx="cat")
-        self.names: tuple[str, ...] = ()
-
-    def update(self, windows: Tensor, columns: Mapping[str, Tensor]) -> None:
-        """Keeps positions in the dataset, ``(batch,)``, and columns of ``batch`` rows by name."""
-        if not self.names:
-            self.names = tuple(columns)
-            for name in self.names:
-                self.add_state(f"column_{name}", default=[], dist_reduce_fx="cat")
-        self.windows.append(windows)  # type: ignore[operator, union-attr]
-        for name in self.names:
-            getattr(self, f"column_{name}").append(columns[name].detach())
-
-    def compute(self) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
-        """Returns positions ``(n,)`` in rising order, and the columns' rows in the same order."""
-        positions, first = np.unique(_numpy(self.windows), return_index=True)
-        columns = {name: _numpy(getattr(self, f"column_{name}"))[first] for name in self.names}
-        return positions, columns
-
-
-def _numpy(values: Any) -> NDArray[Any]:
-    tensor = dim_zero_cat(values)
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
 
 
 class Task(LightningModule):
@@ -127,6 +86,8 @@ class Task(LightningModule):
             if source is not None:
                 self.pretrained[name] = load_branch(self.branches[name], name, source)
         self.test_reports: dict[str, Report] = {}
+        # Of each test set: the dataset, positions of its windows (n,), what was collected of them.
+        self.tested: list[tuple[Any, NDArray[np.int64], dict[str, NDArray[Any]]]] = []
         self._random_state: dict[str, Tensor] = {}
 
     @property
@@ -178,9 +139,8 @@ class Task(LightningModule):
         Raises WeightsError if they are of windows with other preprocessing, and StoreError if they
         learnt from persons of the test sets.
         """
-        if hasattr(self._data, "check_weights"):
-            for name, info in self.pretrained.items():
-                self._data.check_weights(info, f"pretrained weights of {name}")
+        for name, info in self.pretrained.items():
+            self._check_weights(info, f"pretrained weights of {name}")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Returns one optimiser of all parameters, and the scheduler if there is one.
@@ -198,9 +158,8 @@ class Task(LightningModule):
                 raise ConfigError(f"lr_scheduler {name} needs an end; set trainer.max_epochs")
         if isinstance(scheduler, ReduceLROnPlateau):
             if not self.trainer.enable_validation:
-                problem = f"{name} watches {MONITOR}, and nothing is validated"
                 remedy = "set trainer.limit_val_batches above 0, or choose another scheduler"
-                raise ConfigError(f"lr_scheduler {problem}; {remedy}")
+                raise ConfigError(f"lr_scheduler {name} watches {MONITOR}; {remedy}")
             config["monitor"] = getattr(scheduler, "monitor", MONITOR)
             config["frequency"] = self.trainer.check_val_every_n_epoch or 1
         return {"optimizer": optimizer, "lr_scheduler": cast(Any, config)}
@@ -225,27 +184,37 @@ class Task(LightningModule):
         self.log(MONITOR, self.loss(batch), prog_bar=True, batch_size=size, sync_dist=True)
 
     def on_test_start(self) -> None:
-        """Forgets the reports of an earlier test."""
+        """Forgets an earlier test."""
         loaders = self.trainer.test_dataloaders
-        self.test_loaders = loaders if isinstance(loaders, list) else [loaders]
-        self.collected = [Collected().to(self.device) for _ in self.test_loaders]
-        self.test_reports = {}
+        self._loaders = loaders if isinstance(loaders, list) else [loaders]
+        self._parts: list[list[dict[str, Tensor]]] = [[] for _ in self._loaders]
+        self.test_reports, self.tested = {}, []
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keeps what the report needs."""
-        self.collected[dataloader_idx].update(batch.window, self.collect(batch))
+        self._parts[dataloader_idx].append({"window": batch.window, **self.collect(batch)})
 
     def on_test_epoch_end(self) -> None:
         """Makes a report per test set; logs its values as ``test/<set>/<part>/<metric>``."""
-        for loader, collected in zip(self.test_loaders, self.collected, strict=True):
+        for loader, parts in zip(self._loaders, self._parts, strict=True):
+            columns = {name: self._whole([part[name] for part in parts]) for name in parts[0]}
+            # In order, and once: a distributed sampler repeats some to give every process as many.
+            windows, first = np.unique(columns.pop("window"), return_index=True)
+            columns = {name: rows[first] for name, rows in columns.items()}
             dataset = loader.dataset
-            windows, columns = collected.compute()
+            self.tested.append((dataset, windows, columns))
             groups = dataset.groups()[windows] if hasattr(dataset, "groups") else windows
             name = getattr(dataset, "name", "test")
             self.test_reports[name] = self.report(columns, groups)
             for part, metrics in self.test_reports[name].items():
                 values = {f"test/{name}/{part}/{key}": i.value for key, i in metrics.items()}
                 self.log_dict(values, sync_dist=True)
+
+    def _whole(self, parts: list[Tensor]) -> NDArray[Any]:
+        """Rows of all batches and processes."""
+        mine = torch.cat(parts)
+        rows = cast(Tensor, self.all_gather(mine)).reshape(-1, *mine.shape[1:])
+        return (rows.float() if rows.dtype == torch.bfloat16 else rows).cpu().numpy()
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """Returns positions of the windows and what :meth:`collect` keeps of them."""
@@ -277,18 +246,23 @@ class Task(LightningModule):
                 f"the checkpoint holds branches {_brief(found)}; this model has "
                 f"{_brief(expected)}. Give the model the same branches, channels and guidance"
             )
-        if hasattr(self._data, "check_weights") and "preprocessing" in checkpoint:
+        if "preprocessing" in checkpoint:
             said = {key: checkpoint.get(key) for key in ("preprocessing", "learnt")}
-            self._data.check_weights(SimpleNamespace(**said), "the checkpoint")
+            self._check_weights(SimpleNamespace(**said), "the checkpoint")
         self._random_state = checkpoint.get("random_state", {})
+
+    def _check_weights(self, info: Any, name: str) -> None:
+        if hasattr(self._data, "check_weights"):
+            self._data.check_weights(info, name)
 
     def _check_finite(self, name: str, values: Tensor) -> None:
         if not torch.isfinite(values).all():
             optimizers = self.trainer.optimizers
             rate = f"{optimizers[0].param_groups[0]['lr']:g}" if optimizers else "unknown"
-            where = f"at step {self.global_step}, with a learning rate of {rate}"
-            remedy = "lower --model.optimizer.lr"
-            raise DivergedError(f"training diverged: {name} is not finite {where}; {remedy}")
+            raise DivergedError(
+                f"training diverged: {name} is not finite at step {self.global_step}, with a "
+                f"learning rate of {rate}; lower --model.optimizer.lr"
+            )
 
     @property
     def _data(self) -> Any:
@@ -301,9 +275,7 @@ class Task(LightningModule):
 
 
 def _brief(architecture: Mapping[str, Any] | None) -> str:
-    if architecture is None:
-        return "that it does not describe"
     return ", ".join(
         shape if isinstance(shape, str) else f"{name} of {shape['channels']} channels"
-        for name, shape in architecture.items()
+        for name, shape in (architecture or {"": "that it does not describe"}).items()
     )
