@@ -163,13 +163,30 @@ def test_windows_left_out_are_named_though_the_record_is_classified(classify, wr
     assert f"xecg: r: {told}" in capsys.readouterr().err
 
 
+def test_files_of_other_kinds_are_classified_beside_wfdb(classify, write_record, tmp_path, capsys):
+    path = write_record("r", sampling_rate=500.0)
+    samples = read_recording(path).lead(None)
+    with (path.parent / "r.csv").open("w") as file:
+        np.savetxt(file, samples, header="II (mV)", comments="")
+    (path.parent / "unknown.txt").write_text("no ECG")
+    status, (_, *rows) = classify("--sampling_rate", "500")
+    assert status == 0
+    assert [row[:3] for row in rows] == [["r", "II", "0"], ["r.csv", "II", "0"]]
+    np.testing.assert_allclose(float(rows[0][3]), float(rows[1][3]), atol=1e-4)
+    unknown = path.parent / "unknown.txt"
+    status, (_, *rows) = classify("--overwrite", paths=["records", "records/unknown.txt"])
+    assert status == 1
+    assert [row[0] for row in rows] == ["r"]
+    assert "Apple Health" in errors(classify.out)[str(unknown)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["records/short"], "'short' lasts 8 s"),
         (["records", "--lead", "V9"], "no lead 'V9'; its leads are II."),
         (["nowhere"], "neither such a folder nor a header"),
-        (["empty"], "no WFDB header"),
+        (["empty"], "no ECG in"),
         (["records/r", "--weights", "nobody"], "found no file nobody"),
         (["records/r", "--jobs", "0"], "jobs: expected at least 1, found 0"),
     ],

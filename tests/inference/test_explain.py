@@ -13,6 +13,7 @@ from xecg.explain.effects import wave_effects
 from xecg.explain.pictures import new_canvas, save_figure
 from xecg.explain.relevance import WAVES, enrichment_column, wave_relevance
 from xecg.inference.explain import Entry, write_page
+from xecg.signal.wfdb import read_recording
 
 KEYS = {
     "signal",
@@ -424,3 +425,13 @@ def test_a_refused_command_leaves_nothing_behind(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_files_of_other_kinds_are_explained(explain, write_record):
+    path = write_record("r", sampling_rate=500.0)
+    np.save(path.parent / "r.npy", read_recording(path).samples)
+    status, folder = explain("--sampling-rate", "500", "--draw", "1")
+    assert status == 0
+    assert {"r.npz", "r.png", "r.npy.npz", "r.npy.png"} <= set(names(folder))
+    arrays = [load(folder / name)["relevance_rhythm"] for name in ("r.npz", "r.npy.npz")]
+    np.testing.assert_allclose(*arrays, atol=1e-3)

@@ -67,7 +67,7 @@ def test_a_path_without_records_does_not_stop_the_others(tmp_path):
     records, failures = list_records([nowhere, tmp_path / "a", empty])
     assert list(records) == ["100"]
     assert set(failures) == {str(nowhere), str(empty)}
-    assert "no WFDB header" in failures[str(empty)]
+    assert "no ECG" in failures[str(empty)]
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

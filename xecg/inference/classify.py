@@ -23,12 +23,13 @@ def classify(
     operating_point: str | None = None,
     threshold: float | None = None,
     lead: str | None = None,
+    sampling_rate: float | None = None,
     per_record: bool = False,
     overwrite: bool = False,
     jobs: int | None = None,
     cluster: str | None = None,
 ) -> int:
-    """Writes the probability of AF of each window of WFDB records as a CSV table.
+    """Writes the probability of AF of each window of ECGs as a CSV table.
 
     Its columns are record, lead, start_s, p_af (all branches together), p_af_morphology,
     p_af_rhythm, quality (1 best, below 0.5 too low), predicted (AF where p_af is above the
@@ -40,13 +41,16 @@ def classify(
     where it was when it is given again. Not a medical device.
 
     Args:
-        paths: WFDB records, or folders of them.
+        paths: ECGs, or folders of them: WFDB, HL7 aECG, MUSE XML, SCP-ECG, DICOM, EDF, ISHNE,
+            Kardia JSON, Apple Health CSV (by the extra formats); CSV and NPY with --sampling_rate.
         out: Table to write, such as predictions.csv.
         weights: Name of released weights, weights file, or folder of a run.
         operating_point: Threshold that the weights name: sensitive, balanced (by default) or
             specific; 0.5 if they name none.
         threshold: Probability above which a window is called AF, in place of an operating point.
         lead: Name of the lead; by default II, else MLII, else I, else the first.
+        sampling_rate: Sampling rate in Hz of CSV and NPY files, which do not say it; a column is a
+            lead, with or without its name (II, or II (mV)) above.
         per_record: Write one row per record: number of windows, how many can be judged, and of
             these af_share (the share predicted AF), mean probabilities, and the class of the mean.
         overwrite: Replace the table and its errors.
@@ -69,7 +73,8 @@ def classify(
             raise ConfigError(f"{path} exists already; name another --out, or pass --overwrite")
     model = load(weights, operating_point=operating_point, threshold=threshold)
     work = partial(classify_piece, model.identity, lead, per_record)
-    with one_thread(), made_in_parts(work, paths, out, _PIECE, _FEW, jobs, cluster) as made:
+    how = (_PIECE, _FEW, jobs, cluster, sampling_rate)
+    with one_thread(), made_in_parts(work, paths, out, *how) as made:
         made.write(out)
         made.report(errors)
     return len(made.failures)

@@ -42,6 +42,7 @@ def explain(
     operating_point: str | None = None,
     threshold: float | None = None,
     lead: str | None = None,
+    sampling_rate: float | None = None,
     picture: Literal["png", "svg"] = "png",
     draw: int = 12,
     effects: bool = False,
@@ -49,7 +50,7 @@ def explain(
     jobs: int | None = None,
     cluster: str | None = None,
 ) -> int:
-    """Shows where each branch looks in the windows of WFDB records, for the class it predicts.
+    """Shows where each branch looks in the windows of ECGs, for the class it predicts.
 
     Of each record RECORD.npz (signal as the network saw it, sampling_rate, start_s, p_af,
     p_af_morphology, p_af_rhythm, quality, predicted: 1 AF, 0 non-AF, -1 cannot be judged, r_peaks
@@ -62,7 +63,8 @@ def explain(
     More of such maps: xecg explain evaluate, xecg explain effects (such a record is ./evaluate).
 
     Args:
-        paths: WFDB records, or folders of them.
+        paths: ECGs, or folders of them: WFDB, HL7 aECG, MUSE XML, SCP-ECG, DICOM, EDF, ISHNE,
+            Kardia JSON, Apple Health CSV (by the extra formats); CSV and NPY with --sampling_rate.
         out: Folder for all of it, new or empty.
         weights: Name of released weights, weights file, or folder of a run.
         attribution: innvestigate (as of the original xECGArch), zbox (as in theory), lrp_epsilon,
@@ -70,6 +72,8 @@ def explain(
         operating_point: Threshold of the weights: sensitive, balanced (by default) or specific.
         threshold: Probability above which a window is called AF, in place of an operating point.
         lead: Name of the lead; by default II, else MLII, else I, else the first.
+        sampling_rate: Sampling rate in Hz of CSV and NPY files, which do not say it; a column is a
+            lead, with or without its name (II, or II (mV)) above.
         picture: Kind of the pictures.
         draw: Number of windows to draw of each record at most, evenly spread over it; 0 draws none.
         effects: Add to summary.csv what each branch uses, such as morphology_effect_p and
@@ -86,7 +90,8 @@ def explain(
     model = load(weights, operating_point=operating_point, threshold=threshold)
     BranchExplainer(model.network, attribution)  # refuses a method that is not there
     work = partial(explain_piece, model.identity, attribution, lead, picture, draw, effects)
-    with one_thread(), made_in_parts(work, paths, out, _PIECE, _FEW, jobs, cluster) as made:
+    how = (_PIECE, _FEW, jobs, cluster, sampling_rate)
+    with one_thread(), made_in_parts(work, paths, out, *how) as made:
         made.write(made.folder / _FILES / SUMMARY)
         about = {"weights": model.weights.name, "attribution": attribution, "draw": draw}
         write_page(made.folder / _FILES, _entries(made), model.branches, made.failures, **about)

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from xecg.errors import ConfigError, RecordError, WorkerDiedError, XECGError
 from xecg.executors import Part, executor, run_parts
 from xecg.files import csv_text, whole_file, write_whole
+from xecg.signal.formats import find_ecgs, read_ecg
 from xecg.signal.heartbeats import detect_r_peaks
 from xecg.signal.preprocessing import Preprocessing, cut_windows
 from xecg.signal.quality import Quality, window_quality
-from xecg.signal.wfdb import find_records, read_recording
 
 _PIECES = 16  # at least, of many records
 _WRITTEN = 64  # parts at a time
@@ -131,14 +131,20 @@ def cut_lead(
 
 
 def read_windows(
-    path: Path, preprocessing: Preprocessing, *, lead: str | None = None, record: str = ""
+    path: Path,
+    preprocessing: Preprocessing,
+    sampling_rate: float | None = None,
+    *,
+    lead: str | None = None,
+    record: str = "",
 ) -> LeadWindows:
-    """Reads a WFDB record and cuts one of its leads (null: the preferred one) into windows.
+    """Reads an ECG and cuts one of its leads (null: the preferred one) into windows.
 
-    ``record`` is its name in the results, its own if empty. Raises RecordError if it cannot be
-    read, has no such lead, is shorter than a window, or has no window that can be used.
+    ``sampling_rate`` is that of ``read_ecg``; ``record`` is its name in the results, its own if
+    empty. Raises RecordError if it cannot be read, has no such lead, is shorter than a window, or
+    has no window that can be used.
     """
-    recording = read_recording(path)
+    recording = read_ecg(path, sampling_rate)
     index = recording.choose_lead(lead)
     windows = cut_lead(
         recording.samples[index],
@@ -153,7 +159,9 @@ def read_windows(
     return replace(windows, record=record or recording.name)
 
 
-def list_records(paths: Iterable[Path]) -> tuple[dict[str, Path], dict[str, str]]:
+def list_records(
+    paths: Iterable[Path], sampling_rate: float | None = None
+) -> tuple[dict[str, Path], dict[str, str]]:
     """Finds the records that paths stand for.
 
     The name of a record is that of its file. Records of one name in several folders get as many of
@@ -166,7 +174,7 @@ def list_records(paths: Iterable[Path]) -> tuple[dict[str, Path], dict[str, str]
     for path in paths:
         try:
             # The folder alone is resolved: a linked file keeps the name that its header knows.
-            records = [r.parent.resolve() / r.name for r in find_records(path)]
+            records = [r.parent.resolve() / r.name for r in find_ecgs(path, sampling_rate)]
         except (XECGError, OSError) as error:
             failures[str(path)] = str(error)
         else:
@@ -253,6 +261,7 @@ def made_in_parts(
     few: int,
     jobs: int | None,
     cluster: str | None,
+    sampling_rate: float | None = None,
 ) -> Iterator[Made]:
     """Yields the results of all records in parts, which lie beside ``out`` and are then removed.
 
@@ -263,8 +272,8 @@ def made_in_parts(
     result, and leaves nothing behind; ConfigError if the parts cannot be written; ExecutorError if
     the cluster cannot be reached or is lost.
     """
-    records, failures = list_records(paths)
-    items = [f"{name}\0{path}" for name, path in records.items()]
+    records, failures = list_records(paths, sampling_rate)
+    items = [f"{name}\0{path}\0{sampling_rate or ''}" for name, path in records.items()]
     size = max(1, min(size, len(items) // _PIECES))  # whatever the number of processes
     pieces = [items[start : start + size] for start in range(0, len(items), size)]
     settings = json.dumps([work.func.__name__, work.args, items], default=str)
@@ -296,9 +305,11 @@ def read_items(
 ) -> Iterator[LeadWindows]:
     """Yields the windows of each record of a piece; adds to ``problems`` what cannot be used."""
     for item in items:
-        name, _, path = item.partition("\0")
+        name, path, rate = item.split("\0")
         try:
-            windows = read_windows(Path(path), preprocessing, lead=lead, record=name)
+            windows = read_windows(
+                Path(path), preprocessing, float(rate) if rate else None, lead=lead, record=name
+            )
         except (XECGError, OSError) as error:
             problems.append(Problem(name, str(error), True))
             continue

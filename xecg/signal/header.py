@@ -139,8 +139,9 @@ def read_header(path: Path, *, is_segment: bool = False) -> Header:
     if len(others) != int(n_lines := record.get("segments", record["signals"])):
         raise unreadable(path, f"{n_lines} lines after the first", len(others))
     if "segments" not in record:
-        signals = _by_name(_read_signal(path, line) for line in lines[1:])
-        return Header(path, rate, frames, comments, signals, [])
+        signals = [_read_signal(path, line) for line in lines[1:]]
+        named = dict(zip(unique_names(s.name for s in signals), signals, strict=True))
+        return Header(path, rate, frames, comments, named, [])
     segments: dict[object, tuple[Header | None, int]] = {}
     for number, words in enumerate(others):
         segment = _fields(path, words, _SEGMENT_LINE)
@@ -201,13 +202,14 @@ def _read_signal(header: Path, line: str) -> Signal:
     )
 
 
-def _by_name(signals: Iterable[Signal]) -> dict[str, Signal]:
-    unique: dict[str, Signal] = {}
-    for position, signal in enumerate(signals, start=1):
-        name = signal.name or f"{UNNAMED} {position}"
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Returns names of channels that are not empty, and with a number where one comes again."""
+    unique: dict[str, None] = {}
+    for position, given in enumerate(names, start=1):
+        name = given or f"{UNNAMED} {position}"
         candidates = chain([name], (f"{name} {number}" for number in count(2)))
-        unique[next(candidate for candidate in candidates if candidate not in unique)] = signal
-    return unique
+        unique[next(candidate for candidate in candidates if candidate not in unique)] = None
+    return list(unique)
 
 
 def named_file(header: Path, name: str) -> Path:
