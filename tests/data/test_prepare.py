@@ -81,7 +81,7 @@ def test_other_settings_are_refused_and_named(database, tmp_path):
     with pytest.raises(StoreError, match=r"preprocessing.low_hz: 0.5 here, 1.0 asked"):
         prepare(database, out, preprocessing=Preprocessing(low_hz=1.0))
     describe(database.root, another={})
-    with pytest.raises(StoreError, match=r"database had 6 files of \d+ bytes and has 7 files"):
+    with pytest.raises(StoreError, match=r"files: 6 files of \d+ bytes, \w+ here, 7 files"):
         prepare(database, out)
     assert contents(out) == before
 
@@ -358,7 +358,7 @@ def test_files_count_by_name_and_size_and_tables_by_content(tmp_path):
     assert len({first, changed, file_digest(root, [root / "a.json"])}) == 3
     recipe = recipe_of(FakeDatabase(root), Preprocessing())
     (difference,) = replace(recipe, files=first).differences(replace(recipe, files=changed))
-    assert "labels of the database's 2 files of 4 bytes have changed" in difference
+    assert difference == f"files: {first} here, {changed} asked for"
 
 
 def test_one_after_the_other_and_the_second_says_that_it_waits(tmp_path, caplog):

@@ -20,7 +20,6 @@ from xecg.signal.preprocessing import Preprocessing
 FORMAT = 4  # raised when a release keeps other values of the same records
 INFO, SIGNALS, WAVES = "store.json", "signals.npy", "waves.npy"
 INDEX, R_PEAKS = "index.parquet", "r_peaks"
-_LEADS = "preferred", "all"  # instead of names
 
 COLUMNS = {  # of the index, and their types
     "record": "category",  # path below the folder of the database, without ending
@@ -65,9 +64,9 @@ class Recipe:
             raise ConfigError(f"stride_s: expected more than 0 s, found {self.stride_s}")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"limit: expected at least 1 record, found {self.limit}")
-        if not isinstance(self.leads, str):
+        if not isinstance(self.leads, str) and self.leads:
             object.__setattr__(self, "leads", tuple(self.leads))
-        if not self.leads or (isinstance(self.leads, str) and self.leads not in _LEADS):
+        elif self.leads not in ("preferred", "all"):
             known = "'preferred', 'all' or a list of names"
             raise ConfigError(f"leads: expected {known}, found {self.leads!r}")
 
@@ -78,17 +77,10 @@ class Recipe:
 
     def differences(self, other: Self) -> list[str]:
         """Returns a line per setting that differs: ``"stride_s: 10.0 here, 5.0 asked for"``."""
-        old, new = (recipe.files.rpartition(", ")[0] for recipe in (self, other))
         tables = [pd.json_normalize(asdict(recipe), max_level=1) for recipe in (self, other)]
         here, there = (table.to_dict("records")[0] for table in tables)
         changed = sorted(str(n) for n in here | there if here.get(n) != there.get(n))
-        lines = {n: f"{n}: {here.get(n)} here, {there.get(n)} asked for" for n in changed}
-        if "files" in lines:  # whose digests say nothing to a reader
-            change = f"the database had {old} and has {new} now"
-            if old == new:
-                change = f"names or labels of the database's {old} have changed since"
-            lines["files"] = f"files: {change}"
-        return list(lines.values())
+        return [f"{n}: {here.get(n)} here, {there.get(n)} asked for" for n in changed]
 
 
 @dataclass(frozen=True)
@@ -130,10 +122,8 @@ class StoreInfo:
         """Reads ``store.json``; raises StoreError if missing, damaged or of another format."""
         path = folder / INFO
         if not path.is_file():
-            raise StoreError(
-                f"{folder}: expected a prepared store, found no {INFO}; prepare one with "
-                f"`xecg data prepare NAME --out {folder}`"
-            )
+            todo = f"prepare one with `xecg data prepare NAME --out {folder}`"
+            raise StoreError(f"{folder}: expected a prepared store, found no {INFO}; {todo}")
         try:
             plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             recipe = plain["recipe"]
@@ -152,9 +142,6 @@ class StoreInfo:
             raise _damaged(path, error) from error
 
 
-_Beats = tuple[NDArray[np.int32], NDArray[np.int32]]  # R peaks, and where a window's begin
-
-
 @dataclass(frozen=True, eq=False)
 class Store:
     """Windows of one database, ready for training.
@@ -168,7 +155,7 @@ class Store:
     waves: NDArray[np.uint8]  # (annotated windows, time); index.wave_row points here
     index: pd.DataFrame  # one line per window, with COLUMNS
     info: StoreInfo  # where the windows come from and how they were made
-    beats: _Beats  # of all windows; see r_peaks
+    beats: pa.ListArray  # of all windows; see r_peaks
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
@@ -184,10 +171,9 @@ class Store:
             if found != digest:
                 raise _damaged(data / name, "its digest is not that of what was prepared")
         signals, waves = (np.load(data / name, mmap_mode="r") for name in (SIGNALS, WAVES))
-        table = parquet.read_table(data / INDEX).combine_chunks()
-        r_peaks = pa.concat_arrays([pa.array([], pa.list_(pa.int32())), *table[R_PEAKS].chunks])
-        beats = r_peaks.values.to_numpy(), r_peaks.offsets.to_numpy()
-        return cls(path, signals, waves, table.select(list(COLUMNS)).to_pandas(), info, beats)
+        table = parquet.read_table(data / INDEX)
+        index, beats = table.select(list(COLUMNS)).to_pandas(), table[R_PEAKS].combine_chunks()
+        return cls(path, signals, waves, index, info, beats)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -197,9 +183,8 @@ class Store:
 
     def r_peaks(self, row: int) -> NDArray[np.int32]:
         """Returns the R peaks of a window, in samples from its start: ``(beats,)``."""
-        values, starts = self.beats
-        row = range(len(self))[row]  # negative rows count from the end, others raise IndexError
-        return values[starts[row] : starts[row + 1]]
+        r_peaks: NDArray[np.int32] = self.beats[row].values.to_numpy()
+        return r_peaks
 
 
 def _damaged(path: Path, why: object) -> StoreError:
