@@ -24,14 +24,12 @@ from xecg.signal.waves import NOT_ANNOTATED, OTHER, P
 
 
 class WindowDataModule(LightningDataModule, ABC):
-    """Base of the data modules: splits, mixtures, loaders, augmentation.
+    """Splits, mixtures, loaders, augmentation.
 
-    A subclass says what is predicted (``target``) and which windows it can use (``eligible``); it
-    may live in any package.
+    A subclass, in any package, says what is predicted (``target``) of which windows (``eligible``).
 
     Args:
-        stores: One folder of a prepared store, or several sources with weights. ``synthetic``
-            stands for the ECGs that come with xecg.
+        stores: Folder of a prepared store, or sources with weights; ``synthetic`` comes with xecg.
         test_stores: External test sets, used whole. Without them the test splits of ``stores`` are
             the test sets; with them those are not touched, but for ``test_splits``.
         test_splits: Test on the test splits of ``stores`` as well as on ``test_stores``.
@@ -41,8 +39,7 @@ class WindowDataModule(LightningDataModule, ABC):
         windows_per_epoch: Number of windows drawn an epoch; all of the training split if null.
         evaluation_leads: Leads to validate and test on; all by default.
         augmentation: Changes of the training windows; null for none.
-        exclude_persons_of: Stores whose persons are kept out of training and validation, for a
-            store that is to be an external test set, now or later.
+        exclude_persons_of: Stores whose persons are kept out of training and validation.
         seed: Random seed of the order of windows and of the augmentation.
         num_workers: Number of processes that load batches; 0 is fastest for memory-mapped stores.
     """
@@ -90,16 +87,15 @@ class WindowDataModule(LightningDataModule, ABC):
     @property
     def preprocessing(self) -> Preprocessing:
         """The preprocessing of every store; raises DataError if the stores differ in it."""
-        first, *others = [*self.sources, *self.test_sources]
-        expected = first.opened.info.preprocessing
-        for source in others:
-            if (found := source.opened.info.preprocessing) != expected:
-                both = f"{first.store} has {expected}, {source.store} has {found}"
-                raise DataError(
-                    f"stores used together need the same preprocessing; {both}. Prepare one of "
-                    "them again with the other's settings"
-                )
-        return expected
+        sources = [*self.sources, *self.test_sources]
+        settings = {source.opened.info.preprocessing: source.store for source in sources}
+        if len(settings) > 1:
+            found = ", ".join(f"{store} has {settings}" for settings, store in settings.items())
+            raise DataError(
+                f"stores used together need the same preprocessing; {found}. Prepare them again "
+                "with the same settings"
+            )
+        return next(iter(settings))
 
     @property
     def sampling_rate(self) -> float:
@@ -133,11 +129,8 @@ class WindowDataModule(LightningDataModule, ABC):
         self.train_set = self._dataset("train", [(s, rows["train"]) for s, rows in splits])
         selected = [(source, rows["validation"]) for source, rows in splits]
         self.validation_set = self._dataset("validation", selected, leads)
-        learnt_from = {
-            "training": self.train_set.tables(),
-            "validation": self.validation_set.tables(),
-        }
-        assert_disjoint(learnt_from | {"held-out": self._tested()})
+        parts = {"training": self.train_set.tables(), "validation": self.validation_set.tables()}
+        assert_disjoint(parts | {"held-out": self._tested()})
 
     def _dataset(
         self, name: str, chosen: Sequence[tuple[Source, Ints]], leads: Sequence[str] | None = None
@@ -172,12 +165,11 @@ class WindowDataModule(LightningDataModule, ABC):
         from persons or signals of the test sets.
         """
         found, expected = dict(info.preprocessing), self.preprocessing.to_dict()
-        differ = [key for key in expected | found if found.get(key) != expected.get(key)]
-        if differ:
-            wrong = ", ".join(f"{k} {found.get(k)} (stores: {expected.get(k)})" for k in differ)
+        both = {key: (found.get(key), expected.get(key)) for key in expected | found}
+        if wrong := [f"{k} {a} (stores: {b})" for k, (a, b) in both.items() if a != b]:
             raise WeightsError(
                 f"{name}: expected weights for windows like those of the stores; found weights for "
-                f"{wrong}. Prepare the stores with these settings, or choose other weights"
+                f"{', '.join(wrong)}. Prepare the stores so, or choose other weights"
             )
         if info.learnt is not None and (who := people(self._tested(), info.learnt)):
             raise StoreError(
@@ -190,14 +182,17 @@ class WindowDataModule(LightningDataModule, ABC):
         """Returns batches in an order that is a function of seed and epoch."""
         pools, shares = self.pools(self.train_set)
         size = self.windows_per_epoch or len(self.train_set)
-        sampler: Any = MixtureSampler(pools, shares, size, self.seed, self._epoch)
+        sampler: Any = MixtureSampler(
+            pools,
+            shares,
+            size,
+            self.seed,
+            lambda: self.trainer.current_epoch if self.trainer else 0,
+        )
         if self.trainer is not None and self.trainer.world_size > 1:
             n, rank = self.trainer.world_size, self.trainer.global_rank  # draw what one would draw
             sampler = DistributedSamplerWrapper(sampler, num_replicas=n, rank=rank, shuffle=False)
         return self._loader(self.train_set, sampler)
-
-    def _epoch(self) -> int:
-        return self.trainer.current_epoch if self.trainer else 0
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Returns the validation split, in order."""
@@ -279,9 +274,8 @@ class PWaveData(WindowDataModule):
         target[wave_row >= 0] = np.where(codes == NOT_ANNOTATED, NOT_ANNOTATED, codes == P)
         in_af = store.index["af"].to_numpy()[rows] == 1
         if len(labelled := rows[in_af & (target == P).any(axis=1)]):
-            records = sorted(set(store.index["record"].iloc[labelled]))
-            where = f"in record {', '.join(records)}"
-            raise DataError(f"{store.path}: P waves are annotated in AF, {where}")
+            records = ", ".join(sorted(set(store.index["record"].iloc[labelled])))
+            raise DataError(f"{store.path}: P waves are annotated in AF, in record {records}")
         target[in_af] = OTHER
         return target
 

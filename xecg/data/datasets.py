@@ -22,7 +22,7 @@ class Batch(NamedTuple):
     """What a task's step receives."""
 
     signal: Tensor  # (batch, 1, time) float32 in [0, 1]
-    target: Tensor  # what the task is to predict; see target of the data modules
+    target: Tensor  # what the task is to predict
     window: Tensor  # (batch,) int64, position in the dataset
 
 
@@ -67,14 +67,11 @@ class Source:
 
     def choose(self, rows: Ints, leads: Sequence[str] | None = None) -> Ints:
         """Returns those of ``rows`` with the source's windows and ``leads``, else its own."""
-        index = self.opened.index
-        keep = np.ones(len(rows), dtype=bool)
+        index = self.opened.index.iloc[rows]
+        keep = index["normal_beats"] | (self.windows == "all")
         if (wanted := leads or self.leads) is not None:
-            lead = index["lead"].iloc[rows].str.upper()
-            keep &= lead.isin([name.upper() for name in wanted]).to_numpy()
-        if self.windows == "normal_beats":
-            keep &= index["normal_beats"].to_numpy()[rows]
-        return rows[keep]
+            keep &= index["lead"].str.upper().isin([name.upper() for name in wanted])
+        return rows[keep.to_numpy()]
 
 
 class WindowDataset(Dataset[Batch]):
@@ -85,10 +82,10 @@ class WindowDataset(Dataset[Batch]):
 
     def __init__(self, parts: Sequence[tuple[Store, Ints]], target: Target, name: str) -> None:
         self.parts, self.target, self.name = tuple(parts), target, name
-        self.rows = np.concatenate([np.empty(0, np.int64), *(rows for _, rows in parts)])
+        self.rows = np.concatenate([rows for _, rows in parts])
         self.ends = np.cumsum([len(rows) for _, rows in parts])
         if not len(self):
-            stores = ", ".join(str(store.path) for store, _ in parts) or "no store"
+            stores = ", ".join(str(store.path) for store, _ in parts)
             raise DataError(f"{name}: no window of {stores} can be used for this task and split")
 
     def __len__(self) -> int:
@@ -106,9 +103,8 @@ class WindowDataset(Dataset[Batch]):
             at = np.flatnonzero(number_of == number)
             store, rows = self.parts[number][0], self.rows[asked[at]]
             batches.append((at, store.signals[rows][:, None], self.target(store, rows)))
-        at, signals, targets = (np.concatenate(column) for column in zip(*batches, strict=True))
-        back = np.argsort(at)
-        signal, target = torch.from_numpy(signals[back]), torch.from_numpy(targets[back])
+        at, *found = (np.concatenate(column) for column in zip(*batches, strict=True))
+        signal, target = (torch.from_numpy(values[np.argsort(at)]) for values in found)
         return Batch(signal, target, torch.from_numpy(asked))
 
     def targets(self) -> NDArray[np.generic]:
@@ -136,11 +132,10 @@ class WindowDataset(Dataset[Batch]):
 
 
 class MixtureSampler(Sampler[int]):
-    """Draws positions from several pools, each with its share of the epoch.
+    """Draws positions from several pools, each with its relative share of the epoch.
 
-    A pool that is larger than its share is drawn without repetition; a smaller one is drawn whole
-    before any position comes again. The order is a function of seed and epoch alone, so that a
-    resumed run, and every process of a distributed one, draws the same. Shares are relative.
+    No position comes again before its pool is drawn whole. The order is a function of seed and
+    epoch alone, so that a resumed run, and every process of a distributed one, draws the same.
     Raises ConfigError if a pool is empty or a share not positive.
     """
 
