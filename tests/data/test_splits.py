@@ -118,7 +118,7 @@ def test_external_test_set():
 @pytest.mark.parametrize(
     ("shares", "message"),
     [
-        ((0.7, 0.2, 0.2), r"train 0.7, validation 0.2, test 0.2 \(sum 1.1\)"),
+        ((0.7, 0.2, 0.2), r"\(0.7, 0.2, 0.2\)"),
         ((1.2, -0.2, 0), "at least 0"),
         ((float("nan"), 0.5, 0.5), "sum to 1"),
     ],

@@ -15,7 +15,8 @@ from xecg.signal.waves import NOT_ANNOTATED
 class Augmentation:
     """Changes of training windows, each switched off by 0.
 
-    Sizes are relative to a window's range; changed windows are scaled to [0, 1] again.
+    Sizes are relative to a window's range; changed windows are scaled to [0, 1] again. Raises
+    ConfigError if a size is outside its range.
 
     Args:
         share: Share of the windows that is changed. The others stay as they are, so that batch
@@ -29,9 +30,6 @@ class Augmentation:
         wander: Largest amplitude of each of three added baseline oscillations of 0.05-0.7 Hz.
         time_shift_s: Largest shift in seconds; the gap is filled with the edge's value. Labels per
             sample move along; RR variability would not, so its windows are never shifted.
-
-    Raises:
-        ConfigError: If a size is outside its range.
     """
 
     share: float = 0.5

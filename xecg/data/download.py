@@ -26,16 +26,13 @@ CHECKSUM_LISTS = ("SHA256SUMS.txt", "SHA256SUMS")
 def fetch(name: str, out: Path | None = None, base_url: str | None = None) -> None:
     """Downloads a database from PhysioNet, and checks every file by its published checksum.
 
-    Files that are complete are not downloaded again.
+    Files that are complete are not downloaded again. Raises DataError if one cannot be had or
+    differs from its checksum, or if another process downloads into the same folder.
 
     Args:
         name: Name of the database (``xecg data list``), or class path of your own.
         out: Folder for it; ``data/NAME`` by default.
         base_url: Address of a folder with the list of checksums, in place of the database's own.
-
-    Raises:
-        DataError: If the database cannot be downloaded from there, a file cannot be had or does
-            not match its checksum, or another process downloads into the same folder.
     """
     database, out = DATABASES[name], out or Path("data") / name
     if isinstance(wanted := database.download, str):
@@ -54,9 +51,8 @@ def fetch(name: str, out: Path | None = None, base_url: str | None = None) -> No
             if wanted.archive in hashes:
                 _unpack(out / wanted.archive)
     except Timeout as error:
-        raise DataError(
-            f"{out}: another process downloads into this folder; wait for it or choose another"
-        ) from error
+        todo = "wait for it or choose another"
+        raise DataError(f"{out}: another process downloads into this folder; {todo}") from error
     except OSError as error:
         raise DataError(f"{out}: cannot be written: {error}") from error
     print(f"{out}: complete; next: xecg data prepare {name} --root {out}")
@@ -66,11 +62,9 @@ def _checksums(name: str, wanted: Download, url: str) -> dict[str, str | None]:
     """Returns the checksums of the files to download; null where the published one is old."""
     published, hashes = _published(url), {}
     for pattern in wanted.files:
-        paths = [path for path in published if fnmatchcase(path, pattern)]
-        if not paths:
-            found = f"found {len(published)} others; is this the folder of {name}?"
-            expected = f"files like {pattern} in the list of checksums"
-            raise DataError(f"{url}: expected {expected}, {found}")
+        if not (paths := [path for path in published if fnmatchcase(path, pattern)]):
+            others = f"found {len(published)} others; is this the folder of {name}?"
+            raise DataError(f"{url}: expected checksums of files like {pattern}, {others}")
         for path in paths:
             if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
                 raise DataError(f"{url}: expected paths below this folder, found {path!r}")

@@ -23,16 +23,14 @@ def show(
     store: str,
     split: Split = Split(),  # noqa: B008 (frozen)
     picture: Path | None = None,
-    picture_seed: int = 0,
     overwrite: bool = False,
 ) -> None:
     """Counts what a store holds by class and split, and draws some of its windows.
 
     Args:
         store: Folder of a store, or the name of one in ``stores``.
-        split: Shares of the persons or records, and seed, by which is counted.
+        split: Shares of the persons or records by which is counted; its seed draws windows, too.
         picture: PNG of example windows; ``examples.png`` in the store by default.
-        picture_seed: Random seed of the windows that are drawn.
         overwrite: Replace the file named by ``--picture``.
     """
     if picture is not None and picture.exists() and not overwrite:
@@ -41,7 +39,7 @@ def show(
     opened = Store.open(by_name if by_name.is_dir() and not Path(store).is_dir() else store)
     print(describe(opened, split))
     picture = picture or opened.path / "examples.png"
-    draw_examples(opened, picture, seed=picture_seed)
+    draw_examples(opened, picture, seed=split.seed)
     print(f"\nExample windows: {picture}")
 
 

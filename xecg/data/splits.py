@@ -25,14 +25,13 @@ _BITS = 2**48 - 1
 class Split:
     """Shares of the persons (records, where persons are unknown) that go to each part.
 
+    Raises ConfigError if a share is negative, the shares do not sum to 1, or the seed is negative.
+
     Args:
         train: Share that the network learns from.
         validation: Share that selects the epoch.
         test: Share that is tested on.
         seed: Random seed of the draw.
-
-    Raises:
-        ConfigError: If a share is negative, the shares do not sum to 1, or the seed is negative.
     """
 
     train: float = 0.7
@@ -41,12 +40,9 @@ class Split:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        total = sum(self.shares)
-        if not all(share >= 0 for share in self.shares) or not np.isclose(total, 1, atol=1e-6):
-            found = ", ".join(f"{p} {s:g}" for p, s in zip(PARTS, self.shares, strict=True))
-            raise ConfigError(
-                f"split: expected shares of at least 0 that sum to 1, found {found} (sum {total:g})"
-            )
+        if min(self.shares) < 0 or not np.isclose(sum(self.shares), 1, atol=1e-6):
+            wanted = "shares of at least 0 that sum to 1"
+            raise ConfigError(f"split: expected {wanted}, found {self.shares}")
         if self.seed < 0:
             raise ConfigError(f"split: expected a seed of at least 0, found {self.seed}")
 
@@ -63,9 +59,9 @@ def split_stores(
 
     Each store is split alone: within a stratum (groups with any AF; the others by their most
     frequent rhythm) the parts get their shares of the groups, within two groups. A person of
-    several stores is in the part that the first of them gives; where a later store has no share
-    for that part, its windows of the person are left out. Persons of windows with a key in
-    ``kept_out`` are only tested on. Split whole indices, choose windows after.
+    several stores is in the part that the first of them gives, and left out of a later store that
+    has no share for it. Persons of windows with a key in ``kept_out`` are only tested on. Split
+    whole indices, choose windows after.
     """
     alone = [_split_alone(index, split) for (_, index), split in zip(tables, splits, strict=True)]
     given = pd.Series(np.concatenate(alone)).groupby(persons(tables)).transform("first").to_numpy()
@@ -165,7 +161,6 @@ def assert_disjoint(parts: Mapping[str, Sequence[Table]]) -> None:
     for (name, tables), (other, others) in combinations(parts.items(), 2):
         if shared := people(others, np.concatenate([keys(*table) for table in tables])):
             raise StoreError(
-                f"{name} data and {other} data must not share people; both hold {shared}. Leave "
-                "those out of one of them: exclude_persons_of keeps the persons of a store out of "
-                "training and validation"
+                f"{name} data and {other} data must not share people; both hold {shared}. Keep the "
+                "persons of a store out of training and validation by exclude_persons_of"
             )

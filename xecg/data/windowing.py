@@ -75,7 +75,10 @@ def _windows_of(
     cut = cut_windows(signal, raw_rate, preprocessing, stride_s=stride_s, record=record)
     beats_s, symbols = heartbeats(labelled, signal)
     beats = np.rint(beats_s * rate).astype(np.int64)
-    waves = _waves_of(labelled, recording.leads[lead], preprocessing, cut.starts)
+    codes, waves = labelled.codes.get(recording.leads[lead]), None
+    if codes is not None and len(cut.starts):
+        places = cut.starts[:, np.newaxis] + np.arange(preprocessing.window_samples)
+        waves = resample_codes(codes, raw_rate, rate, int(places.max()) + 1)[places]
     same: dict[str, Any] = {"record": record, "person": labelled.person, "source": labelled.source}
     same |= {"lead": recording.leads[lead], "reference_beats": labelled.r_peaks is not None}
     same["age"], same["sex"] = age_and_sex(recording.comments)
@@ -155,16 +158,3 @@ def digest(samples: NDArray[np.float32]) -> np.uint64:
     """Returns a digest of samples ``(time,)``; 64 bits rarely collide (3e-8 in a million)."""
     hashed = hashlib.blake2b(np.ascontiguousarray(samples).data, digest_size=8)
     return np.uint64(int.from_bytes(hashed.digest(), "little"))
-
-
-def _waves_of(
-    labelled: LabelledRecording, lead: str, preprocessing: Preprocessing, starts: NDArray[np.int64]
-) -> NDArray[np.uint8] | None:
-    codes = labelled.codes.get(lead)
-    if codes is None or not len(starts):
-        return None
-    window, rate = preprocessing.window_samples, preprocessing.sampling_rate
-    length = int(starts.max()) + window
-    resampled = resample_codes(codes, labelled.recording.sampling_rate, rate, length)
-    waves: NDArray[np.uint8] = resampled[starts[:, np.newaxis] + np.arange(window)]
-    return waves
