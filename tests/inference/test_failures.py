@@ -28,11 +28,11 @@ BRANCHES = ("morphology", "rhythm")
 def weights(network: XECGArch, tmp_path: Path) -> Callable[..., str]:
     """Writes the small network with what it learnt from and its operating points."""
 
-    def write(learnt: object = (0,)) -> str:
+    def write(learnt: object = (0,), prevalence: float = 0.3) -> str:
         path = tmp_path / f"{'silent' if learnt is None else 'small'}.safetensors"
         keys = None if learnt is None else torch.tensor(np.asarray(learnt, np.int64))
         settings = Preprocessing().to_dict()
-        about = settings, {"operating_points": POINTS}, keys
+        about = settings, {"operating_points": POINTS, "prevalence": prevalence}, keys
         save_weights(network, path, WeightsInfo(describe_branches(network.branches), *about))
         return str(path)
 
@@ -72,9 +72,23 @@ def test_windows_hold_what_the_model_says(
     for branch in BRANCHES:
         np.testing.assert_allclose(windows[f"p_af_{branch}"], p_af[branch], rtol=1e-5)
     above = windows.p_af > POINTS["balanced"]["threshold"]
-    assert ((windows.predicted == "AF") == above).all()
+    called = np.where(windows.quality < 0.5, "cannot be judged", np.where(above, "AF", "non-AF"))
+    assert (windows.predicted == called).all()
     said = [b + np.where(windows[f"p_af_{b}"] > 0.5, " AF", " non-AF") for b in BRANCHES]
     assert list(windows.branches) == [", ".join(both) for both in zip(*said, strict=True)]
+
+
+def test_windows_about_which_the_branches_disagree_are_not_judged(
+    synthetic_store: Store, weights: Callable[..., str], tmp_path: Path
+) -> None:
+    settings = {"stores": [synthetic_store.path], "threshold": 0.497, "trials": 0}
+    find_failures(weights=weights(prevalence=0.6), out=tmp_path / "out", **settings)
+    windows = pd.read_csv(tmp_path / "out" / "windows.csv")
+    one_against = windows[[f"p_af_{branch}" for branch in BRANCHES]].min(axis=1) < 0.497
+    disagree = one_against & (windows.p_af > 0.497) & (windows.quality >= 0.5)
+    assert 0 < disagree.sum() < len(windows)
+    assert (windows.predicted[disagree] == "cannot be judged").all()
+    assert (windows.predicted[~one_against & (windows.quality >= 0.5)] != "cannot be judged").all()
 
 
 def test_thresholds_and_their_predictive_values(tables: dict[str, pd.DataFrame]) -> None:
@@ -92,7 +106,7 @@ def test_thresholds_and_their_predictive_values(tables: dict[str, pd.DataFrame])
     true, false = 0.1 * row.sensitivity, 0.9 * (1 - row.specificity)
     assert row["ppv_at_0.1"] == pytest.approx(true / (true + false), abs=1e-4)
     judged = tables["metrics"].set_index(["part", "metric"]).n[("fused, judged", "accuracy")]
-    assert judged == (windows.quality >= 0.5).sum()
+    assert judged == (windows.predicted != "cannot be judged").sum()
 
 
 def test_subgroups_and_counts_are_those_of_the_windows(tables: dict[str, pd.DataFrame]) -> None:

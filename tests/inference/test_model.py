@@ -1,5 +1,7 @@
 """Networks on arrays: what they say, what they refuse, and that records give the same numbers."""
 
+from dataclasses import replace
+
 import matplotlib.figure
 import numpy as np
 import pandas as pd
@@ -142,6 +144,30 @@ def test_a_row_is_a_window_whatever_the_shape_and_the_unit(model):
     np.testing.assert_allclose(two["p_af"][:3], one["p_af"], rtol=1e-6)
     raw = model.classify(np.rint(1000 * ECG).astype(np.int16), sampling_rate=500)
     np.testing.assert_allclose(raw["p_af"], one["p_af"], atol=0.01)
+
+
+def test_branches_that_contradict_each_other_call_no_af(model):
+    calibrated = replace(model, threshold=0.2, prevalence=0.1)
+    morphology = np.array([0.6, 0.09, 0.11, 0.02, 0.99], np.float32)
+    rhythm = np.array([0.7, 0.9, 0.9, 0.3, 0.01], np.float32)
+    p_af = {"morphology": morphology, "rhythm": rhythm, "fused": (morphology + rhythm) / 2}
+    classes, notes = calibrated.calls(p_af)
+    unsure = "cannot be judged"
+    assert classes.tolist() == ["AF", unsure, "AF", "non-AF", unsure]
+    assert [bool(note) for note in notes] == [False, True, False, False, True]
+    assert "0.09" in notes[1]
+    assert "morphology" in notes[1]
+    sensitive, _ = replace(calibrated, threshold=0.05).calls(p_af)
+    assert sensitive.tolist() == ["AF", "AF", "AF", unsure, unsure]
+    not_calibrated, _ = replace(calibrated, prevalence=0.0).calls(p_af)
+    assert not_calibrated.tolist() == ["AF", "AF", "AF", "non-AF", "AF"]
+
+
+def test_the_prevalence_is_that_of_the_weights(network, tmp_path):
+    about = Preprocessing().to_dict(), {"prevalence": 0.25}
+    path = tmp_path / "calibrated.safetensors"
+    save_weights(network, path, WeightsInfo(describe_branches(network.branches), *about))
+    assert load(path).prevalence == 0.25
 
 
 def test_windows_that_cannot_be_classified_say_why_and_have_no_probability(model):

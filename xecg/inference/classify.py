@@ -33,8 +33,9 @@ def classify(
 
     Its columns are record, lead, start_s, p_af (all branches together), p_af_morphology,
     p_af_rhythm, quality (1 best, below 0.5 too low), predicted (AF where p_af is above the
-    threshold, else non-AF; "cannot be judged" where the quality is too low) and note, which says
-    what is wrong with such a window: noise, flat or clipped stretches, swings, pauses. The last
+    threshold, else non-AF; "cannot be judged" where the quality is too low or the branches
+    disagree) and note, which says why: noise, flat or clipped stretches, swings, pauses; or
+    together they call AF, but to one of them the window speaks against it. The last
     window of a record ends with it. Records that cannot be classified, and windows that cannot be
     used (missing samples, flat line), are printed and listed in OUT.errors.csv beside the table;
     the exit status is 1 if a record is missing in the table. A command that was killed continues

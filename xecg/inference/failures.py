@@ -13,7 +13,7 @@ from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError
 from xecg.files import csv_text, write_whole
 from xecg.inference.evaluate import REPORT, check_empty, rows_to_test
-from xecg.inference.model import Model, load, one_thread, predicted
+from xecg.inference.model import NOT_JUDGED, Model, load, one_thread, predicted
 from xecg.inference.trials import noise_trial, wave_trial
 from xecg.metrics.bootstrap import mean, with_interval
 from xecg.metrics.calibration import PREVALENCES, predictive_value
@@ -149,7 +149,8 @@ def judged_windows(model: Model, store: Store, rows: NDArray[np.int64]) -> pd.Da
     windows = known[_KNOWN].join(pd.concat(said, ignore_index=True))
     windows = windows.rename(columns={"group": "person"})
     windows.insert(0, "store", title(store))
-    windows["predicted"] = predicted(windows["p_af"], model.threshold)
+    classes, _ = model.calls({part: windows[name].to_numpy() for part, name in names.items()})
+    windows["predicted"] = np.where(windows["quality"] < JUDGED, NOT_JUDGED, classes)
     windows["truth"] = known["af"].map(TRUTHS)
     windows["beats"] = known["beat_symbols"].astype(str).map(beat_class)
     for name, (edges, labels) in _BANDS.items():
@@ -204,7 +205,9 @@ def _metrics(
     parts += [(f"{FUSED}, {name}", "p_af", threshold) for name, threshold in points.items()]
     for store, table in windows[windows["af"] >= 0].groupby("store", sort=False):
         for part, column, threshold in parts:
-            rows = table[table["quality"] >= JUDGED] if part.endswith("judged") else table
+            rows = table
+            if part.endswith("judged"):
+                rows = table[table["predicted"] != NOT_JUDGED]
             about = {"store": store, "part": part, "threshold": threshold}
             of = rows[column], rows["af"], rows["person"]
             found = classification_report(*of, threshold=threshold) if len(rows) else {}

@@ -1,6 +1,6 @@
 """A trained network with its preprocessing: classifies and explains ECGs that lie in memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -110,12 +110,14 @@ class Model:
         preprocessing: What made the windows that it was trained with.
         weights: File of the weights.
         threshold: A window is called AF where the probability of all branches is above it.
+        prevalence: Share of AF for which the probabilities are calibrated; 0 if they are not.
     """
 
     network: XECGArch
     preprocessing: Preprocessing
     weights: Path
     threshold: float = 0.5
+    prevalence: float = 0.0
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -141,7 +143,8 @@ class Model:
             A row a window: ``signal`` (row of ``ecg``), ``start_s``, ``p_af`` (all branches
             together), ``p_af_<branch>``, ``quality`` (1 best, below 0.5 too low), ``predicted``
             (``AF``, ``non-AF``, or ``cannot be judged``), and ``note``: why a window cannot be
-            judged, or cannot be classified; it has no probability then.
+            judged (too noisy, or the branches disagree), or cannot be classified; it has no
+            probability then.
 
         Raises:
             RecordError: The array has another shape, is shorter than a window, infinite, or scaled
@@ -220,13 +223,14 @@ class Model:
     def table(self, leads: Sequence[LeadWindows]) -> pd.DataFrame:
         """Returns a row a window: record, lead, start_s, probabilities, quality, predicted, note.
 
-        A window whose quality is too low is given as ``cannot be judged``; the note says why.
+        A window whose quality is too low, or about which the branches disagree, is given as
+        ``cannot be judged``; the note says why.
         """
         none = np.empty((0, self.preprocessing.window_samples), np.float32)
         p_af = self.p_af(np.concatenate([none, *(lead.signals for lead in leads)]))
         quality = [one for lead in leads for one in lead.quality]
         values = np.array([one.value for one in quality], dtype=np.float64)
-        called = predicted(p_af[FUSED], self.threshold)
+        called, disagree = self.calls(p_af)
         columns = {
             "record": [lead.record for lead in leads for _ in range(len(lead))],
             "lead": [lead.lead for lead in leads for _ in range(len(lead))],
@@ -235,9 +239,26 @@ class Model:
             **{f"p_af_{branch}": p_af[branch] for branch in self.branches},
             "quality": values,
             "predicted": np.where(values < JUDGED, NOT_JUDGED, called),
-            "note": [one.reason for one in quality],
+            "note": [one.reason or said for one, said in zip(quality, disagree, strict=True)],
         }
         return pd.DataFrame(columns)
+
+    def calls(self, p_af: Mapping[str, Floats]) -> tuple[NDArray[np.str_], list[str]]:
+        """Returns the class of each window, and a note where it cannot be judged.
+
+        That is where the branches contradict each other: together they call AF, but one of them
+        finds it less likely than the threshold, and than it is among all windows (the prevalence
+        for which the probabilities are calibrated). ``p_af`` is as of :meth:`p_af`.
+        """
+        classes = predicted(p_af[FUSED], self.threshold)
+        lowest = np.min([p_af[branch] for branch in self.branches], axis=0)
+        contradict = (classes == CLASSES[1]) & (lowest < min(self.prevalence, self.threshold))
+        said = [
+            ", ".join(f"{p_af[branch][row]:.2f} by {branch}" for branch in self.branches)
+            for row in range(len(classes))
+        ]
+        notes = np.where(contradict, [f"the branches disagree: {one}" for one in said], "")
+        return np.where(contradict, NOT_JUDGED, classes), notes.tolist()
 
     def maps(
         self, leads: Sequence[LeadWindows], explainer: BranchExplainer, effects: bool = False
@@ -318,7 +339,9 @@ def load(
             f"{threshold} and operating_point {operating_point}"
         )
     try:
-        return Model(network, Preprocessing.from_dict(info.preprocessing), path, threshold)
+        settings = Preprocessing.from_dict(info.preprocessing)
+        prevalence = info.provenance.get("prevalence", 0.0)
+        return Model(network, settings, path, threshold, prevalence)
     except ConfigError as error:
         raise WeightsError(f"{path}: {error} Its windows cannot be made.") from error
 

@@ -12,9 +12,8 @@ from xecg.data.store import Store
 from xecg.explain.attributions import BranchExplainer
 from xecg.explain.effects import agreement, wave_effects
 from xecg.explain.relevance import CLASSES, wave_relevance
-from xecg.inference.model import Model
+from xecg.inference.model import NOT_JUDGED, Model
 from xecg.metrics.bootstrap import Interval, intervals, mean
-from xecg.networks.xecgarch import FUSED
 from xecg.signal.heartbeats import detect_r_peaks
 from xecg.signal.preprocessing import limit_band
 from xecg.signal.quality import JUDGED, window_quality
@@ -40,8 +39,9 @@ def noise_trial(model: Model, store: Store, rows: NDArray[np.int64]) -> Iterator
             noisy = model.preprocessing.scale(signals + added * 10 ** (-level / 20))
             beats = [detect_r_peaks(one, rate) for one in noisy]
             pairs = zip(noisy, beats, strict=True)
-            judged = np.array([window_quality(x, x, r, rate).value >= JUDGED for x, r in pairs])
-            called = model.p_af(noisy)[FUSED] > model.threshold
+            quality = np.array([window_quality(x, x, r, rate).value for x, r in pairs])
+            classes, _ = model.calls(model.p_af(noisy))
+            judged, called = (quality >= JUDGED) & (classes != NOT_JUDGED), classes == "AF"
             for truth, of_class, groups in _by_truth(store, rows):
                 about = {"noise": noise, "level_db": level, "truth": truth}
                 among = of_class & judged

@@ -36,9 +36,9 @@ class Quality(NamedTuple):
 
 # The size at which a window cannot be judged any more, and what is said then.
 _MEASURES: dict[str, tuple[float, Callable[[float], str]]] = {
-    "noise": (0.12, lambda x: f"noise of {x:.0%} of the QRS complexes"),
-    "noise, no AF": (0.075, lambda x: f"noise of {x:.0%} of the QRS complexes"),
-    "fast noise": (0.04, lambda x: f"noise above {_FAST_HZ:g} Hz, {x:.0%} of the QRS complexes"),
+    "noise": (0.18, lambda x: f"noise of {x:.0%} of the QRS complexes"),
+    "noise, no AF": (0.11, lambda x: f"noise of {x:.0%} of the QRS complexes"),
+    "fast noise": (0.06, lambda x: f"noise above {_FAST_HZ:g} Hz, {x:.0%} of the QRS complexes"),
     "flat": (0.15, lambda x: f"flat for {x:.0%} of the time"),
     "clipped": (0.05, lambda x: f"clipped for {x:.0%} of the time"),
     "spike": (4.0, lambda x: f"a swing {x:.1f} times as large as the QRS complexes"),
