@@ -78,18 +78,12 @@ class Download:
 class Database(ABC):
     """A folder of records whose labels are understood.
 
-    A subclass is one file: the meaning of the database's labels, its licence and its citation, and
-    what is downloaded of it. ``name``, ``title``, ``licence``, ``citation`` and the methods
-    ``records`` and ``read`` are enough. Its methods are called in worker processes, so an instance
-    is small and can be pickled. Attributes that are settings decide about reusing a store; others
-    begin with ``_``.
-
-    Args:
-        root: The folder as downloaded. The records may lie up to three folders deeper, as they
-            do after unpacking an archive or a recursive download.
-
-    Raises:
-        DataError: If ``root`` is no folder, or holds no records of this database.
+    A subclass says what the database's labels mean, its licence and its citation, and what is
+    downloaded of it; ``name``, ``title``, ``licence``, ``citation`` and the methods ``records`` and
+    ``read`` are enough. Workers call them, so an instance is small and can be pickled. Attributes
+    that are settings decide about reusing a store; others begin with ``_``. The records may lie up
+    to three folders below ``root``, as after unpacking an archive. Raises DataError if it is no
+    folder, or holds no records of this database.
     """
 
     name: ClassVar[str]
@@ -108,10 +102,7 @@ class Database(ABC):
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
         if not self.root.is_dir():
-            raise DataError(
-                f"{self.name}: expected the folder of the database at {self.root}, found "
-                f"{'a file' if self.root.exists() else 'nothing'}; give the folder that holds it"
-            )
+            raise self._wrong_root("the database")
         self.folder = self._find_folder()
 
     @abstractmethod
@@ -160,9 +151,12 @@ class Database(ABC):
         raise self._wrong_root(f"files like {' or '.join(self.markers)}")
 
     def _wrong_root(self, expected: str) -> DataError:
-        found = sorted(path.name + "/" * path.is_dir() for path in self.root.iterdir())
-        shown = ", ".join(found[:6]) + (f", ... ({len(found)} in all)" if len(found) > 6 else "")
+        found = "a file" if self.root.exists() else "nothing"
+        if self.root.is_dir():
+            names = sorted(path.name + "/" * path.is_dir() for path in self.root.iterdir())
+            found = ", ".join(names[:6]) or "an empty folder"
+            found += f", ... ({len(names)} in all)" if len(names) > 6 else ""
         return DataError(
-            f"{self.name}: expected {expected} in {self.root} or below, found "
-            f"{shown or 'an empty folder'}; give the folder of the database as downloaded"
+            f"{self.name}: expected {expected} in or below {self.root}, found {found}; give the "
+            "folder of the database as downloaded"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
-from functools import reduce
 from pathlib import Path
 from unicodedata import normalize
 
@@ -182,15 +181,13 @@ def diagnoses(recording: Recording) -> frozenset[str]:
 
 def _is_snomed(code: str) -> bool:
     """Whether a code has the check digit of SNOMED CT (Verhoeff 1969, the group D5)."""
-
-    def product(a: int, b: int) -> int:
-        turned = (a - b if a >= 5 else a + b) % 5
-        return turned + 5 * ((a >= 5) != (b >= 5))
-
     if not re.fullmatch(r"[0-9]{6,18}", code):
         return False
-    digits = [int(digit) for digit in reversed(code)]
-    for place in range(len(digits)):
+    product = 0
+    for place, digit in enumerate(reversed(code)):
+        factor = int(digit)
         for _ in range(place % 8):
-            digits[place] = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)[digits[place]]
-    return reduce(product, digits) == 0
+            factor = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)[factor]
+        turned = (product - factor if product >= 5 else product + factor) % 5
+        product = turned + 5 * ((product >= 5) != (factor >= 5))
+    return product == 0

@@ -20,16 +20,10 @@ class Folder(Database):
     A record is its path below the folder, and a person is one of this folder: the ``001`` of
     another folder is somebody else.
 
-    Args:
-        root: The folder.
-        table: Path of the table, relative to the folder. The first column names the records as
-            paths relative to the table's folder, with or without ending.
-        af: Labels that mean AF.
-        not_af: Labels that mean another rhythm.
-        left_out: Labels of records to be left out of AF classification.
-
-    Raises:
-        DataError: If the folder or the table is missing, or a label is listed twice.
+    ``table`` is the path of the table below the folder; it names the records by paths relative to
+    its own folder, with or without ending. ``af``, ``not_af`` and ``left_out`` are the labels that
+    mean AF, another rhythm, and records to be left out of AF classification. Raises DataError if
+    the folder or the table is missing, or a label is listed twice.
     """
 
     name = "folder"

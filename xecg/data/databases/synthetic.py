@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from platformdirs import user_cache_dir
@@ -44,14 +44,10 @@ _MAX_PERSONS, _MAX_RECORDS = 10_000, 1_000
 class Synthetic(Database):
     """The folder that ``synthetic_records`` writes.
 
-    Beside each record ``p0007_1`` (``.hea``, ``.dat``: 16 bit, mV) lie
-
-    - ``p0007_1.atr``: one symbol for each R peak (N sinus beat and every beat in AF, V
-      ventricular, A atrial ectopic) and at sample 0 a rhythm change ``+`` with the note ``(N`` or
-      ``(AFIB``;
-    - ``p0007_1.waves``: each wave as ``(`` onset, ``p``, ``N`` or ``t`` at its peak, ``)`` offset;
-
-    and ``records.csv`` holds persons and labels. All leads share the waves.
+    Beside each record (``.hea``, ``.dat``: 16 bit, mV) lie ``.atr``: one symbol for each R peak (N
+    sinus beat and every beat in AF, V ventricular, A atrial ectopic) and at sample 0 a change of
+    rhythm ``+`` with the note ``(N`` or ``(AFIB``; and ``.waves``: each wave of all leads as ``(``
+    onset, ``p``, ``N`` or ``t`` at its peak, ``)`` offset. ``records.csv`` has persons and labels.
     """
 
     name = "synthetic"
@@ -63,7 +59,7 @@ class Synthetic(Database):
         "2003. doi:10.1109/TBME.2003.808805"
     )
     download = "xecg data prepare synthetic makes it"
-    markers: ClassVar[tuple[str, ...]] = (TABLE,)
+    markers = (TABLE,)
 
     def tables(self) -> list[Path]:
         """Returns the table of persons."""
@@ -126,30 +122,19 @@ def synthetic_records(
 
     The rhythms are dealt over all records at random in exact shares, so that most persons have
     records of several rhythms and the shape of a person's waves does not give the rhythm away.
-    The folder appears when it is whole. Raises DataError if it is there and was not made with
-    these settings, UnwritableError if it cannot be written.
+    Raises DataError if the folder is there and was not made with these settings, UnwritableError
+    if it cannot be written.
     """
     from xecg.data.prepare import only_one
 
     settings = settings or SyntheticSettings()
     wanted = json.dumps(asdict(settings), indent=2) + "\n"
-    if folder.exists():
-        return _checked(folder, wanted)
-    with only_one(folder):
-        if folder.exists():
-            return _checked(folder, wanted)
-        try:
-            with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-                _write(whole := Path(scratch) / "whole", settings, progress=progress)
-                (whole / SETTINGS).write_text(wanted, encoding="utf-8")
-                return whole.rename(folder)
-        except OSError as error:
-            raise UnwritableError(f"{folder}: cannot be written ({error})") from error
-
-
-def _checked(folder: Path, wanted: str) -> Path:
-    settings = folder / SETTINGS
-    found = settings.read_text(encoding="utf-8") if settings.is_file() else f"no {SETTINGS}"
+    if not folder.exists():
+        with only_one(folder):
+            if not folder.exists():
+                _write(folder, settings, wanted, progress=progress)
+    file = folder / SETTINGS
+    found = file.read_text(encoding="utf-8") if file.is_file() else f"no {SETTINGS}"
     if found != wanted:
         raise DataError(
             f"{folder}: expected synthetic records with the settings {' '.join(wanted.split())}, "
@@ -159,25 +144,32 @@ def _checked(folder: Path, wanted: str) -> Path:
     return folder
 
 
-def _write(folder: Path, settings: SyntheticSettings, *, progress: bool) -> None:
+def _write(folder: Path, settings: SyntheticSettings, about: str, *, progress: bool) -> None:
+    """Writes the records, their table and their settings, all or nothing."""
     from xecg.signal.synthetic import synthesize
 
-    folder.mkdir(parents=True)
     rows = ["record,label,person\n"]
-    for i, rhythm in enumerate(tqdm(_rhythms(settings), "synthesizing", disable=not progress)):
-        person, repeat = divmod(i, settings.records_per_person)
-        person_seed = settings.seed * _MAX_PERSONS + person
-        ecg = synthesize(
-            rhythm,
-            duration_s=settings.duration_s,
-            seed=person_seed * _MAX_RECORDS + repeat,
-            person_seed=person_seed,
-            leads=settings.leads,
-            name=f"p{person:04d}_{repeat + 1}",
-        )
-        write_ecg(ecg, folder)
-        rows.append(f"{ecg.recording.name},{_LABELS[rhythm]},{ecg.person}\n")
-    (folder / TABLE).write_text("".join(rows))
+    try:
+        with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+            whole, rhythms = Path(scratch) / "whole", _rhythms(settings)
+            for i, rhythm in enumerate(tqdm(rhythms, "synthesizing", disable=not progress)):
+                person, repeat = divmod(i, settings.records_per_person)
+                person_seed = settings.seed * _MAX_PERSONS + person
+                ecg = synthesize(
+                    rhythm,
+                    duration_s=settings.duration_s,
+                    seed=person_seed * _MAX_RECORDS + repeat,
+                    person_seed=person_seed,
+                    leads=settings.leads,
+                    name=f"p{person:04d}_{repeat + 1}",
+                )
+                write_ecg(ecg, whole)
+                rows.append(f"{ecg.recording.name},{_LABELS[rhythm]},{ecg.person}\n")
+            (whole / TABLE).write_text("".join(rows))
+            (whole / SETTINGS).write_text(about, encoding="utf-8")
+            whole.rename(folder)
+    except OSError as error:
+        raise UnwritableError(f"{folder}: cannot be written ({error})") from error
 
 
 def _rhythms(settings: SyntheticSettings) -> list[Rhythm]:
