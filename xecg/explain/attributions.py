@@ -159,14 +159,13 @@ def _p_waves(network: PWaveNetwork) -> nn.Sequential:
 
 
 def _rmssd(network: RRNetwork) -> nn.Sequential:
-    *layers, last = network.head
-    assert isinstance(last, nn.Linear)
+    head: Any = network.head
+    *layers, last = head
     rmssd = network.measures.index("rmssd")
     weight, bias = (torch.stack([-of[rmssd], of[rmssd]]) for of in (last.weight, last.bias))
     return nn.Sequential(*layers, _with(nn.Linear(last.in_features, 2), weight, bias))
 
 
-def _with(layer: Any, weight: Tensor, bias: Any) -> nn.Module:
-    layer.weight = nn.Parameter(weight.detach(), requires_grad=False)
-    layer.bias = nn.Parameter(bias.detach(), requires_grad=False)
-    return layer  # type: ignore[no-any-return]
+def _with(layer: Any, weight: Any, bias: Any) -> nn.Module:
+    layer.weight, layer.bias = (nn.Parameter(values.detach()) for values in (weight, bias))
+    return layer.requires_grad_(False)  # type: ignore[no-any-return]

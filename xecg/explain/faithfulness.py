@@ -5,6 +5,7 @@ ragged. Relevance is the absolute attribution, so that its order means the same 
 Two controls know no network: the steepness of the signal and a random map.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -89,22 +90,18 @@ def evaluate_maps(
     if settings.steps > n_segments:
         raise ConfigError(f"steps: expected at most {n_segments}, found {settings.steps}")
     windows = torch.from_numpy(np.ascontiguousarray(x, np.float32)).unsqueeze(1)
-    first = networks[0]
-    tables: dict[str, list[pd.DataFrame]] = {}
-    for branch in first.branches:
+    tables: dict[str, list[pd.DataFrame]] = defaultdict(list)
+    for branch in networks[0].branches:
         explained = [_explain(network, branch, windows, length, settings) for network in networks]
-        found = perturb(explained[0], groups, length, settings)
-        found["randomisation"] = randomise(first, branch, explained[0], groups, length, settings)
+        of_first = explained[0], groups, length, settings
+        for name, table in (*perturb(*of_first), *randomise(networks[0], branch, *of_first)):
+            tables[name].append(table.assign(branch=branch))
         if len(networks) > 1:
-            found["agreement"] = agree(explained, groups, settings)
-        for name, table in found.items():
-            table.insert(0, "branch", branch)
-            tables.setdefault(name, []).append(table)
-    return _joined(tables)
-
-
-def _joined(tables: dict[str, list[pd.DataFrame]]) -> dict[str, pd.DataFrame]:
-    return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+            tables["agreement"].append(agree(explained, groups, settings).assign(branch=branch))
+    joined = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+    return {
+        name: table[["branch", *table.columns.drop("branch")]] for name, table in joined.items()
+    }
 
 
 def _explain(
@@ -114,10 +111,10 @@ def _explain(
     output = branch_outputs(frozen_copy(network))[branch].eval()
     names = *settings.methods, *CONTROLS
     methods = {name: _method(name, output, settings.seed) for name in names}
-    decisions = Decisions(output, x, _logits(output, x).argmax(dim=1), {})
-    for name, method in tqdm(methods.items(), f"explain {branch}", unit="map", disable=None):
-        decisions.relevance[name] = segment_relevance(method, x, decisions.classes, length)
-    return decisions
+    classes = _logits(output, x).argmax(dim=1)
+    cases = tqdm(methods.items(), f"explain {branch}", unit="map", disable=None)
+    relevance = {name: segment_relevance(method, x, classes, length) for name, method in cases}
+    return Decisions(output, x, classes, relevance)
 
 
 def _method(name: str, network: nn.Module, seed: int) -> Attribution:
@@ -148,7 +145,7 @@ def relevance_ranks(relevance: FloatArray, seed: int) -> NDArray[np.int64]:
 
 def perturb(
     decisions: Decisions, groups: NDArray[np.str_], length: int, settings: Settings
-) -> dict[str, pd.DataFrame]:
+) -> Iterator[tuple[str, pd.DataFrame]]:
     """Perturbation: segments are replaced, the most or the least relevant ones first.
 
     The area between both curves of the output for the explained class is above 0 where the map
@@ -164,7 +161,6 @@ def perturb(
         ranks = relevance_ranks(decisions.relevance[name], settings.seed)
         shares, outputs = curves(decisions, ranks, filling, length, settings.steps)
         found[name, filling] = outputs, area_between(shares, outputs)
-    tables: dict[str, list[pd.DataFrame]] = {"curves": [], "areas": [], "gains": []}
     classes = decisions.classes.numpy()
     by_class = {ALL: np.arange(len(classes))}
     by_class |= {CLASSES[code]: np.flatnonzero(classes == code) for code in np.unique(classes)}
@@ -177,13 +173,11 @@ def perturb(
             for (order, measure), output in outputs.items():
                 change = (output - output[:, :1])[rows]
                 at = key | {"order": order, "measure": measure, "share": shares}
-                tables["curves"].append(_means(change, *chosen, at))
+                yield "curves", _means(change, *chosen, at)
             key["measure"] = MEASURES
-            areas = _means(area[rows], *chosen, key)
-            tables["areas"].append(areas.assign(empty_maps=empty[rows].sum()))
+            yield "areas", _means(area[rows], *chosen, key).assign(empty_maps=empty[rows].sum())
             if name != STEEPNESS:
-                tables["gains"].append(_means(gain[rows], *chosen, key))
-    return _joined(tables)
+                yield "gains", _means(gain[rows], *chosen, key)
 
 
 def curves(
@@ -246,7 +240,7 @@ def randomise(
     groups: NDArray[np.str_],
     length: int,
     settings: Settings,
-) -> pd.DataFrame:
+) -> Iterator[tuple[str, pd.DataFrame]]:
     """Randomisation: correlation of maps with those under random weights, from the output down.
 
     A map that stays the same shows the input and the architecture, not what was learnt (Adebayo et
@@ -266,21 +260,17 @@ def randomise(
             maps = segment_relevance(_method(name, output, settings.seed), x, classes, length)
             values = found.setdefault((name, stage), np.full((len(groups), 2), np.nan))
             values[rows] = correlations(decisions.relevance[name][rows], maps)
-    tables = []
     for (name, stage), values in found.items():
         key = {"method": name, "stage": stage, "coefficient": COEFFICIENTS}
-        tables.append(_means(values, draws, settings.seed, key))
-    return pd.concat(tables, ignore_index=True)
+        yield "randomisation", _means(values, draws, settings.seed, key)
 
 
 def fresh_networks(network: XECGArch, n: int, seed: int) -> list[XECGArch]:
     """Returns new networks of the same architecture; torch's random state stays as it is."""
-    branches = [(name, b) for name, b in network.branches.items() if isinstance(b, Branch)]
+    branches: Any = network.branches.items()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return [
-            XECGArch({name: Branch(b.specs, b.width) for name, b in branches}) for _ in range(n)
-        ]
+        return [XECGArch({k: Branch(b.specs, b.width) for k, b in branches}) for _ in range(n)]
 
 
 def cascade(trained: XECGArch, fresh: XECGArch, branch: str) -> Iterator[tuple[str, nn.Module]]:
@@ -337,17 +327,14 @@ def _means(
     values: FloatArray, groups: NDArray[Any], seed: int, key: dict[str, Any]
 ) -> pd.DataFrame:
     """Returns the mean and 95 % interval of each column ``(n, columns)`` without NaN, as rows."""
-    names, codes = np.unique(groups, return_inverse=True)
-    present = ~np.isnan(values)
-    by_group = pd.DataFrame(np.where(present, values, 0.0)).groupby(codes).sum().to_numpy()
-    counts = pd.DataFrame(present.astype(float)).groupby(codes).sum().to_numpy()
+    by_group = pd.DataFrame(values).groupby(groups)
+    sums, counts = by_group.sum().to_numpy(), by_group.count().to_numpy(np.float64)
 
-    def means(weights: FloatArray) -> dict[str, FloatArray]:
-        columns = divide(weights @ by_group, weights @ counts).T
-        return {str(number): column for number, column in enumerate(columns)}
+    def means(weights: FloatArray) -> dict[Any, FloatArray]:
+        return dict(enumerate(divide(weights @ sums, weights @ counts).T))
 
-    found = intervals(means, np.arange(len(names)), seed=seed).values()
-    mean = {name: [getattr(i, name) for i in found] for name in ("value", "low", "high")}
-    mean["windows"] = counts.sum(axis=0).astype(int).tolist()
-    mean["groups"] = np.count_nonzero(counts, axis=0).tolist()
-    return pd.DataFrame(key | mean)
+    found = intervals(means, np.arange(len(sums)), seed=seed)
+    table = pd.DataFrame([vars(one) for one in found.values()])[["value", "low", "high"]]
+    table["windows"] = counts.sum(axis=0).astype(int)
+    table["groups"] = np.count_nonzero(counts, axis=0)
+    return pd.DataFrame(key | dict(table))
