@@ -17,7 +17,7 @@ from xecg.explain.faithfulness import fill
 from xecg.explain.relevance import FEWEST_BEATS, WAVE_CODES, WAVES, checked_waves, slug
 from xecg.metrics.bootstrap import FloatArray, rank_correlation
 from xecg.signal.heartbeats import equal_rr
-from xecg.signal.synthetic.ecg import add_f_waves
+from xecg.signal.synthetic import add_f_waves
 from xecg.signal.waves import NOT_ANNOTATED, OTHER, P, Stretches, runs_of, tp_stretches
 
 FILLINGS = ("line", "baseline", "stretch")

@@ -29,7 +29,7 @@ from xecg.signal.wfdb import (
 
 if TYPE_CHECKING:
     from xecg.data.store import Store
-    from xecg.signal.synthetic.ecg import Rhythm, SyntheticECG
+    from xecg.signal.synthetic import Rhythm, SyntheticECG
 
 TABLE, SETTINGS = "records.csv", "settings.json"
 EMBEDDED = "synthetic"
@@ -105,7 +105,7 @@ class SyntheticSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        from xecg.signal.synthetic.ecg import check_ranges
+        from xecg.signal.synthetic import check_ranges
 
         check_ranges(
             persons=(self.persons, 1, _MAX_PERSONS),

@@ -5,9 +5,15 @@ from hypothesis import strategies as st
 
 from xecg.errors import ConfigError
 from xecg.signal.heartbeats import detect_r_peaks, rr_measures
-from xecg.signal.synthetic import LEADS, RHYTHMS, synthesize
-from xecg.signal.synthetic.ecg import add_f_waves, fibrillatory_waves, sum_gaussians
-from xecg.signal.synthetic.heart import Gaussians, draw_person
+from xecg.signal.synthetic import (
+    LEADS,
+    RHYTHMS,
+    add_f_waves,
+    fibrillatory_waves,
+    sum_gaussians,
+    synthesize,
+)
+from xecg.signal.synthetic_heart import Gaussians, draw_person
 from xecg.signal.waves import OTHER, QRS, P, T
 
 SEEDS = st.integers(0, 2**40)

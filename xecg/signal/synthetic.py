@@ -1,4 +1,7 @@
-"""Synthetic recordings with everything that is true of them."""
+"""Synthetic ECGs with exact truth: every wave, R peak and rhythm is known because it was put there.
+
+person -> beats (when) -> waves (where, how wide) -> dipole (x, y, z) -> leads -> noise
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +14,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from xecg.errors import ConfigError
+from xecg.signal import synthetic_heart as heart
 from xecg.signal.preprocessing import INPUT_RATES_HZ
 from xecg.signal.recording import Recording
-from xecg.signal.synthetic import heart
-from xecg.signal.synthetic.heart import OFFSET, ONSET, PEAK, Floats
+from xecg.signal.synthetic_heart import OFFSET, ONSET, PEAK, Floats
 from xecg.signal.waves import OTHER, QRS, P, T
 
 # Directions of the leads for a dipole (x left, y down, z back): Dower's matrix
