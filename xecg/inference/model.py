@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from hashlib import sha256
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from xecg.errors import ConfigError, RecordError, WeightsError
 from xecg.explain.attributions import BranchExplainer
 from xecg.explain.effects import wave_effects
 from xecg.explain.relevance import CLASSES, wave_relevance
+from xecg.files import sha256
 from xecg.inference.records import LeadWindows, cut_lead
 from xecg.networks.weights import find_weights, load_xecgarch
 from xecg.networks.xecgarch import FUSED, XECGArch, fuse
@@ -127,8 +127,7 @@ class Model:
     @property
     def identity(self) -> "Identity":
         """File of the weights, its digest, and the threshold, for :func:`load_once`."""
-        digest = sha256(self.weights.read_bytes()).hexdigest()
-        return self.weights.resolve(), digest, self.threshold
+        return self.weights.resolve(), sha256(self.weights), self.threshold
 
     def classify(self, ecg: ArrayLike, sampling_rate: float | None = None) -> pd.DataFrame:
         """Returns the probability of AF of each window of ECGs.

@@ -87,18 +87,16 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     done = [run for run in there if (run / _REPORT).exists() or (run / SUMS).exists()]
     runs = pd.DataFrame([_run(run) for run in done if run.parent.name != "work"])
     if runs.empty:
-        raise DataError(
-            f"{folder}: expected runs that are finished, each a folder with config.yaml and "
-            "test_metrics.csv, found none. Name the folder of a study, or of runs of xecg fit"
-        )
-    rungs = runs["depth"].map(lambda depth: isinstance(depth, int))
+        wanted = "a study or runs of xecg fit that are finished, with their test_metrics.csv"
+        raise DataError(f"{folder}: expected {wanted}, found none; name another folder")
+    rungs, key = (
+        runs["depth"].map(lambda depth: isinstance(depth, int)),
+        ["branch", "depth", "seed"],
+    )
     left_out = [f"{run} has a schedule of frozen blocks" for run in runs["folder"][~rungs]]
-    runs = runs[rungs].astype({"depth": int}).sort_values(["branch", "depth", "seed"])
-    for run in runs["folder"][runs.duplicated(["branch", "depth", "seed"])]:
-        raise DataError(
-            f"{run}: expected one run for each depth and seed, found another one of this depth and "
-            "seed. Move one of them out of the folder"
-        )
+    runs = runs[rungs].astype({"depth": int}).sort_values(key)
+    for run in runs["folder"][runs.duplicated(key)]:
+        raise DataError(f"{run}: expected a run for each depth and seed, found two; move one away")
     return runs, left_out
 
 
@@ -122,8 +120,7 @@ def _run(run: Path) -> dict[str, Any]:
 def read_ladders(runs: pd.DataFrame) -> Iterator[Ladder]:
     """Yields the fine-tuned networks of each test set.
 
-    Raises DataError if there is no table of windows, one cannot be used, or networks differ in
-    their windows.
+    Raises DataError if there is no table of windows, or one cannot be used or is of others.
     """
     tuned = runs[runs["branch"] == ""]
     found = [path for run in tuned["folder"] for path in sorted(run.glob("windows/*.csv"))]
@@ -134,10 +131,8 @@ def read_ladders(runs: pd.DataFrame) -> Iterator[Ladder]:
         (at, first), *_ = tables.items()
         for path, table in tables.items():
             if [*table] != [*first] or not table[_PLACE].equals(first[_PLACE]):
-                raise DataError(
-                    f"{path}: expected the windows, groups, labels and columns of {at}, found "
-                    "others. Networks can be compared on the same windows only: run one again"
-                )
+                wanted = f"the windows, groups, labels and columns of {at}, to compare networks"
+                raise DataError(f"{path}: expected {wanted}; found others: run one of them again")
         cells = tuned[tuned["folder"].isin([path.parents[1] for path in tables])]
         columns = {
             key: np.stack([table[key].to_numpy() for table in tables.values()])

@@ -49,11 +49,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Study:
-    """A ladder of frozen depths.
-
-    Raises:
-        ConfigError: A number is out of range, or there is nothing to train.
-    """
+    """A ladder of frozen depths; ConfigError if a number is out of range or nothing is trained."""
 
     folder: Path
     seeds: list[int]  # of fine-tuning
@@ -66,7 +62,7 @@ class Study:
     reference: Reference = field(default_factory=Reference)
 
     def __post_init__(self) -> None:
-        for key, numbers in (("seeds", self.seeds), ("frozen_layers", self.frozen_layers)):
+        for key, numbers in {"seeds": self.seeds, "frozen_layers": self.frozen_layers}.items():
             if len({*numbers}) < len(numbers) or min(numbers, default=0) < 0:
                 raise ConfigError(f"{key}: expected different numbers from 0 on, found {numbers}")
         if not self.seeds or not (self.frozen_layers or self.scratch):
@@ -97,8 +93,7 @@ class Cell:
 def read_study(path: Path) -> Study:
     """Reads the config of a study; paths in it are relative to the working directory.
 
-    Raises:
-        ConfigError: It cannot be read, or a key is missing, unknown or out of range.
+    Raises ConfigError if it cannot be read, or a key is missing, unknown or out of range.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Study)
@@ -131,9 +126,9 @@ def cells_of(study: Study) -> list[Cell]:
                 "test_windows.attribution": study.explain.rules,
                 "test_windows.sets": study.explain.sets,
             }
-            name = f"frozen{depth}" if rung else depth
+            name = f"frozen{depth}-seed{seed}" if rung else f"scratch-seed{seed}"
             flags = _flags(study.finetuning, seed, **setting)
-            tuned.append(Cell(f"{name}-seed{seed}", seed, depth, flags, (*needs,) if rung else ()))
+            tuned.append(Cell(name, seed, depth, flags, (*needs,) if rung else ()))
     return [*pretrained.values(), *tuned]
 
 
@@ -148,8 +143,7 @@ def _flags(fit: Fit, seed: int, **setting: Any) -> tuple[str, ...]:
 def choose(cells: Sequence[Cell], depths: list[str] | None, seeds: list[int] | None) -> list[Cell]:
     """Returns the fine-tuned cells of these depths and seeds, and the pre-training they need.
 
-    Raises:
-        ConfigError: A depth or seed is not in the study.
+    Raises ConfigError if a depth or seed is not in the study.
     """
     tuned = [cell for cell in cells if cell.depth]
     for flag, key, asked in (("frozen_layers", "depth", depths), ("seed", "seed", seeds)):

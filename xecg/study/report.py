@@ -249,16 +249,10 @@ def examples(
 ) -> Iterator[tuple[str, int, ExplainedWindow]]:
     """Yields a window of each class, explained at several depths by one seed's networks.
 
-    The seed of the networks is the first of those that have most of the depths. A window is drawn
-    among those that all branches of all these networks predict rightly and that have relevance
-    statistics; a class without such a window has no example. Their runs must lie where they were
-    tested, with their stores.
-
-    Yields:
-        Class, seed of the networks, window with the relevance by each branch at each depth.
-
-    Raises:
-        XECGError: The stores or the weights of a run cannot be used.
+    The seed is the first of those that have most of the depths. A window is drawn among those that
+    all branches of all these networks predict rightly and that have relevance statistics; a class
+    without any has no example. Yields the class, the seed, and the window with its relevance by
+    branch and depth. Raises XECGError if the stores or the weights of a run cannot be used.
     """
     cells = ladder.cells[ladder.cells["depth"].isin(depths)]
     cells = cells[cells["seed"].isin(cells["seed"].mode()[:1])].sort_values("depth")

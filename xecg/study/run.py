@@ -92,9 +92,8 @@ def _alone(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise StudyError(
-            f"{folder}: another command works on this study; --status says how far it is"
-        ) from error
+        why = "another command works on this study; --status says how far it is"
+        raise StudyError(f"{folder}: {why}") from error
     except OSError as error:
         raise StudyError(f"folder {folder}: cannot be used ({error})") from error
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -124,16 +123,12 @@ def _begin(study: Study, config: Path) -> None:
     try:
         before = dict(json.loads(kept.read_bytes())) if kept.is_file() else settings
     except (OSError, ValueError, TypeError) as error:
-        raise StudyError(
-            f"{kept}: expected the settings that the study began with ({error}). Name another "
-            "folder; what is finished in this one can be reported"
-        ) from error
+        wanted = "the settings that the study began with"
+        raise StudyError(f"{kept}: expected {wanted}; name another folder ({error})") from error
     for key in before | settings:
         if before.get(key) != settings.get(key):
-            raise ConfigError(
-                f"{folder}: the study began with another {key} than {config} has; its cells would "
-                "not go together. Name another folder"
-            )
+            why = f"the study began with another {key} than {config} has"
+            raise ConfigError(f"{folder}: {why}, its cells do not go together; name another folder")
     if not kept.is_file() and any(path.name[0] != "." for path in folder.iterdir()):
         raise StudyError(f"{folder}: holds something that is no study; name another folder")
     write_whole(kept, json.dumps(settings, indent=1))
