@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
@@ -119,32 +120,25 @@ def read_settings(path: Path) -> Any:
             raise ConfigError(f"{path}: expected a file of settings, found none of that name")
         if (size := path.stat().st_size) > _MOST_BYTES:
             raise ConfigError(f"{path}: expected at most {_MOST_BYTES} bytes, found {size}")
-        text = path.read_text(encoding="utf-8")
-        _check_size(text)
-        return yaml.safe_load(text)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected UTF-8 text ({error}); save it as UTF-8") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        if (node := loader.get_single_node()) is None:
+            return None
+        if _n_values(node, {}) > _MOST_VALUES:
+            raise ValueError("it holds too many values, or itself")
+        return loader.construct_document(node)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: expected settings as YAML ({reason})") from error
+        raise ConfigError(f"{path}: expected settings as YAML in UTF-8 ({reason})") from error
 
 
-def _check_size(text: str) -> None:
-    """Counts the values that a YAML text stands for, before it becomes any."""
-    sizes: dict[str, int] = {}  # of the parts that have a name
-    open_parts: list[tuple[str | None, int]] = [(None, 0)]
-    for event in yaml.parse(text, yaml.SafeLoader):
-        size = 1
-        if isinstance(event, yaml.AliasEvent):
-            size = sizes.get(str(event.anchor), _MOST_VALUES + 1)  # unknown, or not closed yet
-        elif isinstance(event, yaml.CollectionStartEvent):
-            open_parts.append((event.anchor, 0))
-        elif isinstance(event, yaml.CollectionEndEvent):
-            name, size = open_parts.pop()
-            sizes |= {name: size} if name else {}
-        elif isinstance(event, yaml.ScalarEvent) and event.anchor:
-            sizes[event.anchor] = 1
-        name, before = open_parts.pop()
-        open_parts.append((name, before + size))
-        if before + size > _MOST_VALUES or len(open_parts) > _DEEPEST:
-            raise ValueError("it holds too many values, too deep ones, or itself")
+def _n_values(node: Any, known: dict[int, float], depth: int = 0) -> float:
+    """The number of values that a part of a YAML text stands for, infinite if it holds itself."""
+    if depth > _DEEPEST:
+        raise ValueError("it is nested too deeply")
+    if id(node) not in known:
+        known[id(node)] = inf
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        pairs = [part if isinstance(part, tuple) else (part,) for part in parts]
+        sizes = [_n_values(part, known, depth + 1) for pair in pairs for part in pair]
+        known[id(node)] = 1 + sum(sizes)
+    return known[id(node)]
