@@ -29,14 +29,11 @@ _AHEAD = 256  # pieces that a cluster knows of at a time, so that a worker that 
 
 @dataclass(frozen=True)
 class Part:
-    """What became of a piece, such as names of records: a file, or the error that prevented it.
-
-    The error is a ``WorkerDiedError`` if ``items`` is the one item that kills who works on it.
-    """
+    """What became of a piece, such as names of records: a file, or the error that prevented it."""
 
     items: tuple[str, ...]
     path: Path
-    error: BaseException | None = None
+    error: BaseException | None  # a WorkerDiedError if the one item kills who works on it
 
 
 @contextmanager
@@ -76,10 +73,9 @@ def run_parts(
     """Yields the parts of all pieces, in the order of the pieces, in ``folder``.
 
     ``work(items, path)`` writes the file ``path`` whole; it can be pickled. The error of a piece is
-    in its part, and the other pieces are worked on all the same. A piece that kills its worker is
-    cut up until the item that does it is known. ``title`` and ``unit`` (of an item) are for the
-    progress bar. Raises ExecutorError if no work can be done at all: the cluster is lost, or
-    processes cannot be started.
+    in its part, and the others are worked on. A piece that kills its worker is cut up until the
+    item that does it is known. ``title`` and ``unit`` (of an item) are for the progress bar.
+    Raises ExecutorError if the cluster is lost, or processes cannot be started.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -254,13 +250,13 @@ def _dask(cluster: str) -> Iterator[Executor]:
         client: Any = distributed.Client(**where, timeout="20s")  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TimeoutError) as error:
         raise ExecutorError(f"--cluster {cluster}: no scheduler answers ({error})") from error
+
+    def give_up_soon(dask_scheduler: Any) -> None:
+        dask_scheduler.allowed_failures = 1  # workers that one piece may kill, beside the first
+
     with client:
-        client.run_on_scheduler(_give_up_soon)
+        client.run_on_scheduler(give_up_soon)
         yield _Cluster(client)
-
-
-def _give_up_soon(dask_scheduler: Any) -> None:
-    dask_scheduler.allowed_failures = 1  # workers that one piece may kill, beside the first
 
 
 def available_cores() -> int:

@@ -55,7 +55,9 @@ def prepare(
     """Cuts a database into windows, ready for training, validation and test.
 
     A store of the same files and settings is used again. A record that cannot be used is skipped
-    and counted. A command that was killed continues when it is given again.
+    and counted. A command that was killed continues when it is given again. Raises StoreError if
+    something else is at ``out``, DataError if no record gives a window, ConfigError if a setting is
+    out of its range or has no effect.
 
     Args:
         database: Name of the database (``xecg data list``), or class path of your own.
@@ -74,9 +76,6 @@ def prepare(
             other, 0, false.
         left_out: Folder: labels of records to be left out of AF classification.
         synthetic: Synthetic ECGs that are made now: persons, records, AF.
-
-    Raises StoreError if something else is at ``out``, DataError if no record gives a window,
-    ConfigError if a setting is out of its range or has no effect.
     """
     leads = leads[0] if leads in (["preferred"], ["all"]) else leads
     if not isinstance(database, Database):
@@ -303,11 +302,10 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
     if not sum(map(len, tables)):
         shutil.rmtree(folder.parent, ignore_errors=True)
         why = [f"{n} windows left out: {reason}" for reason, n in left_out.most_common()]
-        if skipped:
-            first = ": ".join(next(iter(skipped.items())))
-            why.append(f"{len(skipped)} records that could not be used; the first, {first}")
+        why += [f"{record}: {reason}" for record, reason in skipped.items()]
         wanted = f"at least one usable window in the {n_records} records of {database.root}"
-        raise DataError(f"{database.name}: expected {wanted}, found {'; '.join(why) or 'nothing'}")
+        found = "; ".join(why[:_LOGGED]) or "nothing"
+        raise DataError(f"{database.name}: expected {wanted}, found {found}")
     index, opposed = _whole_index(tables)
     for reason, n in opposed.most_common(_LOGGED):
         _log.warning("%d windows left out: %s", n, reason)
