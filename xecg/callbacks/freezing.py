@@ -47,42 +47,34 @@ class Stages:
 
 @dataclass(frozen=True)
 class Progression:
-    """Schedule of a depth that moves by ``change`` blocks every ``every_n_epochs`` epochs.
+    """Schedule of a depth that moves by some blocks every few epochs, to none or all blocks.
+
+    Raises ConfigError if the settings contradict each other.
 
     Args:
         start: Frozen depth in epoch 0, for all branches or by branch (a branch that is not named
             is never frozen).
         every_n_epochs: Number of epochs between two changes.
         change: Number of blocks added to the depth at each change; negative unfreezes.
-        stop: Depth at which the change ends; by default none or all blocks.
-
-    Raises:
-        ConfigError: If the settings contradict each other.
     """
 
     start: FrozenLayers
     every_n_epochs: int = 1
     change: int = -1
-    stop: int | None = None
 
     def __post_init__(self) -> None:
         if self.every_n_epochs < 1:
             raise ConfigError(f"every_n_epochs must be at least 1; found {self.every_n_epochs}")
         if self.change == 0:
             raise ConfigError("change must not be 0: for one depth throughout, set frozen_layers")
-        starts = self.start.values() if isinstance(self.start, dict) else [self.start]
-        if self.stop is not None and any((self.stop - s) * self.change < 0 for s in starts):
-            wanted = f"reachable from start={self.start} by steps of {self.change}"
-            raise ConfigError(f"stop must be {wanted}; found {self.stop}")
 
     def __call__(self, epoch: int, branch: str, n_blocks: int) -> int:
         """Returns the frozen depth of a branch in an epoch."""
         start = _of(branch, self.start)
         if start is None:
             return 0
-        nearest, end = (max, 0) if self.change < 0 else (min, n_blocks)
-        stop = end if self.stop is None else self.stop
-        return nearest(start + self.change * (epoch // self.every_n_epochs), stop)
+        depth = start + self.change * (epoch // self.every_n_epochs)
+        return max(depth, 0) if self.change < 0 else min(depth, n_blocks)
 
 
 def _of(branch: str, frozen_layers: FrozenLayers) -> int | None:
@@ -113,8 +105,8 @@ class LayerFreezing(Callback):
 
     def __init__(
         self,
-        frozen_layers: int | dict[str, int] | None = None,
-        schedule: list[Stage] | Progression | Callable[[int, str, int], int] | None = None,
+        frozen_layers: FrozenLayers | None = None,
+        schedule: list[Stage] | Progression | Schedule | None = None,
         allow_random: bool = False,
     ) -> None:
         super().__init__()
@@ -123,18 +115,16 @@ class LayerFreezing(Callback):
                 "frozen_layers and schedule exclude each other, one must be null; "
                 f"found frozen_layers={frozen_layers}, schedule={schedule}"
             )
-        self.allow_random = allow_random
-        if schedule is None:
-            schedule = [Stage(0, frozen_layers or 0)]
+        stages = [Stage(0, frozen_layers or 0)] if schedule is None else schedule
         depths: list[FrozenLayers] = []
-        if isinstance(schedule, list):
-            depths, schedule = [stage.frozen_layers for stage in schedule], Stages(schedule)
-        elif isinstance(schedule, Progression):
-            depths = [schedule.start]
-        self.schedule: Schedule = schedule
+        if isinstance(stages, list):
+            depths, stages = [stage.frozen_layers for stage in stages], Stages(stages)
+        elif isinstance(stages, Progression):
+            depths = [stages.start]
+        self.schedule: Schedule = stages
+        self.allow_random, self._constant = allow_random, True
         self._named = [name for one in depths if isinstance(one, dict) for name in one]
         self._n_blocks: dict[str, int] = {}
-        self._constant = True
 
     def depth_at(self, epoch: int) -> dict[str, int]:
         """Returns the number of frozen blocks by branch; ConfigError if that is impossible."""
@@ -154,14 +144,13 @@ class LayerFreezing(Callback):
             return
         branches: Any = getattr(pl_module, "branches", None)
         if not branches:
-            raise ConfigError(
-                "LayerFreezing needs a task with `branches`, a mapping of names to branches; "
-                f"found {type(pl_module).__name__} without"
-            )
+            found = f"found {type(pl_module).__name__} without"
+            raise ConfigError(f"LayerFreezing needs a task with `branches`, by name; {found}")
         self._n_blocks = {name: len(branch.blocks) for name, branch in branches.items()}
-        if unknown := [name for name in self._named if name not in branches]:
-            known = ", ".join(branches)
-            raise ConfigError(f"frozen layers: branch must be one of {known}; found {unknown[0]}")
+        for name in self._named:
+            if name not in branches:
+                known = ", ".join(branches)
+                raise ConfigError(f"frozen layers: branch must be one of {known}; found {name}")
         epochs = _UNLIMITED if trainer.max_epochs in (None, -1) else trainer.max_epochs
         first, *others = [self.depth_at(epoch) for epoch in range(max(epochs or 0, 1))]
         self._constant = all(depths == first for depths in others)
@@ -173,8 +162,7 @@ class LayerFreezing(Callback):
                 "frozen blocks would stay random; give weights (model.pretrained), freeze none, "
                 "or set freezing.allow_random"
             )
-        if self._constant:
-            # Before DistributedDataParallel lists the parameters whose gradients it waits for.
+        if self._constant:  # before DistributedDataParallel lists whose gradients it waits for
             for block, frozen in self._scheduled(pl_module, epoch=0):
                 block.requires_grad_(not frozen)
 

@@ -1,14 +1,12 @@
 """Tables of windows: what a network says of each window of a test set, and where it looks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -22,23 +20,20 @@ _BATCH = 64  # windows: an explanation keeps the activations of all layers
 _WIDEST = 8  # columns of a window; a task that collects more of it collects them by sample
 
 
-class WindowTables(BasePredictionWriter):
+class WindowTables(Callback):
     """Writes a row per window, in the order of the test set, into the run's folder.
 
     ``windows/<test set>.csv`` after a test, ``predictions_<test set>.csv`` after ``xecg predict``:
     ``record``, ``group`` (person or record), ``lead``, ``start_s``, then what the task collects.
     Of an AF classifier that is ``p_af_<branch>``, ``p_af`` and ``af`` (1 or 0), and after a test
     ``<branch>_<statistic>``, the columns of :func:`xecg.explain.wave_relevance` and
-    :func:`xecg.explain.wave_effects`.
+    :func:`xecg.explain.wave_effects`. Raises ConfigError if ``explain`` is negative.
 
     Args:
         explain: Number of windows of each test set to explain, drawn at random, the same ones for
             every network; null explains all.
         attribution: Name in :data:`xecg.explain.ATTRIBUTIONS`, or a class path.
         sets: Names of the test sets to explain; null explains every one.
-
-    Raises:
-        ConfigError: If the number is negative.
     """
 
     def __init__(
@@ -47,14 +42,13 @@ class WindowTables(BasePredictionWriter):
         attribution: str = "innvestigate",
         sets: list[str] | None = None,
     ) -> None:
-        super().__init__(write_interval="epoch")
+        super().__init__()
         if explain is not None and explain < 0:
             raise ConfigError(f"test_windows.explain: expected 0 or more, found {explain}")
         self.explain, self.attribution, self.sets = explain, attribution, sets
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Raises ConfigError or NetworkError before the run on what could not be written after."""
-        super().setup(trainer, pl_module, stage)
         if stage == "predict" and trainer.world_size > 1:
             raise ConfigError(f"--trainer.devices: predict takes 1, found {trainer.world_size}")
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -68,24 +62,17 @@ class WindowTables(BasePredictionWriter):
         """Writes a table per test set."""
         task: Any = pl_module
         for dataset, positions, columns in task.tested if trainer.is_global_zero else ():
-            table = _table(dataset, positions, columns)
-            if self.explain != 0 and dataset.name in (self.sets or [dataset.name]):
-                rate = trainer.datamodule.sampling_rate  # type: ignore[attr-defined]
-                table = table.join(self._explained(task, dataset, positions, rate))
-            _write(table, trainer, f"windows/{dataset.name}.csv")
+            table, name = _table(dataset, positions, columns), f"predictions_{dataset.name}.csv"
+            if trainer.testing:
+                name = f"windows/{dataset.name}.csv"
+                if self.explain != 0 and dataset.name in (self.sets or [dataset.name]):
+                    rate = trainer.datamodule.sampling_rate  # type: ignore[attr-defined]
+                    table = table.join(self._explained(task, dataset, positions, rate))
+            path = Path(trainer.default_root_dir) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, csv_text(table))
 
-    def write_on_epoch_end(
-        self, trainer: Trainer, _: LightningModule, predictions: Sequence[Any], __: Sequence[Any]
-    ) -> None:
-        """Writes a table per test set."""
-        loaders: Any = trainer.predict_dataloaders
-        outputs = predictions if len(loaders) > 1 else [predictions]
-        for loader, parts in zip(loaders, outputs, strict=True):
-            joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-            columns = {name: values.double().cpu().numpy() for name, values in joined.items()}
-            positions = columns.pop("window").astype(np.int64)
-            name = f"predictions_{loader.dataset.name}.csv"
-            _write(_table(loader.dataset, positions, columns), trainer, name)
+    on_predict_end = on_test_end
 
     def _explained(
         self, task: Any, dataset: Any, positions: NDArray[np.int64], sampling_rate: float
@@ -119,9 +106,3 @@ def _table(dataset: Any, positions: NDArray[Any], columns: Mapping[str, Any]) ->
         elif values.ndim == 1 or values.shape[1] <= _WIDEST:
             tables.append(pd.DataFrame(values).add_prefix(f"{name}_"))
     return pd.concat(tables, axis=1)
-
-
-def _write(table: pd.DataFrame, trainer: Trainer, name: str) -> None:
-    path = Path(trainer.default_root_dir) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, csv_text(table))

@@ -185,24 +185,35 @@ class Task(LightningModule):
 
     def on_test_start(self) -> None:
         """Forgets an earlier test."""
-        loaders = self.trainer.test_dataloaders
+        predicting, trainer = self.trainer.predicting, self.trainer
+        loaders = trainer.predict_dataloaders if predicting else trainer.test_dataloaders
         self._loaders = loaders if isinstance(loaders, list) else [loaders]
         self._parts: list[list[dict[str, Tensor]]] = [[] for _ in self._loaders]
         self.test_reports, self.tested = {}, []
 
-    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Keeps what the report needs."""
-        self._parts[dataloader_idx].append({"window": batch.window, **self.collect(batch)})
+    on_predict_start = on_test_start
 
-    def on_test_epoch_end(self) -> None:
-        """Makes a report per test set; logs its values as ``test/<set>/<part>/<metric>``."""
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Keeps positions of the windows and what :meth:`collect` says of them."""
+        found = {"window": batch.window, **self.collect(batch)}
+        self._parts[dataloader_idx].append(found)
+        return found
+
+    predict_step = test_step
+
+    def on_predict_epoch_end(self) -> None:
+        """Puts together what was kept, as ``tested``."""
         for loader, parts in zip(self._loaders, self._parts, strict=True):
             columns = {name: self._whole([part[name] for part in parts]) for name in parts[0]}
             # In order, and once: a distributed sampler repeats some to give every process as many.
             windows, first = np.unique(columns.pop("window"), return_index=True)
             columns = {name: rows[first] for name, rows in columns.items()}
-            dataset = loader.dataset
-            self.tested.append((dataset, windows, columns))
+            self.tested.append((loader.dataset, windows, columns))
+
+    def on_test_epoch_end(self) -> None:
+        """Makes a report per test set; logs its values as ``test/<set>/<part>/<metric>``."""
+        self.on_predict_epoch_end()
+        for dataset, windows, columns in self.tested:
             groups = dataset.groups()[windows] if hasattr(dataset, "groups") else windows
             name = getattr(dataset, "name", "test")
             self.test_reports[name] = self.report(columns, groups)
@@ -215,10 +226,6 @@ class Task(LightningModule):
         mine = torch.cat(parts)
         rows = cast(Tensor, self.all_gather(mine)).reshape(-1, *mine.shape[1:])
         return (rows.float() if rows.dtype == torch.bfloat16 else rows).cpu().numpy()
-
-    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        """Returns positions of the windows and what :meth:`collect` keeps of them."""
-        return {"window": batch.window, **self.collect(batch)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes random state, architecture, preprocessing and who was learnt from.
