@@ -38,6 +38,7 @@ FILE_VERBS = {  # by name: the function, imported when it is used, and what it d
     "explain evaluate": ("xecg.inference.evaluate:evaluate", "whether such maps are faithful"),
     "explain effects": ("xecg.inference.effects:effects", "what each branch uses"),
     "test --weights": ("xecg.inference.failures:find_failures", "where trained weights fail"),
+    "push": ("xecg.hub:push", "share weights on the Hugging Face hub"),
     "study": ("xecg.study.run:run_study", "the ladder of frozen depths"),
     "study report": ("xecg.study.report:write_report", "tables, figures, a page of a study"),
 }

@@ -45,7 +45,7 @@ def classify(
         paths: ECGs, or folders of them: WFDB, HL7 aECG, MUSE XML, SCP-ECG, DICOM, EDF, ISHNE,
             Kardia JSON, Apple Health CSV (by the extra formats); CSV and NPY with --sampling_rate.
         out: Table to write, such as predictions.csv.
-        weights: Name of released weights, weights file, or folder of a run.
+        weights: Name of released weights, weights file, folder of a run, or user/model of the hub.
         operating_point: Threshold that the weights name: sensitive, balanced (by default) or
             specific; 0.5 if they name none.
         threshold: Probability above which a window is called AF, in place of an operating point.

@@ -66,7 +66,7 @@ def explain(
         paths: ECGs, or folders of them: WFDB, HL7 aECG, MUSE XML, SCP-ECG, DICOM, EDF, ISHNE,
             Kardia JSON, Apple Health CSV (by the extra formats); CSV and NPY with --sampling_rate.
         out: Folder for all of it, new or empty.
-        weights: Name of released weights, weights file, or folder of a run.
+        weights: Name of released weights, weights file, folder of a run, or user/model of the hub.
         attribution: innvestigate (as of the original xECGArch), zbox (as in theory), lrp_epsilon,
             gradient, input_x_gradient, integrated_gradients (by captum), or a class path.
         operating_point: Threshold of the weights: sensitive, balanced (by default) or specific.

@@ -313,7 +313,8 @@ def load(
     """Loads a trained network.
 
     Args:
-        source: Name of released weights, a weights file, or the folder of a run of ``xecg fit``.
+        source: Name of released weights, a weights file, the folder of a run of ``xecg fit``, or
+            a model of the Hugging Face hub: ``user/model`` or ``user/model@revision``.
         operating_point: Name of one that the weights have: ``sensitive``, ``balanced`` (by default)
             or ``specific``. Weights that were not calibrated have none, and 0.5 as threshold.
         threshold: Probability above which a window is called AF, in place of an operating point.
@@ -322,8 +323,7 @@ def load(
         WeightsError: The file is not there, is none, or holds another network.
         ConfigError: There is no such operating point, or the threshold is no probability.
     """
-    of_run = Path(source) / "weights.safetensors"
-    path = of_run if of_run.is_file() else find_weights(source)
+    path = find_weights(source)
     network, info = load_xecgarch(path)
     if threshold is None:
         points = {name: one["threshold"] for name, one in info.operating_points.items()}

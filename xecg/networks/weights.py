@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from xecg.errors import WeightsError
 from xecg.files import write_whole
+from xecg.hub import fetch, is_hub_name
 from xecg.networks.branch import BlockSpec, Branch
 from xecg.networks.xecgarch import XECGArch
 
@@ -124,13 +125,16 @@ def load_xecgarch(source: str | Path) -> tuple[XECGArch, WeightsInfo]:
 
 
 def find_weights(source: str | Path) -> Path:
-    """Returns the file of ``source``: itself, or released weights of that name.
+    """Returns the file of ``source``: itself, of a run's folder, released, or of the hub.
 
-    Raises WeightsError if there is neither; the error names the released weights.
+    A model of the hub is ``user/model`` or ``user/model@revision``, see :mod:`xecg.hub`. Raises
+    WeightsError if there is none; the error names the released weights.
     """
-    for path in (Path(source), RELEASED / f"{source}.safetensors"):
-        if path.is_file():
-            return path
+    places = (Path(source), Path(source, "weights.safetensors"), RELEASED / f"{source}.safetensors")
+    if found := next(filter(Path.is_file, places), None):
+        return found
+    if is_hub_name(source):
+        return fetch(source)
     names = ", ".join(sorted(path.stem for path in RELEASED.glob("*.safetensors")))
     expected = "expected a weights file or the name of released weights"
     raise WeightsError(f"{expected}; found no file {source}. Released: {names}")
