@@ -7,21 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from matplotlib.collections import LineCollection
+from matplotlib.collections import PathCollection
+from matplotlib.image import imread
+from matplotlib.patches import PathPatch
 
 from xecg.errors import DataError
-from xecg.explain.pictures import (
+from xecg.explain.paper import (
+    PIXELS_PER_MM,
     RELEVANCE,
-    ExplainedWindow,
     amplitude,
-    coloured_runs,
+    coloured_lines,
     display_relevance,
     draw_calibration,
-    draw_page,
     draw_paper,
     new_canvas,
     save_figure,
 )
+from xecg.explain.pictures import ExplainedWindow, draw_page, save_page
+from xecg.signal.waves import OTHER, QRS, P
 
 RATE, TIME = 250.0, 2500
 PEAKS = np.arange(150, TIME, 210)
@@ -55,12 +58,18 @@ def texts(figure):
 
 def traces(figure):
     """The coloured lines of the two strips: what is neither grid nor colour bar."""
-    long = [c for c in figure.axes[0].collections if isinstance(c, LineCollection)]
-    return [
-        c
-        for c in long
-        if np.ptp(np.concatenate(c.get_segments())[:, 0]) == pytest.approx(25 * (TIME - 1) / RATE)
-    ]
+    lines = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)]
+    return [c for c in lines if np.ptp(points(c)[:, 0]) == pytest.approx(25 * (TIME - 1) / RATE)]
+
+
+def points(line):
+    return np.concatenate([path.vertices for path in line.get_paths()])
+
+
+def grids(axes):
+    """The fine and the bold lines of each strip."""
+    patches = [p for p in axes.patches if isinstance(p, PathPatch) and not p.get_fill()]
+    return [[*patch.get_path().to_polygons(closed_only=False)] for patch in patches]
 
 
 def test_ten_seconds_are_as_wide_as_a4_and_two_windows_fit_on_it():
@@ -73,19 +82,16 @@ def test_ten_seconds_are_as_wide_as_a4_and_two_windows_fit_on_it():
 def test_the_trace_is_25_mm_per_second_and_10_mm_per_mv():
     morphology, rhythm = traces(drawn())
     for trace in (morphology, rhythm):
-        points = np.concatenate(trace.get_segments())
-        assert np.ptp(points[:, 1]) == pytest.approx(12, abs=0.01)
+        assert np.ptp(points(trace)[:, 1]) == pytest.approx(12, abs=0.01)
 
 
 def test_the_baseline_lies_on_a_bold_line():
     figure = drawn(signal=make_window().signal + np.float32(0.37))
-    bold = [c for c in figure.axes[0].collections if len(c.get_segments()) == 55 + 6]
-    levels = {
-        round(float(s[0, 1]), 3) for c in bold for s in c.get_segments() if s[0, 1] == s[1, 1]
-    }
+    bold = [lines for lines in grids(figure.axes[0]) if len(lines) == 55 + 6]
+    levels = {round(float(s[0, 1]), 3) for lines in bold for s in lines if s[0, 1] == s[1, 1]}
     assert len(bold) == 2
     for trace in traces(figure):
-        baseline = np.median(np.concatenate(trace.get_segments())[:, 1])
+        baseline = np.median(points(trace)[:, 1])
         assert round(float(baseline), 3) in levels
 
 
@@ -95,8 +101,9 @@ def test_each_strip_is_coloured_by_its_own_branch():
     left = 13.5 + 15
     for trace, shift in zip(traces(figure), (-40, 0), strict=True):
         hot = [
-            segment[:, 0].mean()
-            for segment, colour in zip(trace.get_segments(), trace.get_colors(), strict=True)
+            piece[:, 0].mean()
+            for path, colour in zip(trace.get_paths(), trace.get_edgecolors(), strict=True)
+            for piece in path.to_polygons(closed_only=False)
             if np.allclose(colour, high)
         ]
         seconds = (np.array(hot) - left) / 25
@@ -105,21 +112,92 @@ def test_each_strip_is_coloured_by_its_own_branch():
         assert np.abs(seconds[:, None] - expected).min(axis=1).max() < 0.03
 
 
+def said(**changes):
+    return "\n".join(texts(drawn(**changes)))
+
+
 def test_titles_name_record_lead_time_prediction_and_probabilities():
-    found = texts(drawn())
+    found = texts(drawn(band_hz=(0.5, 40.0), threshold=0.2))
     assert "r<1>" in found
-    assert "lead II   ·   20 to 30 s   ·   predicted non-AF   ·   p(AF) 0.03" in found
-    assert "Morphology branch" in found
-    assert "evidence for non-AF   ·   p(AF) 0.02" in found
-    assert "evidence for AF   ·   p(AF) 0.04" in found
+    assert "lead II   ·   20 to 30 s" in found
+    assert "non-AF" in found
+    assert any(text.startswith("P(AF) 0.03, called AF above 0.2") for text in found)
+    assert "Morphology branch (shape of each beat)" in found
+    assert "says non-AF, P(AF) 0.02   ·   coloured: its evidence for non-AF" in found
+    assert "says AF, P(AF) 0.04   ·   coloured: its evidence for AF" in found
+    assert any("filtered from 0.5 Hz to 40 Hz" in text for text in found)
     assert [text for text in found if text.isdigit()] == [str(second) for second in range(20, 31)]
 
 
 def test_a_branch_without_relevance_has_no_evidence_for_what_it_predicts():
     relevance = make_window().relevance | {"rhythm": np.zeros(TIME)}
-    found = texts(drawn(relevance=relevance))
-    assert "evidence for non-AF   ·   p(AF) 0.02" in found
-    assert "no positive evidence for AF   ·   p(AF) 0.04" in found
+    found = said(relevance=relevance)
+    assert "its evidence for non-AF" in found
+    assert "no positive evidence for AF" in found
+
+
+@pytest.mark.parametrize(
+    ("p_af", "threshold", "doubtful"),
+    [
+        (0.99, 0.5, False),
+        (0.7, 0.5, True),
+        (0.3, 0.5, True),
+        (0.24, 0.5, False),
+        (0.4, 0.2, True),
+        (0.45, 0.2, False),
+        (0.1, 0.0, False),
+        (1.0, 1.0, False),
+    ],
+)
+def test_doubt_reads_and_looks_different(p_af, threshold, doubtful):
+    window = make_window(p_af={"fused": p_af}, threshold=threshold)
+    figure = draw_page([window])
+    box = next(text for text in figure.axes[0].texts if text.get_bbox_patch())
+    assert window.doubtful == doubtful
+    assert ("close to the threshold" in "\n".join(texts(figure))) == doubtful
+    assert ("(doubtful)" in box.get_text()) == doubtful
+    assert (box.get_bbox_patch().get_facecolor() == (1, 1, 1, 1)) == doubtful
+
+
+def test_branches_that_disagree_and_those_that_both_say_the_other_class_are_told():
+    assert "the branches disagree: morphology says non-AF, rhythm says AF" in said()
+    alone = {"fused": "AF", "morphology": "non-AF", "rhythm": "non-AF"}
+    assert "each branch by itself says non-AF" in said(predicted=alone)
+    agreed = said(predicted=dict.fromkeys(alone, "AF"))
+    assert "disagree" not in agreed
+    assert "by itself" not in agreed
+
+
+def test_qrs_complexes_of_the_morphology_branch_in_af_are_explained():
+    in_af = dict.fromkeys(("fused", "morphology", "rhythm"), "AF")
+    assert said(predicted=in_af).count("by their shape here") == 1
+    assert "by their shape here" not in said()
+    assert said(explained="AF").count("coloured: its evidence for AF") == 2
+
+
+def bands(figure):
+    """Edges in s of the bands of each strip, P and QRS."""
+    patches = [p for p in figure.axes[0].patches if isinstance(p, PathPatch) and p.get_fill()]
+    outlines = [[*patch.get_path().to_polygons()] for patch in patches]
+    return [
+        [(np.ptp(o[:, 0]) / 25, (o[:, 0].min() - 28.5) / 25) for o in some] for some in outlines
+    ]
+
+
+def test_p_and_qrs_are_marked_around_r_peaks_or_as_annotated():
+    usual = drawn()
+    p, qrs, *_ = bands(usual)
+    assert len(bands(usual)) == 4
+    assert p[1] == pytest.approx((0.16, PEAKS[1] / RATE - 0.22))
+    assert qrs[1] == pytest.approx((0.1, PEAKS[1] / RATE - 0.05), abs=0.005)
+    assert any("not measured" in text for text in texts(usual))
+    waves = np.full(TIME, OTHER)
+    waves[500:525], waves[550:560] = P, QRS
+    annotated = drawn(waves=waves.astype(np.uint8))
+    assert bands(annotated)[0] == [pytest.approx((0.1, 2.0))]
+    assert bands(annotated)[1] == [pytest.approx((0.04, 2.2))]
+    assert any("as annotated" in text for text in texts(annotated))
+    assert bands(drawn(r_peaks=np.array([], int))) == []
 
 
 def test_a_signal_in_mv_has_its_calibration_and_another_is_called_scaled():
@@ -145,7 +223,7 @@ def test_a_branch_alone_without_relevance_peaks_or_prediction_can_be_drawn():
     )
     figure = draw_page([window])
     (trace,) = traces(figure)
-    assert np.allclose(trace.get_colors(), RELEVANCE(0.0))
+    assert np.allclose(trace.get_edgecolors(), RELEVANCE(0.0))
     assert "lead II   ·   20 to 30 s" in texts(figure)
 
 
@@ -170,6 +248,7 @@ def test_drawing_leaves_pyplot_alone():
         ({"relevance": {"rhythm": np.ones(10)}}, r"numbers for rhythm .* shape \(10,\)"),
         ({"sampling_rate": 0.0}, "sampling rate above 0"),
         ({"r_peaks": np.array([3, TIME])}, "0 to 2499, found 3 to 2500"),
+        ({"waves": np.zeros(3, np.uint8)}, "2500 codes of waves"),
     ],
 )
 def test_a_window_that_does_not_fit_is_refused(changes, message):
@@ -196,8 +275,17 @@ def test_a_png_prints_in_true_size(tmp_path):
     content = save_figure(drawn(), tmp_path / "a.png").read_bytes()
     pixels = int.from_bytes(content[16:20])
     place = content.index(b"pHYs") + 4
-    assert pixels == 2970
+    assert pixels == 297 * PIXELS_PER_MM
     assert pixels / int.from_bytes(content[place : place + 4]) == pytest.approx(0.297, rel=1e-3)
+
+
+def test_a_page_is_saved_as_it_is_drawn(tmp_path):
+    windows = [make_window(), make_window(start_s=30.0, record="$b$", note="what to know")]
+    slow = save_figure(draw_page(windows), tmp_path / "slow.png")
+    for name in ("fast.png", "again.png"):  # the second on forms that are there
+        fast = imread(save_page(windows, tmp_path / name))
+        assert np.abs(fast - imread(slow)).max() <= 0.02
+    assert "what to know" in save_page(windows, tmp_path / "a.svg").read_text()
 
 
 def test_a_figure_replaces_a_file_only_when_asked(tmp_path):
@@ -274,11 +362,12 @@ def test_the_signal_is_left_as_it_was():
 def test_the_grid_has_a_line_each_millimetre_and_a_bold_one_each_five():
     _, axes = new_canvas(100, 50)
     draw_paper(axes, 10, 5, 80, 40)
-    fine, bold = axes.collections
-    assert len(fine.get_segments()) == 81 + 41
-    assert len(bold.get_segments()) == 17 + 9
-    assert bold.get_linewidth()[0] > fine.get_linewidth()[0]
-    vertical = [segment[0, 0] for segment in bold.get_segments()[:17]]
+    fine, bold = grids(axes)
+    assert len(fine) == 81 + 41
+    assert len(bold) == 17 + 9
+    widths = [p.get_linewidth() for p in axes.patches if isinstance(p, PathPatch)]
+    assert widths[1] > widths[0]
+    vertical = [segment[0, 0] for segment in bold[:17]]
     assert vertical == pytest.approx(np.arange(10, 91, 5))
 
 
@@ -319,22 +408,30 @@ def test_even_the_lowest_relevance_stands_out_from_paper():
     assert contrast.min() >= 3  # what WCAG asks of graphics
 
 
+def pieces_of(values):
+    """Pieces with their levels, from left to right."""
+    outlines, levels = coloured_lines(np.stack([np.arange(60.0), values], axis=1), values)
+    assert (np.diff(levels) > 0).all()
+    pieces = [
+        (piece, level)
+        for outline, level in zip(outlines, levels, strict=True)
+        for piece in outline.to_polygons(closed_only=False)
+    ]
+    return sorted(pieces, key=lambda piece: piece[0][0, 0])
+
+
 @given(VALUES)
-def test_runs_draw_the_whole_line_in_pieces_that_touch(values):
-    points = np.stack([np.arange(60.0), values], axis=1)
-    pieces, levels = coloured_runs(points, values)
-    pieces = sorted(pieces, key=lambda piece: piece[0, 0])
+def test_lines_draw_the_whole_trace_in_pieces_that_touch(values):
+    pieces = [piece for piece, _ in pieces_of(values)]
     assert pieces[0][0, 0] == 0
     assert pieces[-1][-1, 0] == 59
     for piece, following in pairwise(pieces):
         assert (piece[-1] == following[0]).all()
-    assert (np.diff(levels) >= 0).all()
 
 
 @given(VALUES)
-def test_runs_keep_the_value_within_half_a_level(values):
-    points = np.stack([np.arange(60.0), values], axis=1)
-    for piece, level in zip(*coloured_runs(points, values), strict=True):
+def test_lines_keep_the_value_within_half_a_level(values):
+    for piece, level in pieces_of(values):
         assert np.abs(values[piece[:-1, 0].astype(int)] - level).max() <= 0.5 / 31 + 1e-9
 
 

@@ -10,7 +10,7 @@ import torch
 from xecg.cli import main
 from xecg.explain.deep_taylor import DeepTaylor
 from xecg.explain.effects import wave_effects
-from xecg.explain.pictures import new_canvas, save_figure
+from xecg.explain.paper import new_canvas, save_figure
 from xecg.explain.relevance import WAVES, enrichment_column, wave_relevance
 from xecg.inference.explain import Entry, write_page
 from xecg.signal.wfdb import read_recording
@@ -209,7 +209,7 @@ def test_a_png_is_a_record_on_a4_across(explain, write_record):
     _, folder = explain()
     header = (folder / "r.png").read_bytes()[:24]
     assert header.startswith(b"\x89PNG")
-    assert int.from_bytes(header[16:20]) == 2970
+    assert int.from_bytes(header[16:20]) == 297 * 8
     assert "data:image/png" in (folder / "index.html").read_text()
 
 

@@ -17,7 +17,7 @@ from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError, WeightsError
 from xecg.explain import faithfulness
 from xecg.explain.faithfulness import ALL, FILLINGS, MEASURES, ORDERS, Settings, evaluate_maps
-from xecg.explain.pictures import INK, QUIET_INK, save_figure
+from xecg.explain.paper import INK, QUIET_INK, save_figure
 from xecg.explain.relevance import CLASSES
 from xecg.files import csv_text, write_whole
 from xecg.networks.weights import WeightsInfo, find_weights, load_xecgarch

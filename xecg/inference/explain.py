@@ -14,7 +14,8 @@ from jinja2 import Environment, PackageLoader
 
 from xecg.errors import ConfigError
 from xecg.explain.attributions import BranchExplainer
-from xecg.explain.pictures import save_figure
+from xecg.explain.paper import PIXELS_PER_MM
+from xecg.explain.pictures import save_page
 from xecg.explain.relevance import WAVES, enrichment_column, wave_title
 from xecg.files import whole_file
 from xecg.inference.model import NOT_JUDGED, Identity, Maps, load, load_once, one_thread, spread
@@ -134,8 +135,8 @@ def explain_piece(
         rows, pictures[record] = spread(len(maps), draw), []
         for number, start in enumerate(range(0, len(rows), _PER_SHEET), start=1):
             name = f"{record}.{picture}" if number == 1 else f"{record}.sheet{number}.{picture}"
-            figure = maps.plot(rows[start : start + _PER_SHEET])
-            save_figure(figure, path.parent / _FILES / name, overwrite=True)
+            shown = maps.drawable(rows[start : start + _PER_SHEET])
+            save_page(shown, path.parent / _FILES / name)
             pictures[record].append(name)
         tables.append(maps.table)
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
@@ -215,7 +216,7 @@ def inline(picture: Path) -> dict[str, str]:
     """Source and style of an image that holds a picture; a PNG keeps its printed size."""
     content, kind, style = picture.read_bytes(), "svg+xml", ""
     if picture.suffix == ".png":
-        kind, style = "png", f"width:{int.from_bytes(content[16:20]) / 10:.1f}mm"  # 10 pixels/mm
+        kind, style = "png", f"width:{int.from_bytes(content[16:20]) / PIXELS_PER_MM:.1f}mm"
     return {"src": f"data:image/{kind};base64,{b64encode(content).decode()}", "style": style}
 
 

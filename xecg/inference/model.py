@@ -50,6 +50,7 @@ class Maps:
         r_peaks: R peaks of each window, in samples of the window.
         sampling_rate: Sampling rate of the windows in Hz.
         leads: What the windows were cut from, in their order.
+        threshold: A window is called AF where the probability of all branches is above it.
     """
 
     table: pd.DataFrame
@@ -58,6 +59,7 @@ class Maps:
     r_peaks: list[NDArray[np.int64]]
     sampling_rate: float
     leads: Sequence[LeadWindows] = field(repr=False)
+    threshold: float = 0.5
 
     def __len__(self) -> int:
         return len(self.signal)
@@ -70,9 +72,12 @@ class Maps:
         """
         from xecg.explain.pictures import draw_page  # matplotlib is slow to import
 
+        return draw_page(self.drawable(spread(len(self), _PLOTTED) if rows is None else rows))
+
+    def drawable(self, rows: Sequence[int]) -> "list[ExplainedWindow]":
+        """Returns windows, not scaled and in the units of their leads, for the pictures."""
         places = [(lead, row) for lead in self.leads for row in range(len(lead))]
-        chosen = spread(len(self), _PLOTTED) if rows is None else rows
-        return draw_page([self._drawable(row, *places[row]) for row in chosen])
+        return [self._drawable(row, *places[row]) for row in rows]
 
     def _drawable(self, row: int, lead: LeadWindows, row_of_lead: int) -> "ExplainedWindow":
         """A window that is not scaled, in the unit of its lead."""
@@ -86,6 +91,7 @@ class Maps:
         if note:
             note = f"{NOT_JUDGED}: {note}"
             del classes[FUSED]
+        band = lead.preprocessing.low_hz, lead.preprocessing.high_hz
         return ExplainedWindow(
             record=lead.record,
             lead=lead.lead,
@@ -98,6 +104,8 @@ class Maps:
             p_af=p_af,
             predicted=classes,
             note=note,
+            threshold=None if note else self.threshold,
+            band_hz=band,
         )
 
 
@@ -276,7 +284,8 @@ class Model:
             relevance[branch], explained = maps.squeeze(1).numpy(), logits.amax(dim=1).numpy()
             measured = wave_relevance(relevance[branch], r_peaks, rate, logits=explained)
             tables.append(measured.join(found.get(branch, [])).add_prefix(f"{branch}_"))
-        return Maps(pd.concat(tables, axis=1), signal, relevance, r_peaks, rate, leads)
+        table = pd.concat(tables, axis=1)
+        return Maps(table, signal, relevance, r_peaks, rate, leads, self.threshold)
 
     def p_af(self, windows: Floats) -> dict[str, Floats]:
         """Returns the probability of AF, float32 ``(n,)``, under ``"fused"`` and by branch.

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xecg.data.store import Store
-from xecg.explain.pictures import INK, QUIET_INK, save_figure
+from xecg.explain.paper import INK, QUIET_INK, save_figure
 from xecg.files import write_whole
 from xecg.inference.evaluate import REPORT, tidy
 from xecg.inference.explain import inline

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from xecg.explain.pictures import QUIET_INK
+from xecg.explain.paper import QUIET_INK
 from xecg.explain.relevance import CLASSES, OWN_WAVE, wave_title
 from xecg.metrics.bootstrap import with_interval
 from xecg.networks.xecgarch import FUSED

@@ -16,7 +16,8 @@ from tqdm import tqdm
 from xecg.data.datamodules import WindowDataModule
 from xecg.errors import ConfigError, DataError, XECGError
 from xecg.explain.attributions import BranchExplainer
-from xecg.explain.pictures import ExplainedWindow, draw_page, save_figure
+from xecg.explain.paper import save_figure
+from xecg.explain.pictures import ExplainedWindow, draw_page
 from xecg.explain.relevance import CLASSES, wave_title
 from xecg.files import SUMS, check_sums, read_settings, write_whole
 from xecg.inference.explain import inline
