@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from xecg.data.augmentation import Augmentation
-from xecg.data.databases.synthetic import EMBEDDED, embedded_store
+from xecg.data.databases.synthetic import EMBEDDED
 from xecg.data.datasets import Batch, MixtureSampler, Source, WindowDataset
 from xecg.data.splits import Ints, Split, Table, assert_disjoint, keys, people, split_stores
 from xecg.data.store import Store
@@ -101,11 +101,6 @@ class WindowDataModule(LightningDataModule, ABC):
     def sampling_rate(self) -> float:
         """Sampling rate of the stores' windows in Hz."""
         return self.preprocessing.sampling_rate
-
-    def prepare_data(self) -> None:
-        """Makes the embedded store in one process, before the others open it."""
-        if any(source.store == EMBEDDED for source in (*self.sources, *self.test_sources)):
-            embedded_store()
 
     def setup(self, stage: str) -> None:
         """Opens the stores, splits them by person or record, builds the datasets.

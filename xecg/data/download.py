@@ -26,13 +26,15 @@ CHECKSUM_LISTS = ("SHA256SUMS.txt", "SHA256SUMS")
 def fetch(name: str, out: Path | None = None, base_url: str | None = None) -> None:
     """Downloads a database from PhysioNet, and checks every file by its published checksum.
 
-    Files that are complete are not downloaded again. Raises DataError if one cannot be had or
-    differs from its checksum, or if another process downloads into the same folder.
+    Files that are complete are not downloaded again.
 
     Args:
         name: Name of the database (``xecg data list``), or class path of your own.
         out: Folder for it; ``data/NAME`` by default.
         base_url: Address of a folder with the list of checksums, in place of the database's own.
+
+    Raises:
+        DataError: If a file cannot be had or is not as published, or the folder is in use.
     """
     database, out = DATABASES[name], out or Path("data") / name
     if isinstance(wanted := database.download, str):
@@ -74,20 +76,18 @@ def _checksums(name: str, wanted: Download, url: str) -> dict[str, str | None]:
 
 
 def _published(url: str) -> dict[str, str]:
-    found = ""
+    found = []
     for name in CHECKSUM_LISTS:
         try:
-            answer = requests.get(f"{url}/{name}", timeout=TIMEOUT_S)
-            answer.raise_for_status()
+            (answer := requests.get(f"{url}/{name}", timeout=TIMEOUT_S)).raise_for_status()
         except requests.RequestException as error:
-            found = found or str(error)
+            found.append(str(error))
             continue
         pairs = [line.split(maxsplit=1) for line in answer.text.splitlines()]
         return {path.removeprefix("*"): f"sha256:{digest}" for digest, path in filter(None, pairs)}
-    raise DataError(
-        f"{url}: expected {' or '.join(CHECKSUM_LISTS)} there, to know the files and to check "
-        f"them; found neither ({found}); check the address and the connection"
-    )
+    expected = f"{' or '.join(CHECKSUM_LISTS)} there, to know the files and to check them"
+    todo = "check the address and the connection"
+    raise DataError(f"{url}: expected {expected}, found neither ({found[0]}); {todo}")
 
 
 def _download(

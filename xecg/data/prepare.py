@@ -55,9 +55,7 @@ def prepare(
     """Cuts a database into windows, ready for training, validation and test.
 
     A store of the same files and settings is used again. A record that cannot be used is skipped
-    and counted. A command that was killed continues when it is given again. Raises StoreError if
-    something else is at ``out``, DataError if no record gives a window, ConfigError if a setting is
-    out of its range or has no effect.
+    and counted. A command that was killed continues when it is given again.
 
     Args:
         database: Name of the database (``xecg data list``), or class path of your own.
@@ -76,6 +74,11 @@ def prepare(
             other, 0, false.
         left_out: Folder: labels of records to be left out of AF classification.
         synthetic: Synthetic ECGs that are made now: persons, records, AF.
+
+    Raises:
+        StoreError: If something else is at ``out``.
+        DataError: If no record gives a window.
+        ConfigError: If a setting is out of its range or has no effect.
     """
     leads = leads[0] if leads in (["preferred"], ["all"]) else leads
     if not isinstance(database, Database):

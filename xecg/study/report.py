@@ -279,7 +279,6 @@ def test_data(run: Path) -> WindowDataModule:
     except (ArgumentError, KeyError, TypeError) as error:
         raise DataError(f"{config}: expected the data of the run ({error})") from error
     data: WindowDataModule = parser.instantiate(given).data
-    data.prepare_data()
     data.setup("test")
     return data
 
