@@ -32,12 +32,10 @@ def wave_codes(
 
     Waves are written in WFDB as ``( p )``, ``( N )``, ``( t )`` at onset, peak and offset; both
     ends belong to the wave. Peaks of one kind in a row are one wave (biphasic T); U waves are
-    OTHER. An onset or offset that an annotator left out is not guessed:
-
-    - A T wave (usual in the QT Database) or QRS complex without onset is marked from its peak,
-      one without offset up to its peak; the part of unknown extent is OTHER.
-    - Half a P wave would be a wrong example, and OTHER would be one too: a P wave without onset
-      or offset is NOT_ANNOTATED, as far as the annotations beside it let it reach.
+    OTHER. What an annotator left out is not guessed: a T wave (usual in the QT Database) or QRS
+    complex without onset or offset begins or ends with its peak, the rest is OTHER; a P wave, of
+    which half would be a wrong example as OTHER would be, is NOT_ANNOTATED as far as the
+    annotations beside it let it reach.
 
     ``region`` is the first sample that the annotator looked at and the one after the last, by
     default from the first onset to the last offset; samples outside are NOT_ANNOTATED. Raises
@@ -50,21 +48,16 @@ def wave_codes(
             f"{n_samples} samples: they belong to another record or another sampling rate."
         )
     marks = list(zip(samples.tolist(), annotations.symbols, strict=True))
-    start, stop = _annotated_region(marks) if region is None else region
+    if region is None:  # empty without onset or offset
+        onset = next((sample for sample, symbol in marks if symbol == _ONSET), n_samples)
+        offset = next((sample for sample, symbol in marks[::-1] if symbol == _OFFSET), -1)
+        region = (onset, offset + 1) if onset <= offset else (0, 0)
+    start, stop = region
     codes = np.full(n_samples, OTHER, dtype=np.uint8)
     for code, first, last in _waves(marks, n_samples):
         codes[first : last + 1] = code
     codes[:start] = codes[stop:] = NOT_ANNOTATED
     return codes
-
-
-def _annotated_region(marks: list[tuple[int, str]]) -> tuple[int, int]:
-    """Returns the first onset and the sample after the last offset; empty without either."""
-    onsets = [sample for sample, symbol in marks if symbol == _ONSET]
-    offsets = [sample for sample, symbol in marks if symbol == _OFFSET]
-    if not onsets or not offsets or onsets[0] > offsets[-1]:
-        return 0, 0
-    return onsets[0], offsets[-1] + 1
 
 
 def _waves(marks: list[tuple[int, str]], n_samples: int) -> Iterator[tuple[int, int, int]]:

@@ -7,14 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xecg.data.databases.base import (
-    AF,
-    LEFT_OUT,
-    NOT_AF,
-    Download,
-    LabelledRecording,
-    Rhythms,
-)
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Download, LabelledRecording, Rhythms
 from xecg.data.databases.labels import beats, whole_record
 from xecg.data.databases.physionet import MITDB, PHYSIONET, SVDB, PhysioNet
 from xecg.errors import RecordError
@@ -45,10 +38,7 @@ class LUDB(PhysioNet):
     The annotators worked from about 1.3 s to 8.6 s; outside, the codes are ``NOT_ANNOTATED``.
     In AF and flutter no P is marked because there is none. In six other records (paced rhythms,
     third-degree AV block) P is never marked although the atria are in sinus rhythm; these get
-    no codes, see ``p_waves_are_marked``.
-
-    Rhythm (from the header): atrial fibrillation is AF, flutter is left out of AF
-    classification, every kind of sinus rhythm is not AF.
+    no codes, see ``p_waves_are_marked``. Rhythms are those of the headers.
     """
 
     name = "ludb"
@@ -95,10 +85,7 @@ class QTDB(PhysioNet):
 
     On nine records P is marked on fewer than half of the beats. In sel221 because of AF: its
     codes stay. In the other eight that is no knowledge (in sel310 the P waves are plain to see):
-    these get no codes, see ``p_waves_are_marked``.
-
-    Rhythm: where the reference annotations (``.atr``) name it, with the meaning it has in mitdb;
-    unlabelled elsewhere. Beats: from ``.atr``, which 24 records do not have.
+    these get no codes, see ``p_waves_are_marked``. 24 records have no ``.atr``.
     """
 
     name = "qtdb"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class PhysioNet(Database):
     licence = "ODC-BY 1.0"
     version = "1.0.0"
     files: ClassVar[tuple[str, ...]]  # one of each record, as patterns below the folder
-    annotated: ClassVar[str] = "all"  # which records have .atr: all, some, none
+    annotated: ClassVar[Literal["all", "some", "none"]] = "all"  # which records have .atr
     ends_annotated: ClassVar[bool] = False  # nothing is known after the last annotation
     # Rhythms count as listed in a table ``record,label,start_s,end_s`` with the labels ``af`` and
     # ``not_af``, where somebody has made it; records that it does not name are left out.

@@ -109,7 +109,7 @@ def person_of(number: int, tables: Iterable[Path]) -> str:
     for table in tables:
         name = "ecg_id" if table.name == TABLE else "record"
         if patient := _columns(table, name, "patient_id").get(number, ("",))[0]:
-            return f"ptbxl-patient-{float(patient):.0f}"
+            return f"ptbxl-patient-{patient.removesuffix('.0')}"
     return f"ptbxl-ecg-{number}"
 
 
