@@ -2,6 +2,7 @@ import pickle
 import re
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from xecg.signal.recording import Recording
 from xecg.signal.wfdb import write_recording
 
 pytest.importorskip("ecgdatakit")
-pytest.importorskip("pydicom")
+pydicom = pytest.importorskip("pydicom")
 
 COUNTS = np.random.default_rng(0).integers(-400, 400, (2, 2000)).astype(np.int16)
 LEADS = ("I", "II")
@@ -122,6 +123,24 @@ def test_the_longer_axis_of_an_array_is_time(tmp_path):
         np.save(tmp_path / "r.npy", array)
         samples = read_ecg(tmp_path / "r.npy", 500).samples
         np.testing.assert_array_equal(samples, COUNTS[: len(samples)])
+
+
+def test_exports_of_apple_may_have_decimal_commas(tmp_path):
+    path = made(tmp_path, "apple.csv", comma=True)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("Sample Rate,500 h", 'Frecuencia,"499,5 h'), encoding="utf-8")
+    recording = read_ecg(path)
+    assert (recording.sampling_rate, recording.units) == (499.5, ("mV",))
+    np.testing.assert_allclose(recording.samples, COUNTS[:1] * UV_PER_COUNT / 1000, atol=1e-6)
+
+
+def test_an_ecg_of_a_cart_is_read():
+    path = Path(pydicom.__file__).parent / "data" / "test_files" / "waveform_ecg.dcm"
+    recording = read_ecg(path)
+    group = pydicom.dcmread(path).waveform_array(0)  # in the units of its channels, microvolts
+    assert recording.leads[:4] == ("I", "II", "III", "aVR")
+    assert (recording.sampling_rate, set(recording.units)) == (1000, {"mV"})
+    np.testing.assert_allclose(recording.samples, group.T / 1000, atol=1e-5)
 
 
 def test_text_in_other_encodings_is_read(tmp_path):

@@ -23,6 +23,7 @@ _TAGS = (b"<", 2**17, "tags")
 _PACKED = (b"1.2.840.10008.1.2.1.99", 0, "deflated data sets")  # by the name of their syntax
 _NOTES = (b"EDF Annotations", 2**6, "channels of annotations")
 _ANY = (b"", 0, "")
+_KARDIA = rb'\s*\{.*"(recordedAt|algorithmDetermination|amplitudeResolution)"'
 # Pattern of the first bytes, parser of ecgdatakit, most bytes, and one of the bounds above.
 _KINDS = {
     "HL7 aECG": (rb".*<([\w.-]+:)?AnnotatedECG\b", "hl7_aecg.HL7aECGParser", 2**25, _TAGS),
@@ -31,14 +32,15 @@ _KINDS = {
     "DICOM": (rb".{128}DICM", "dicom_waveform.DICOMWaveformParser", 2**40, _PACKED),
     "EDF": (rb"0 {7}.{176}\d{3,7} *[\0E ]", "edf.EDFParser", 2**40, _NOTES),
     "ISHNE": (rb"ISHNE1\.0", "ishne_holter.ISHNEHolterParser", 2**40, _ANY),
-    "Kardia JSON": (rb'\s*\{.*"recordedAt"', "alivecor_kardia.AliveCorKardiaParser", 2**23, _ANY),
+    "Kardia JSON": (_KARDIA, "alivecor_kardia.AliveCorKardiaParser", 2**23, _ANY),
 }
 _INSTALL = "Install what it takes: pip install 'xecg-lightning[formats]'"
 _APPLE, _CSV, _NPY = "Apple Health CSV", "CSV", "NPY"
 _NO_RATE = (_CSV, _NPY)
 KNOWN = f"WFDB, {', '.join(_KINDS)}, {_APPLE}, and {_CSV} and {_NPY} with --sampling_rate"
-_SUFFIXES = {".scp", ".dcm", ".dicom", ".edf", ".ecg"}
-_SHARED_SUFFIXES = {".xml", ".json", ".csv", ".npy"}  # with files that are no ECGs
+_SUFFIXES = dict.fromkeys((".scp", ".dcm", ".dicom", ".edf", ".ecg"), True)  # of ECGs alone
+_SUFFIXES |= dict.fromkeys((".xml", ".json", ".csv", ".npy"), False)
+_RATE = re.compile(r"(\d[\d.,]*)\s*(?:hertz|hercios)\b", re.IGNORECASE)  # of Apple's files
 _TO_MV = {"nv": 1e-6, "uv": 1e-3, "mv": 1.0, "v": 1e3}
 # What ecgdatakit says in warnings of files that are damaged.
 _DAMAGE = re.compile("mismatch|truncat|length is|header size|after the last|numLeads|gaps")
@@ -95,13 +97,12 @@ def _is_wfdb(path: Path) -> bool:
 
 def _is_ecg(file: Path, sampling_rate: float | None) -> bool:
     """Whether a file in a folder is to be read as an ECG, if only to say why it cannot be."""
-    suffix = file.suffix.lower()
-    if suffix not in _SUFFIXES | _SHARED_SUFFIXES or not is_file(file):
-        return False
+    of_ecgs = _SUFFIXES.get(file.suffix.lower())
     try:
-        return _kind(file) not in _NO_RATE or sampling_rate is not None
+        known = of_ecgs is not None and is_file(file) and _kind(file)
+        return bool(known) and (known not in _NO_RATE or sampling_rate is not None)
     except (RecordError, OSError):
-        return suffix in _SUFFIXES
+        return bool(of_ecgs)
 
 
 def _kind(path: Path) -> str:
@@ -116,7 +117,7 @@ def _kind(path: Path) -> str:
     if head.startswith(b"\x93NUMPY"):
         return _NPY
     if path.suffix.lower() == ".csv" and (layout := _csv_layout(head)):
-        return _APPLE if "hertz" in str(layout[0]).casefold() else _CSV
+        return _APPLE if _RATE.search("\n".join(layout[0])) else _CSV
     raise RecordError(f"{path}: expected an ECG as {KNOWN}; found a file of no such kind.")
 
 
@@ -186,21 +187,23 @@ def _read_csv(path: Path, sampling_rate: float | None) -> Recording:
 
     with path.open("rb") as file:
         before, delimiter, n = _csv_layout(file.read(2**20)) or ([], ",", 1)
-    how: dict[str, Any] = {"skip_blank_lines": False, "encoding_errors": "replace"}
-    how |= {"names": range(n), "skiprows": len(before), "dtype": np.float64}
-    table = pd.read_csv(path, sep=delimiter, **how).to_numpy()
-    rows = table[: 1 + np.flatnonzero(~np.isnan(table).all(axis=1)).max(initial=0)].T
     lines = [line.replace('"', "").split(delimiter) for line in before if line]
-    if rate := re.search(r"([\d.]+)\s*hertz", "\n".join(before), re.IGNORECASE):
+    how: dict[str, Any] = {"skip_blank_lines": False, "encoding_errors": "replace"}
+    if rate := _RATE.search("\n".join(before)):  # two columns are one with decimal commas
+        delimiter, how["decimal"], n = ";", "." if n == 1 else ",", 1
         about = {line[0].casefold(): line[1] for line in lines if line[1:]}
         parts = [(about.get("lead", ""), about.get("unit", ""))]
+        sampling_rate = float(rate[1].replace(",", "."))
     else:
         fields = [field for line in lines for field in line] or [""] * n
         parts = [re.findall(r"([^(\[]*)[(\[]?([^)\]]*)", field)[0] for field in fields]  # II (mV)
     if len(parts) != n:
         raise ValueError(f"expected {n} names of leads before the numbers, found {len(parts)}")
+    how |= {"sep": delimiter, "names": range(n), "skiprows": len(before), "dtype": np.float64}
+    values = pd.read_csv(path, **how).to_numpy()
+    rows = values[: 1 + np.flatnonzero(~np.isnan(values).all(axis=1)).max(initial=0)].T
     names, units = [[part.strip() for part in column] for column in zip(*parts, strict=True)]
-    return _recording(path, rows, float(rate[1]) if rate else sampling_rate or 0, names, units)
+    return _recording(path, rows, sampling_rate or 0, names, units)
 
 
 def _recording(
