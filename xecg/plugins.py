@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pkgutil import resolve_name
 from typing import Generic, TypeVar, cast
 
 from xecg.errors import ConfigError, UnknownNameError
@@ -34,12 +34,14 @@ class Registry(Mapping[str, T], Generic[T]):
         if name in self._installed:
             return cast(T, self._installed[name].load())
         module, _, attribute = name.rpartition(".")
-        if module:
-            return self._imported(name, module, attribute)
-        raise UnknownNameError(
-            f"{self.kind}: expected one of {', '.join(self)}, or a class path such as "
-            f"my_package.module.Thing; found {name!r}"
-        )
+        try:
+            return cast(T, resolve_name(f"{module}:{attribute}"))
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UnknownNameError(
+                f"{self.kind}: expected one of {', '.join(self)}, or a class path such as "
+                "my_package.module.Thing, of a package that is installed or a folder on "
+                f"PYTHONPATH; found {name!r} ({error})"
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         yield from dict.fromkeys([*self._registered, *self._installed])
@@ -51,12 +53,3 @@ class Registry(Mapping[str, T], Generic[T]):
     def _installed(self) -> dict[str, EntryPoint]:
         found = entry_points(group=f"xecg.{self.kind}")  # reads all packages, which takes 10 ms
         return {entry.name: entry for entry in found}
-
-    def _imported(self, name: str, module: str, attribute: str) -> T:
-        try:
-            return cast(T, getattr(import_module(module), attribute))
-        except (ImportError, AttributeError) as error:
-            raise UnknownNameError(
-                f"{self.kind}: {name} cannot be imported ({error}); is its package installed, or "
-                "its folder on PYTHONPATH?"
-            ) from error

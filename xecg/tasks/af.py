@@ -83,8 +83,8 @@ class AFClassifier(Task):
         losses = torch.stack([mean.compute() for mean in self.class_losses])
         for mean in self.class_losses:
             mean.reset()
-        # A class that did not occur has no mean.
-        self.log_validation(losses.nanmean(), *self.validation_metrics.values())
+        self.log_validation(*self.validation_metrics.values())
+        self.log_loss(losses.nanmean(), 1)  # a class that did not occur has no mean
 
     @torch.inference_mode()
     def calibrate(self, batches: Iterable[Any]) -> None:

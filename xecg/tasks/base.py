@@ -125,13 +125,12 @@ class Task(LightningModule):
         part = f"{'train' if self.training else 'validation'}/{name}"
         self.log(part, value, on_step=False, on_epoch=True, sync_dist=True)
 
-    def log_validation(self, loss: Tensor, *metrics: Any) -> None:
-        """Logs metrics of an epoch and its loss under ``validation/``; starts the metrics anew."""
+    def log_validation(self, *metrics: Any) -> None:
+        """Logs metrics of an epoch under ``validation/``; starts them anew."""
         for metric in metrics:
             found = {f"validation/{name}": value for name, value in metric.compute().items()}
             self.log_dict(found, sync_dist=True)
             metric.reset()
-        self.log(MONITOR, loss, prog_bar=True, sync_dist=True)
 
     def setup(self, stage: str) -> None:
         """Checks the pre-trained branches against the data.
@@ -178,10 +177,13 @@ class Task(LightningModule):
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
+    def log_loss(self, loss: Tensor, n: int) -> None:
+        """Logs ``validation/loss``, by which the epoch is selected: the mean over ``n`` things."""
+        self.log(MONITOR, loss, prog_bar=True, batch_size=n, sync_dist=True)
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Logs the mean of :meth:`loss` as ``validation/loss``, by which the epoch is selected."""
-        size = len(batch.signal)
-        self.log(MONITOR, self.loss(batch), prog_bar=True, batch_size=size, sync_dist=True)
+        """Logs the mean of :meth:`loss` over windows."""
+        self.log_loss(self.loss(batch), len(batch.signal))
 
     def on_test_start(self) -> None:
         """Forgets an earlier test."""

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics import MeanMetric
 
 from xecg.errors import ConfigError
 from xecg.metrics.p_waves import WaveDetection, wave_report
@@ -42,7 +41,6 @@ class PWaveDetection(Task):
     ) -> None:
         super().__init__(PWaveNetwork(channels, dropout, guidance is not None), **options)
         self.guidance, self.sampling_rate = guidance, sampling_rate
-        self.validation_loss = MeanMetric()
 
     def setup(self, stage: str) -> None:
         """Takes the sampling rate of the data.
@@ -77,13 +75,12 @@ class PWaveDetection(Task):
         """Adds the waves found and missed in a batch, and its cross-entropy."""
         logits = self(batch.signal)
         annotated = (batch.target != NOT_ANNOTATED).sum()
-        self.validation_loss.update(self._loss(logits, batch.target), annotated)
+        self.log_loss(self._loss(logits, batch.target), int(annotated))
         self.validation_metrics.update(logits.float().sigmoid(), batch.target)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs loss, F1 per sample and the errors per wave."""
-        self.log_validation(self.validation_loss.compute(), self.validation_metrics)
-        self.validation_loss.reset()
+        """Logs F1 per sample and the errors per wave."""
+        self.log_validation(self.validation_metrics)
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
         """Returns the counts of each window, ``(batch, counts)``."""

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from xecg.errors import ConfigError
 from xecg.metrics.regression import regression_report, rr_metrics
@@ -41,7 +40,6 @@ class RRVariability(Task):
         self.validation_metrics: Any = nn.ModuleDict(
             {name: rr_metrics(prefix=f"{name}/") for name in self.network.measures}
         )
-        self.validation_loss = MeanMetric()
 
     def on_fit_start(self) -> None:
         """Takes the scale of the targets from the training split.
@@ -68,15 +66,14 @@ class RRVariability(Task):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Adds a batch to the loss and to the errors in ms."""
         standardised = self(batch.signal)
-        self.validation_loss.update(self._loss(standardised, batch.target), len(batch.target))
+        self.log_loss(self._loss(standardised, batch.target), len(batch.target))
         predicted = self.network.milliseconds(standardised.float())
         for column, metrics in enumerate(self.validation_metrics.values()):
             metrics.update(predicted[:, column].contiguous(), batch.target[:, column].contiguous())
 
     def on_validation_epoch_end(self) -> None:
-        """Logs loss and errors."""
-        self.log_validation(self.validation_loss.compute(), *self.validation_metrics.values())
-        self.validation_loss.reset()
+        """Logs the errors."""
+        self.log_validation(*self.validation_metrics.values())
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
         """Returns predicted and true measures in ms, ``(batch, 2)``."""
