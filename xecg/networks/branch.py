@@ -118,7 +118,7 @@ BRANCHES.register("morphology", MORPHOLOGY)
 BRANCHES.register("rhythm", RHYTHM)
 
 
-class Branch(nn.Module):
+class Branch(nn.Sequential):
     """Blocks in a row, ``block1`` next to the input.
 
     Maps an ECG ``(batch, 1, time)`` to features ``(batch, channels, ceil(time / stride))``.
@@ -135,20 +135,20 @@ class Branch(nn.Module):
     def __init__(
         self, specs: Sequence[BlockSpec], channels: int = 32, dropout: float = 0.0
     ) -> None:
-        super().__init__()
         if not specs:
             raise NetworkError("a branch needs at least one block; found no BlockSpec")
         widths = [1, *(int(channels * spec.width) for spec in specs)]
         if min(widths) < 1:
             raise NetworkError(f"channels={channels} leaves a block without channels: {widths}")
+        sizes = zip(pairwise(widths), specs, strict=True)
+        blocks = [ConvBlock(*size, spec, dropout) for size, spec in sizes]
+        super().__init__(OrderedDict((f"block{n}", b) for n, b in enumerate(blocks, start=1)))
         self.specs, self.width, self.channels = tuple(specs), channels, widths[-1]
-        for number, (spec, sizes) in enumerate(zip(specs, pairwise(widths), strict=True), start=1):
-            self.add_module(f"block{number}", ConvBlock(*sizes, spec, dropout))
 
     @property
     def blocks(self) -> list[ConvBlock]:
         """Blocks from the input on."""
-        return [block for block in self.children() if isinstance(block, ConvBlock)]
+        return [block for block in self if isinstance(block, ConvBlock)]
 
     @property
     def stride(self) -> int:
@@ -163,12 +163,6 @@ class Branch(nn.Module):
             field += (spec.kernel_size - 1) * spec.dilation * step
             step *= spec.stride
         return field
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns features ``(batch, channels, steps)`` of an ECG ``(batch, 1, time)``."""
-        for block in self.blocks:
-            x = block(x)
-        return x
 
     def activations(self, x: Tensor) -> list[Tensor]:
         """Returns the ECG ``(batch, 1, time)`` and the output of each block; features come last."""
