@@ -1,4 +1,4 @@
-"""``xecg explain evaluate``: what it writes, what it says, what it refuses."""
+"""``xecg explain evaluate`` and ``effects``: what they write, what they say, what they refuse."""
 
 import sys
 from collections.abc import Callable
@@ -332,3 +332,23 @@ def test_the_figure_of_randomisation_draws_every_stage(tables: dict[str, pd.Data
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert labels == ["head", *(f"block{number}" for number in range(8, 0, -1))]
     assert len(axes.containers) == 2
+
+
+def test_effects_are_measured_for_each_branch_class_method_and_filling(
+    synthetic_store: Store, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "effects.csv"
+    words = ["explain", "effects", synthetic_store.path, "--weights", weights, "--out", out]
+    words += ["--split", "all", "--windows", "40", "--methods", "innvestigate", "lrp_epsilon"]
+    words += ["--fillings", "line", "stretch"]
+    assert cli.main([*map(str, words)]) == 0
+    report, table = capsys.readouterr().out, pd.read_csv(out)
+    assert report.startswith("40 windows")
+    numbers = table.groupby(["branch", "class"])["measure"].value_counts().unstack()
+    assert (numbers == [2 * 2, 2 * 6, 2 * 4, 2 * 6]).all(axis=None)
+    assert set(numbers.columns) == {"agreement", "effect", "enrichment", "flips"}
+    known = table.dropna(subset=["low"])
+    assert (known["low"] <= known["value"] + 1e-9).all()
+    assert table[table["measure"] == "flips"]["value"].dropna().between(0, 1).all()
+    nowhere = ["explain", "effects", synthetic_store.path, "--weights", weights, "--windows", 0]
+    assert cli.main([*map(str, nowhere), "--split", "all", "--out", str(out)]) == 1

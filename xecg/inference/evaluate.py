@@ -1,31 +1,39 @@
-"""Whether maps of trained weights are faithful, on a store: tables, figures and a report."""
+"""What maps of trained weights are worth on a store: are they faithful, do branches use them?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from jinja2 import Environment, PackageLoader
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from xecg.data.splits import seen
 from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError, WeightsError
+from xecg.explain import effects as changes
 from xecg.explain import faithfulness
+from xecg.explain.attributions import BranchExplainer
+from xecg.explain.effects import agreement, wave_effects
 from xecg.explain.faithfulness import ALL, FILLINGS, MEASURES, ORDERS, Settings, evaluate_maps
 from xecg.explain.paper import INK, QUIET_INK, save_figure
-from xecg.explain.relevance import CLASSES
+from xecg.explain.relevance import CLASSES, wave_relevance
 from xecg.files import csv_text, write_whole
-from xecg.networks.weights import WeightsInfo, find_weights, load_xecgarch
+from xecg.inference.model import Model
+from xecg.inference.trials import check_empty, rows_to_test
+from xecg.metrics.bootstrap import FloatArray, divide, intervals, with_interval
+from xecg.networks.weights import find_weights, load_xecgarch
 from xecg.networks.xecgarch import XECGArch
+from xecg.signal.waves import codes_around_r_peaks
 
 TITLES = {"innvestigate": "DTD, innvestigate", "zbox": "DTD, zbox"}
 TITLES |= dict(zip(faithfulness.CONTROLS, ("steepness of the signal", "random order"), strict=True))
 REPORT = "faithfulness.md"
+_KINDS = ("enrichment", "effect", "flips")  # of measures of a wave
 _COLOURS = ("#7d0048", "#d0539a", "#1f6f8b", "#6aaed6", "#c98a1b")
 
 
@@ -66,85 +74,23 @@ def evaluate(
         picture: Kind of the figures.
 
     Raises:
-        ConfigError: A setting is out of range, or the folder is not empty.
-        StoreError: The store cannot be used, or its windows are not what the weights take.
-        WeightsError: Weights cannot be used, do not go together, or are not known to be unseen.
+        XECGError: A setting, the store, the weights or the folder cannot be used.
     """
     names = dict.fromkeys(faithfulness.METHODS if methods is None else methods)
     settings = Settings(tuple(names), segment_ms, steps, draws, seed)
     if windows < 1:
         raise ConfigError(f"windows: expected at least 1, found {windows}")
     check_empty(out)
-    opened = Store.open(store)
-    networks, infos = load_networks(weights or ["xecgarch"])
-    rows, origin = rows_to_test(opened, infos, split)
-    rows = np.sort(np.random.default_rng(seed).permutation(rows)[:windows])
+    opened, networks, infos, rows, origin = _loaded(store, weights, split, seed)
+    rows = np.sort(rows[:windows])
     index, rate = opened.index.take(rows), opened.info.preprocessing.sampling_rate
     groups = np.asarray(index.group, dtype=np.str_)
-    tables = evaluate_maps(networks, opened.signals[rows], groups, rate, settings)
+    tables = evaluate_maps([*networks.values()], opened.signals[rows], groups, rate, settings)
     about = {"files": infos, "index": index, "origin": origin, "settings": settings}
     report = report_of(tables, database=opened.info.recipe.database, **about)
     _write(tables, report, out, picture)
     print(report)
     return report
-
-
-def load_networks(weights: Sequence[str]) -> tuple[list[XECGArch], dict[Path, WeightsInfo]]:
-    """Returns the networks and, by file, what it says of itself."""
-    files = [find_weights(source) for source in weights]
-    if len({path.resolve() for path in files}) < len(files):
-        raise ConfigError("weights: expected different ones to compare; found the same file twice")
-    networks, infos = zip(*(load_xecgarch(path) for path in files), strict=True)
-    for path, network in zip(files, networks, strict=True):
-        wanted, found = (", ".join(of.branches) for of in (networks[0], network))
-        if found != wanted:
-            which = f"the branches {wanted} of {files[0]}"
-            raise WeightsError(f"{path}: expected {which}, found {found}")
-    return list(networks), dict(zip(files, infos, strict=True))
-
-
-def check_empty(out: Path) -> None:
-    """Raises ConfigError if there is something at ``out`` that is no empty folder."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"out: {out} is no empty folder; name another one")
-
-
-def rows_to_test(
-    store: Store, infos: Mapping[Path, WeightsInfo], split: str
-) -> tuple[NDArray[np.int64], str]:
-    """Returns rows of the store that may be tested on, and what kind of windows they are.
-
-    Raises StoreError if there is none, or the windows are not such as the weights take, and
-    WeightsError if unseen ones are asked for and weights do not say what they learnt from.
-    """
-    for path, info in infos.items():
-        for name, value in store.info.preprocessing.to_dict().items():
-            if (taken := info.preprocessing.get(name)) != value:
-                raise StoreError(
-                    f"{store.path}: expected windows as {path} takes them, {name} {taken}; found "
-                    f"{name} {value}. Prepare the database again with that"
-                )
-    silent = [str(path) for path, info in infos.items() if info.learnt is None]
-    learnt = np.zeros(len(store), bool)
-    for info in infos.values():
-        if info.learnt is not None:
-            learnt |= seen(store.info.identity, store.index, info.learnt)
-    if split == "all":
-        origin = f"from all {len(store)} windows, {learnt.sum()} of them learnt from"
-        if silent:
-            origin = "from the whole store; whether the weights learnt from them is not known"
-        return np.arange(len(store)), origin
-    if silent:
-        raise WeightsError(
-            f"{', '.join(silent)}: expected weights that say what they learnt from, found older "
-            "ones; pass --split all to draw from the whole store, seen or not"
-        )
-    if learnt.all():
-        raise StoreError(
-            f"{store.path}: expected windows of persons that the weights did not learn from, "
-            "found none; pass --split all to use windows that they did learn from"
-        )
-    return np.flatnonzero(~learnt), "of whom the weights learnt nothing"
 
 
 def _write(tables: Mapping[str, pd.DataFrame], report: str, out: Path, picture: str) -> None:
@@ -154,80 +100,225 @@ def _write(tables: Mapping[str, pd.DataFrame], report: str, out: Path, picture: 
         raise ConfigError(f"out: {out} cannot be made ({error})") from error
     for name, table in tables.items():
         write_whole(out / f"{name}.csv", csv_text(table))
-    figures = {"curves": draw_curves(tables["curves"], tables["areas"])}
-    figures["randomisation"] = draw_randomisation(tables["randomisation"])
-    for name, figure in figures.items():
-        save_figure(figure, out / f"{name}.{picture}", dpi=150.0)
+    curves = draw_curves(tables["curves"], tables["areas"])
+    save_figure(curves, out / f"curves.{picture}", dpi=150.0)
+    cascades = draw_randomisation(tables["randomisation"])
+    save_figure(cascades, out / f"randomisation.{picture}", dpi=150.0)
     write_whole(out / REPORT, report)
+
+
+def effects(
+    store: Path,
+    out: Path = Path("effects.csv"),
+    *,
+    weights: list[str] | None = None,
+    split: Literal["unseen", "all"] = "unseen",
+    windows: int = 500,
+    methods: list[str] | None = None,
+    fillings: list[str] | None = None,
+    rescale: bool = False,
+    seed: int = 0,
+) -> str:
+    """Measures what each branch uses, where its maps lie, and whether the two agree.
+
+    Of windows that a branch predicts rightly, by class: enrichment of waves by each attribution
+    method; fall of the logit margin and share of decisions that flip when a wave is replaced, RR
+    intervals are made equal or fibrillatory waves added; Spearman's rho over waves and windows of
+    enrichment and fall. Prints and returns tables in Markdown. Waves are annotated ones where a
+    window has them, else relative to the R peaks. See xecg.explain.wave_effects.
+
+    Args:
+        store: Folder of a prepared store.
+        out: Table to write (CSV).
+        weights: Weights files or names of released weights (default: xecgarch), each measured.
+        split: ``unseen`` takes persons and records that no weights learnt from; ``all`` takes all.
+        windows: Number of windows at most, drawn at random, half of them AF if there are enough.
+        methods: Attribution methods (default: innvestigate), or class paths.
+        fillings: What replaces a wave: line (default), baseline, stretch.
+        rescale: Scale changed windows to [0, 1] again.
+        seed: Random seed of windows, fillings and intervals.
+
+    Raises:
+        XECGError: A setting, the store or the weights cannot be used.
+    """
+    opened, networks, _, allowed, origin = _loaded(store, weights, split, seed)
+    labels = opened.index.af.to_numpy()[allowed]
+    rows = np.sort(np.concatenate([allowed[labels == code][: windows // 2] for code in (0, 1)]))
+    if not len(rows):
+        raise StoreError(f"{store}: expected windows labelled AF or not, found none to measure")
+    asked = methods or ["innvestigate"], fillings or ["line"], rescale, seed
+    table = pd.DataFrame(
+        {"weights": name} | row
+        for name, network in networks.items()
+        for row in measured_use(network, opened, rows, *asked)
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, csv_text(table))
+    groups, keys = opened.index.group.iloc[rows], ["weights", "branch", "class", "by"]
+    report = f"{len(rows)} windows of {groups.nunique()} persons or records, {origin}.\n"
+    table["windows"] = table.groupby(["measure", *keys])["n"].transform("first")
+    for measure, part in table.groupby("measure", sort=False):
+        shown = [(of,) for of in part["of"].unique()]
+        report += f"\n{measure}\n\n{_markdown(part, keys, ['of'], shown)}"
+    print(report)
+    return report
+
+
+def _loaded(store: Path, weights: Sequence[str] | None, split: str, seed: int) -> tuple[Any, ...]:
+    """Store, networks by name, what their files say, rows in random order, what rows they are."""
+    opened, names = Store.open(store), weights or ["xecgarch"]
+    files = [find_weights(name) for name in names]
+    if len({path.resolve() for path in files}) < len(files):
+        raise ConfigError("weights: expected different ones to compare; found the same file twice")
+    networks, said = zip(*map(load_xecgarch, files), strict=True)
+    wanted, *others = (", ".join(network.branches) for network in networks)
+    for path, found in zip(files[1:], others, strict=True):
+        if found != wanted:
+            which = f"the branches {wanted} of {files[0]}"
+            raise WeightsError(f"{path}: expected {which}, found {found}")
+    infos = dict(zip(files, said, strict=True))
+    rows, origin = rows_to_test(opened, infos, split)
+    rows = np.random.default_rng(seed).permutation(rows)
+    return opened, dict(zip(names, networks, strict=True)), infos, rows, origin
+
+
+def measured_use(
+    network: XECGArch,
+    store: Store,
+    rows: NDArray[np.int64],
+    methods: Sequence[str] = ("innvestigate",),
+    fillings: Sequence[str] = ("line",),
+    rescale: bool = False,
+    seed: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """Yields what ``xecg explain effects`` writes of a network on some windows: a row a number."""
+    index, rate = store.index.take(rows), store.info.preprocessing.sampling_rate
+    peaks = [store.r_peaks(row) for row in rows.tolist()]
+    codes = np.array([codes_around_r_peaks(p, store.signals.shape[1], rate) for p in peaks])
+    annotated, place = index.wave_row.to_numpy() >= 0, (peaks, rate, codes)
+    codes[annotated] = store.waves[index.wave_row.to_numpy()[annotated]]
+    x = torch.from_numpy(np.array(store.signals[rows])).unsqueeze(1)
+    maps = {method: BranchExplainer(network, method).explain(x) for method in methods}
+    effects = {
+        filling: wave_effects(network, x, *place, filling=filling, rescale=rescale, seed=seed)
+        for filling in fillings
+    }
+    for branch in network.branches:
+        shown = {m: wave_relevance(of[branch].relevance, *place) for m, of in maps.items()}
+        used = {filling: of[branch] for filling, of in effects.items()}
+        decided = maps[methods[0]][branch].logits.argmax(dim=1).numpy()
+        for code, rhythm in enumerate(CLASSES):
+            right = (decided == code) & (index.af.to_numpy() == code)
+            if right.any():
+                for row in _means(shown, used, right, index.group.to_numpy(np.str_), seed):
+                    yield {"branch": branch, "class": rhythm} | row
+
+
+def _means(
+    shown: Mapping[str, pd.DataFrame],
+    used: Mapping[str, pd.DataFrame],
+    right: NDArray[np.bool_],
+    groups: NDArray[np.str_],
+    seed: int,
+) -> Iterator[dict[str, Any]]:
+    """Yields a row a mean of ``right`` rows, and a row an agreement, with intervals over groups."""
+    columns = {
+        (kind, by, changes.TITLES[name.removeprefix(f"{kind}_")]): table[name][right]
+        for kind, (by, table) in product(_KINDS, (*shown.items(), *used.items()))
+        for name in map(str, table.filter(regex=f"^{kind}_"))
+    }
+    rhos = {
+        ("agreement", f"{method}, {filling}", "rho"): agreement(enriched.join(table)[right])
+        for (method, enriched), (filling, table) in product(shown.items(), used.items())
+    }
+    names: list[Any] = [*columns, *rhos]
+    values = np.stack([*columns.values()], axis=1).astype(np.float64)
+    known = (~np.isnan(values)).astype(np.float64)
+
+    def statistics(weights: FloatArray) -> dict[str, FloatArray]:
+        means = divide(weights @ np.nan_to_num(values), weights @ known).T
+        return dict(zip(names, [*means, *(rho(weights) for rho in rhos.values())], strict=True))
+
+    over = dict(zip(names, ([column > 0] for column in known.T), strict=False))
+    found: Any = intervals(statistics, groups[right], over=over, seed=seed)
+    for (measure, by, of), one in found.items():
+        yield {"measure": measure, "by": by, "of": of} | vars(one)
+
+
+def wave_trial(model: Model, store: Store, rows: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
+    """Yields the enrichments, flips and agreements of :func:`measured_use`, each with one name."""
+    names = {title: f"_{name}" for name, title in changes.TITLES.items()}
+    for row in measured_use(model.network, store, rows):
+        about = {"branch": row.pop("branch"), "truth": row.pop("class")}
+        kind, of = row.pop("measure"), row.pop("of")
+        if kind != "effect" and row["n"]:
+            del row["by"]
+            yield about | {"measure": kind + names.get(of, "")} | row
 
 
 def report_of(tables: Mapping[str, pd.DataFrame], **about: Any) -> str:
     """Returns all tables in Markdown, below what they are ``about``: files, index, database, ..."""
+    tables = {name: t.assign(map=t.method.map(title)) for name, t in tables.items()}
     areas, gains, cascade = tables["areas"], tables["gains"], tables["randomisation"]
     of_all, in_probability = areas[areas.predicted == ALL], areas[areas.measure == MEASURES[0]]
     classes = [name for name in CLASSES if name in set(areas.predicted)]
     stages, kinds = cascade.stage.unique(), [*product(MEASURES, FILLINGS)]
     shown = [(stages[at],) for at in (0, len(stages) * 2 // 5, -1)]
+    spearman, keys = cascade[cascade.coefficient == "spearman"], ["branch", "map"]
     by_kind, of_both = ["measure", "filling"], [*product(FILLINGS, classes)]
     parts: dict[str, Any] = {
         "n_empty": of_all[of_all.measure == MEASURES[0]].empty_maps.sum() // 2,
-        "areas": _wide(of_all, by_kind, kinds),
-        "by_class": _wide(in_probability, ["filling", "predicted"], of_both),
-        "gains": _wide(gains[gains.predicted == ALL], by_kind, kinds),
-        "randomisation": _wide(cascade[cascade.coefficient == "spearman"], ["stage"], shown),
+        "areas": _markdown(of_all, keys, by_kind, kinds),
+        "by_class": _markdown(in_probability, keys, ["filling", "predicted"], of_both),
+        "gains": _markdown(gains[gains.predicted == ALL], keys, by_kind, kinds),
+        "randomisation": _markdown(spearman, keys, ["stage"], shown),
     }
     if (agreement := tables.get("agreement")) is not None:
         parts["n_networks"] = agreement.networks.iloc[0]
         coefficients = [(name,) for name in faithfulness.COEFFICIENTS]
-        parts["agreement"] = _wide(agreement, ["coefficient"], coefficients)
+        parts["agreement"] = _markdown(agreement, keys, ["coefficient"], coefficients)
     environment = Environment(loader=PackageLoader("xecg.inference"), trim_blocks=True)
     return environment.get_template("faithfulness.md.j2").render(parts, **about)
 
 
-def _wide(table: pd.DataFrame, columns: list[str], shown: Sequence[tuple[str, ...]]) -> str:
-    """Returns Markdown of means: a line a branch and map, a column each of ``shown``."""
-    lines = [["branch", "map", *(", ".join(kind) for kind in shown), "windows"]]
+def _markdown(
+    table: pd.DataFrame, keys: list[str], columns: list[str], shown: Sequence[tuple[str, ...]]
+) -> str:
+    """Returns means with intervals: a line for each of the keys, a column for each of ``shown``."""
+    lines = [[*keys, *map(", ".join, shown), "windows"]]
     lines.append(["---"] * len(lines[0]))
-    keys = table[["branch", "method", *columns]].itertuples(index=False, name=None)
-    known: dict[tuple[str, ...], Any] = dict(zip(keys, table.itertuples(), strict=True))
-    for branch, method in dict.fromkeys(key[:2] for key in known):
-        rows = {kind: known.get((branch, method, *kind)) for kind in shown}
-        counts = {kind[-1]: str(row.windows if row else 0) for kind, row in rows.items()}
+    grouped: Any = table.groupby(keys, sort=False)
+    for names, rows in grouped:
+        kinds = rows[columns].itertuples(index=False, name=None)
+        found = dict(zip(kinds, rows.to_dict("records"), strict=True))
+        cells = [with_interval(found[kind]) if kind in found else "-" for kind in shown]
+        counts = {kind[-1]: str(found[kind]["windows"] if kind in found else 0) for kind in shown}
         numbers = [*counts.values()]
         windows = numbers[0] if len(set(numbers)) == 1 else " / ".join(numbers)
-        lines.append([branch, title(method), *map(cell, rows.values()), windows])
+        lines.append([*names, *cells, windows])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def cell(row: Any) -> str:
-    """Returns the mean and interval of a row, for a table in Markdown."""
-    if row is None or np.isnan(row.value):
-        return "-"
-    return f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
 
 
 def draw_curves(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
     """Draws the change of the explained class's probability: a panel a map, filling and branch."""
     curves, areas = (t[(t.predicted == ALL) & (t.measure == MEASURES[0])] for t in (curves, areas))
-    lines, methods = [*product(areas.branch.unique(), FILLINGS)], areas.method.unique()
+    lines, methods = [*product(areas.branch.unique(), FILLINGS)], [*areas.method.unique()]
     size = (2 + 1.75 * len(methods), 1.1 + 1.65 * len(lines))
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(lines), len(methods), sharex=True, sharey="row", squeeze=False)
-    panels = dict(zip(product(lines, methods), grid.flat, strict=True))
     areas = areas.set_index(["branch", "filling", "method"])
-    for (line, method), axes in panels.items():
-        of_map = curves[(curves.branch == line[0]) & (curves.filling == line[1])]
+    panels: Any = curves.groupby([*areas.index.names], sort=False)
+    for panel, rows in panels:
+        axes = grid[lines.index(panel[:2]), methods.index(panel[2])]
         tidy(axes)
-        axes.set_ymargin(0.15)  # room for the area's numbers
         for order, colour in zip(ORDERS, ("#7d0048", "#5b6b8c"), strict=True):
-            row = of_map[(of_map.method == method) & (of_map.order == order)]
+            row = rows[rows.order == order]
             axes.plot(row.share, row.value, color=colour, linewidth=1.4, label=ORDERS[order])
             axes.fill_between(row.share, row.low, row.high, color=colour, alpha=0.18, linewidth=0)
-        area: Any = areas.loc[(*line, method)]
+        area: Any = areas.loc[panel]
         text = f"{area.value:+.2f} [{area.low:.2f}, {area.high:.2f}]"
         axes.text(0.03, 0.04, text, transform=axes.transAxes, fontsize=7.5, color=INK)
-        axes.set_xlim(0, 1)
-        axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+        axes.set(xlim=(0, 1), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1"), ymargin=0.15)
     for axes, line in zip(grid[:, 0], lines, strict=True):
         axes.set_ylabel("\n".join(line), color=INK)
     for axes, method in zip(grid[0], methods, strict=True):

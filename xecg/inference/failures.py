@@ -12,9 +12,9 @@ from tqdm import tqdm
 from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError
 from xecg.files import csv_text, write_whole
-from xecg.inference.evaluate import REPORT, check_empty, rows_to_test
+from xecg.inference.evaluate import REPORT, wave_trial
 from xecg.inference.model import NOT_JUDGED, Model, load, one_thread, predicted
-from xecg.inference.trials import noise_trial, wave_trial
+from xecg.inference.trials import check_empty, noise_trial, rows_to_test
 from xecg.metrics.bootstrap import mean, with_interval
 from xecg.metrics.calibration import PREVALENCES, predictive_value
 from xecg.metrics.classification import classification_report

@@ -1,19 +1,19 @@
-"""What a model does with a sample of windows: under noise, and with what it looks at and uses."""
+"""Windows of a store that weights may be tested on, and what a model says of them under noise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
 from numpy.typing import NDArray
 
+from xecg.data.splits import seen
 from xecg.data.store import Store
-from xecg.explain.attributions import BranchExplainer
-from xecg.explain.effects import agreement, wave_effects
-from xecg.explain.relevance import CLASSES, wave_relevance
+from xecg.errors import ConfigError, StoreError, WeightsError
+from xecg.explain.relevance import CLASSES
 from xecg.inference.model import NOT_JUDGED, Model
-from xecg.metrics.bootstrap import Interval, intervals, mean
+from xecg.metrics.bootstrap import mean
+from xecg.networks.weights import WeightsInfo
 from xecg.signal.heartbeats import detect_r_peaks
 from xecg.signal.preprocessing import limit_band
 from xecg.signal.quality import JUDGED, window_quality
@@ -23,6 +23,47 @@ LEVELS = (np.inf, 24, 12, 6, 0)  # signal to noise in dB
 _FULL = 8**-0.5  # deviation of noise as strong as QRS complexes that fill the range (0 dB)
 
 
+def check_empty(out: Path) -> None:
+    """Raises ConfigError if there is something at ``out`` that is no empty folder."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"out: {out} is no empty folder; name another one")
+
+
+def rows_to_test(
+    store: Store, infos: Mapping[Path, WeightsInfo], split: str
+) -> tuple[NDArray[np.int64], str]:
+    """Returns rows of the store that may be tested on, and what kind of windows they are.
+
+    Raises StoreError if there is none, or the windows are not such as the weights take, and
+    WeightsError if unseen ones are asked for and weights do not say what they learnt from.
+    """
+    silent, learnt = [], np.zeros(len(store), bool)
+    for path, info in infos.items():
+        for name, value in store.info.preprocessing.to_dict().items():
+            if (taken := info.preprocessing.get(name)) != value:
+                raise StoreError(
+                    f"{store.path}: expected windows as {path} takes them, {name} {taken}; found "
+                    f"{name} {value}. Prepare the database again with that"
+                )
+        if info.learnt is None:
+            silent.append(str(path))
+        else:
+            learnt |= seen(store.info.identity, store.index, info.learnt)
+    if split == "all":
+        origin = f"from all {len(store)} windows, {learnt.sum()} of them learnt from"
+        if silent:
+            origin = "from the whole store; whether the weights learnt from them is not known"
+        return np.arange(len(store)), origin
+    remedy = "pass --split all to draw from the whole store, seen or not"
+    if silent:
+        known = "expected weights that say what they learnt from, found older ones"
+        raise WeightsError(f"{', '.join(silent)}: {known}; {remedy}")
+    if learnt.all():
+        unseen = "expected windows of persons that the weights did not learn from, found none"
+        raise StoreError(f"{store.path}: {unseen}; {remedy}")
+    return np.flatnonzero(~learnt), "of whom the weights learnt nothing"
+
+
 def noise_trial(model: Model, store: Store, rows: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
     """Yields, by noise, level and truth, which windows can be judged, and which are called AF.
 
@@ -30,7 +71,8 @@ def noise_trial(model: Model, store: Store, rows: NDArray[np.int64]) -> Iterator
     are taken to fill the window's range. R peaks are detected anew.
     """
     rate, generator = model.preprocessing.sampling_rate, np.random.default_rng(0)
-    signals = store.signals[rows]
+    signals, index = store.signals[rows], store.index.take(rows)
+    groups, af = index["group"].to_numpy(dtype=np.str_), index["af"].to_numpy()
     for noise, band in NOISES.items():
         white = generator.standard_normal(signals.shape)
         added = np.stack([limit_band(one, rate, *band) for one in white])
@@ -42,50 +84,10 @@ def noise_trial(model: Model, store: Store, rows: NDArray[np.int64]) -> Iterator
             quality = np.array([window_quality(x, x, r, rate).value for x, r in pairs])
             classes, _ = model.calls(model.p_af(noisy))
             judged, called = (quality >= JUDGED) & (classes != NOT_JUDGED), classes == "AF"
-            for truth, of_class, groups in _by_truth(store, rows):
-                about = {"noise": noise, "level_db": level, "truth": truth}
-                among = of_class & judged
+            for code in np.unique(af[af >= 0]):
+                about = {"noise": noise, "level_db": level, "truth": CLASSES[code]}
+                of_class, among = af == code, (af == code) & judged
                 yield about | {"measure": "judged"} | vars(mean(judged[of_class], groups[of_class]))
                 if among.any():
                     of_judged = vars(mean(called[among], groups[among]))
                     yield about | {"measure": "of these called AF"} | of_judged
-
-
-def wave_trial(model: Model, store: Store, rows: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
-    """Yields where each branch looks and what it uses, in windows that it is right about.
-
-    Enrichment of relevance by wave, share of decisions that flip when the wave is replaced
-    (:func:`xecg.explain.wave_effects`), and the agreement of both.
-    """
-    rate, x = model.preprocessing.sampling_rate, torch.from_numpy(store.signals[rows]).unsqueeze(1)
-    peaks, explainer = [store.r_peaks(row) for row in rows], BranchExplainer(model.network)
-    effects = wave_effects(explainer, x, peaks, rate)
-    for branch, (logits, maps) in explainer.explain(x).items():
-        found = wave_relevance(maps.squeeze(1), peaks, rate, logits=logits.amax(dim=1))
-        table = found.join(effects[branch])
-        decided = logits.argmax(dim=1).numpy()
-        for truth, of_class, groups in _by_truth(store, rows):
-            right = of_class & (decided == CLASSES.index(truth))
-            about, mine = {"branch": branch, "truth": truth}, table[right]
-            for name in mine.filter(regex="^(enrichment|flips)_"):
-                if len(values := mine[name].dropna()):
-                    measured = vars(mean(values, groups[values.index]))
-                    yield about | {"measure": name} | measured
-            if len(mine):
-                yield about | {"measure": "agreement"} | vars(_agreement(mine, groups[right]))
-
-
-def _agreement(table: pd.DataFrame, groups: NDArray[Any]) -> Interval:
-    of = agreement(table)
-    return intervals(lambda weights: {"agreement": of(weights)}, groups)["agreement"]
-
-
-def _by_truth(
-    store: Store, rows: NDArray[np.int64]
-) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[Any]]]:
-    """Classes that there are, the rows of each, and the groups of all."""
-    index = store.index.take(rows)
-    groups = index["group"].to_numpy(dtype=np.str_)
-    for code, truth in enumerate(CLASSES):
-        if (of_class := index["af"].to_numpy() == code).any():
-            yield truth, of_class, groups
