@@ -32,9 +32,6 @@ class LabelledWindows:
     rows: list[dict[str, Any]]  # of the index, one per window, and its R peaks in samples
     left_out: Mapping[str, int]  # number of windows, by reason
 
-    def __len__(self) -> int:
-        return len(self.signals)
-
 
 def labelled_windows(
     labelled: LabelledRecording,
