@@ -89,10 +89,9 @@ def test_nothing_to_resample_is_refused():
         mean_interval([], [])
 
 
-@pytest.mark.parametrize("options", [{"n_resamples": 0}, {"confidence": 1.0}])
-def test_impossible_settings_are_refused(options):
-    with pytest.raises(ConfigError, match=next(iter(options))):
-        mean_interval([1.0, 2.0], ["a", "b"], **options)
+def test_no_resample_is_refused():
+    with pytest.raises(ConfigError, match="n_resamples"):
+        mean_interval([1.0, 2.0], ["a", "b"], n_resamples=0)
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 3)] * 3), max_size=30))

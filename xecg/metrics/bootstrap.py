@@ -19,6 +19,7 @@ FloatArray = NDArray[np.float64]
 Statistics = Callable[[FloatArray], Mapping[str, FloatArray]]
 Rows = NDArray[np.bool_]
 
+_CONFIDENCE = 0.95
 _CHUNK_BYTES = 2**20  # weights held at once; larger chunks leave the cache and are slower
 
 
@@ -49,9 +50,8 @@ def intervals(
     over: Mapping[str, Sequence[Rows]] | None = None,
     n_resamples: int = 1000,
     seed: int = 0,
-    confidence: float = 0.95,
 ) -> dict[str, Interval]:
-    """Returns percentile intervals of several statistics of the same rows, by the same resamples.
+    """Returns 95 % intervals of several statistics of the same rows, by the same resamples.
 
     ``statistics`` maps row weights ``(r, n)`` (whole numbers as floats) to named statistics
     ``(r,)``; a resample of which one is NaN is left out of its interval. ``groups`` holds person or
@@ -61,12 +61,10 @@ def intervals(
 
     Where a share is 0 or 1 in all resamples, they say nothing about its other end; there the
     interval is Wilson's (1927) for as many trials as there are groups. Raises DataError if there is
-    no row, ConfigError if ``n_resamples`` or ``confidence`` is out of range.
+    no row, ConfigError if there is no resample.
     """
-    if n_resamples < 1 or not 0 < confidence < 1:
-        wanted = "n_resamples of at least 1 and confidence between 0 and 1"
-        found = f"n_resamples {n_resamples}, confidence {confidence}"
-        raise ConfigError(f"expected {wanted}; found {found}")
+    if n_resamples < 1:
+        raise ConfigError(f"n_resamples: expected at least 1; found {n_resamples}")
     codes, n_groups = _group_codes(groups)
     observed = statistics(np.ones((1, codes.size)))
     if n_groups < 2:
@@ -76,12 +74,12 @@ def intervals(
         resampled = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in observed}
     result = {}
     for name, values in observed.items():
-        value, (low, high) = float(values[0]), percentile_interval(resampled[name], confidence)
+        value, (low, high) = float(values[0]), percentile_interval(resampled[name])
         sets = (over or {}).get(name, ())
         rows = np.logical_or.reduce(sets) if sets else np.ones(codes.size, dtype=bool)
         trials = min((np.unique(codes[one]).size for one in sets), default=0)
         if trials and low == high == value and value in (0, 1):
-            found = binomtest(int(value) * trials, trials).proportion_ci(confidence, "wilson")
+            found = binomtest(int(value) * trials, trials).proportion_ci(_CONFIDENCE, "wilson")
             low, high = float(found.low), float(found.high)
         result[name] = Interval(value, low, high, int(rows.sum()), np.unique(codes[rows]).size)
     return result
@@ -104,7 +102,7 @@ def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     return quotient
 
 
-def percentile_interval(values: FloatArray, confidence: float) -> tuple[float, float]:
+def percentile_interval(values: FloatArray, confidence: float = _CONFIDENCE) -> tuple[float, float]:
     """Returns both ends of resampled values ``(r,)``, NaN left out; NaN where there is none."""
     defined, tail = values[~np.isnan(values)], (1 - confidence) / 2
     if defined.size == 0:

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 from torchmetrics import MetricCollection, classification
 
 from xecg.errors import DataError
-from xecg.metrics.bootstrap import FloatArray, Interval, Rows, Statistics, divide, intervals
+from xecg.metrics.bootstrap import FloatArray, Interval, Statistics, divide, intervals
 
 _BINS = 15  # of the calibration error
 
@@ -44,9 +44,8 @@ def classification_report(
     one (Guo et al. 2017) of P(AF) in 15 bins of equal width. ``n`` and ``n_groups`` count the
     windows that a metric is over, and their persons: those with AF for the sensitivity.
 
-    Each window has P(AF), in [0, 1] and AF if above the threshold, ``target`` (1 for AF, else 0)
-    and a group, its person or record, all ``(n,)``. Raises DataError if lengths differ, there is no
-    window, or a value is no probability or label.
+    P(AF), ``target`` (1 for AF, else 0) and groups (persons or records) are ``(n,)``. Raises
+    DataError if lengths differ, there is no window, or a value is no probability or label.
     """
     probability, label, names = np.asarray(p_af, float), np.asarray(target), np.asarray(groups)
     shapes = probability.shape, label.shape, names.shape
@@ -59,7 +58,10 @@ def classification_report(
     order = np.argsort(-probability, kind="stable")  # once, for the curves of all resamples
     probability, af, names = probability[order], label[order].astype(float), names[order]
     called, true = probability > threshold, af == 1
-    parts = _thresholded(called, af), ranked(probability, af), _calibration(probability, af)
+    outcomes = np.stack([called * af, called * (1 - af), ~called * af, ~called * (1 - af)], axis=1)
+    bins = np.minimum((probability * _BINS).astype(int), _BINS - 1)
+    excess = np.where(bins[:, None] == np.arange(_BINS), (probability - af)[:, None], 0.0)
+    curves = ranked(probability, af)
     over = {
         "accuracy": [true | ~true],
         "sensitivity": [true],
@@ -71,15 +73,6 @@ def classification_report(
     }
 
     def statistics(weights: FloatArray) -> dict[str, FloatArray]:
-        return {name: values for part in parts for name, values in part(weights).items()}
-
-    return intervals(statistics, names, over=over, n_resamples=n_resamples)
-
-
-def _thresholded(called: Rows, af: FloatArray) -> Statistics:
-    outcomes = np.stack([called * af, called * (1 - af), ~called * af, ~called * (1 - af)], axis=1)
-
-    def statistics(weights: FloatArray) -> dict[str, FloatArray]:
         tp, fp, fn, tn = (weights @ outcomes).T
         return {
             "accuracy": divide(tp + tn, tp + fp + fn + tn),
@@ -87,9 +80,11 @@ def _thresholded(called: Rows, af: FloatArray) -> Statistics:
             "specificity": divide(tn, tn + fp),
             "ppv": divide(tp, tp + fp),
             "f1": divide(2 * tp, 2 * tp + fp + fn),
+            **curves(weights),
+            "calibration_error": divide(np.abs(weights @ excess).sum(axis=1), weights.sum(axis=1)),
         }
 
-    return statistics
+    return intervals(statistics, names, over=over, n_resamples=n_resamples)
 
 
 def ranked(probability: FloatArray, af: FloatArray) -> Statistics:
@@ -110,17 +105,5 @@ def ranked(probability: FloatArray, af: FloatArray) -> Statistics:
             "auroc": divide(concordant, tp[:, -1] * fp[:, -1]),
             "auprc": divide((positives * precision).sum(axis=1), tp[:, -1]),
         }
-
-    return statistics
-
-
-def _calibration(probability: FloatArray, af: FloatArray) -> Statistics:
-    bins = np.minimum((probability * _BINS).astype(int), _BINS - 1)
-    excess = np.zeros((len(bins), _BINS))
-    excess[np.arange(len(bins)), bins] = probability - af
-
-    def statistics(weights: FloatArray) -> dict[str, FloatArray]:
-        error = np.abs(weights @ excess).sum(axis=1)
-        return {"calibration_error": divide(error, weights.sum(axis=1))}
 
     return statistics
