@@ -1,18 +1,25 @@
 """Where trained weights fail, on windows that they did not learn from: tables and a page."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from jinja2 import Environment, PackageLoader
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError
+from xecg.explain.paper import INK, QUIET_INK, save_figure
 from xecg.files import csv_text, write_whole
-from xecg.inference.evaluate import REPORT, wave_trial
+from xecg.inference.evaluate import REPORT, tidy, wave_trial
+from xecg.inference.explain import inline
 from xecg.inference.model import NOT_JUDGED, Model, load, one_thread, predicted
 from xecg.inference.trials import check_empty, noise_trial, rows_to_test
 from xecg.metrics.bootstrap import mean, with_interval
@@ -41,6 +48,8 @@ _BANDS: dict[str, tuple[list[float], list[str]]] = {
 }
 _KNOWN = ["record", "group", "lead", "source", "start_s", "rhythm", "af", "age", "sex"]
 _PIECE = 1024  # windows
+_COLOURS = {FUSED: INK, "morphology": "#7d0048", "rhythm": "#1f6f8b"}
+_BINS, _WORST = 10, 20
 
 
 def find_failures(
@@ -91,19 +100,17 @@ def find_failures(
     tables = tables_of(pd.concat(tested, ignore_index=True), model, points)
     for name, trial in {"noise": noise_trial, "waves": wave_trial}.items() if trials else ():
         drawn = {store: draw(store, rows, trials) for store, (rows, _) in chosen.items()}
-        found = ({"store": title(of)} | row for of in drawn for row in trial(model, of, drawn[of]))
+        found = ({"store": _title(of)} | row for of in drawn for row in trial(model, of, drawn[of]))
         tables[name] = pd.DataFrame(found)
     for name, table in tables.items():
         write_whole(out / f"{name}.csv", csv_text(table))
     for store, (rows, origin) in chosen.items():
-        of_store = tables["metrics"][tables["metrics"]["store"] == title(store)]
+        of_store = tables["metrics"][tables["metrics"]["store"] == _title(store)]
         text = with_intervals(of_store, "metric", "part").to_string(index_names=False)
-        print(f"{title(store)}: {len(rows)} windows, {origin}\n{text}\n")
+        print(f"{_title(store)}: {len(rows)} windows, {origin}\n{text}\n")
     if report:
-        from xecg.inference.report import write_page  # matplotlib is slow to import
-
-        origins = {store: origin for store, (_, origin) in chosen.items()}
-        write_page(report, out, model, info.provenance, origins, tables, faithfulness)
+        sections = [_section(of, origin, model, tables, out) for of, (_, origin) in chosen.items()]
+        _write_page(report, model, info.provenance, sections, faithfulness)
     print(f"Everything is in {out}")
 
 
@@ -112,7 +119,7 @@ def _chosen(
 ) -> dict[Store, tuple[NDArray[np.int64], str]]:
     """Rows of each store that are tested, and what kind of windows they are."""
     stores = [Store.open(path) for path in paths]
-    if len({*map(title, stores)}) < len(stores):
+    if len({*map(_title, stores)}) < len(stores):
         found = ", ".join(map(str, paths))
         raise ConfigError(f"stores: expected folders of different names, found {found}")
     chosen = {store: rows_to_test(store, infos, split) for store in stores}
@@ -122,8 +129,8 @@ def _chosen(
     return chosen
 
 
-def title(store: Store) -> str:
-    """Returns the name of a store in tables and on the page: that of its folder."""
+def _title(store: Store) -> str:
+    """The name of a store in tables and on the page: that of its folder."""
     return store.path.resolve().name
 
 
@@ -139,7 +146,7 @@ def judged_windows(model: Model, store: Store, rows: NDArray[np.int64]) -> pd.Da
     names = {FUSED: "p_af"} | {branch: f"p_af_{branch}" for branch in model.branches}
     pieces = np.array_split(rows, 1 + len(rows) // _PIECE)
     with one_thread():
-        for some in tqdm(pieces, title(store), disable=None):
+        for some in tqdm(pieces, _title(store), disable=None):
             signals, beats = store.signals[some], [store.r_peaks(row) for row in some]
             pairs, p_af = zip(signals, beats, strict=True), model.p_af(signals)
             quality = [window_quality(x, x, peaks, rate).value for x, peaks in pairs]
@@ -148,7 +155,7 @@ def judged_windows(model: Model, store: Store, rows: NDArray[np.int64]) -> pd.Da
     known = store.index.take(rows).reset_index(drop=True)
     windows = known[_KNOWN].join(pd.concat(said, ignore_index=True))
     windows = windows.rename(columns={"group": "person"})
-    windows.insert(0, "store", title(store))
+    windows.insert(0, "store", _title(store))
     classes, _ = model.calls({part: windows[name].to_numpy() for part, name in names.items()})
     windows["predicted"] = np.where(windows["quality"] < JUDGED, NOT_JUDGED, classes)
     windows["truth"] = known["af"].map(TRUTHS)
@@ -248,3 +255,107 @@ def with_intervals(
     wide = table.assign(text=texts).pivot(index=row, columns=column, values="text")
     names = table[row].unique(), table[column].unique()
     return wide.reindex(index=names[0], columns=names[1]).fillna("")
+
+
+def _write_page(
+    page: Path,
+    model: Model,
+    provenance: Mapping[str, Any],
+    sections: list[dict[str, Any]],
+    faithfulness: Path | None,
+) -> None:
+    """Writes what one needs to defend a model with, or to refuse it."""
+    loader, card = PackageLoader("xecg.inference"), model.weights.with_suffix(".md")
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True)
+    html = partial(pd.DataFrame.to_html, border=0, na_rep="", index_names=False)
+    facts: dict[str, Any] = {"model": model, "provenance": provenance, "sections": sections}
+    facts |= {"often": OFTEN, "html": html, "version": version("xecg-lightning")}
+    facts["card"] = card.read_text(encoding="utf-8") if card.is_file() else ""
+    if faithfulness:
+        facts["faithfulness"] = (faithfulness / REPORT).read_text(encoding="utf-8")
+        facts["drawn"] = [inline(path)["src"] for path in sorted(faithfulness.glob("*.png"))]
+    write_whole(page, environment.get_template("test.html.j2").render(facts))
+
+
+def _section(
+    store: Store, origin: str, model: Model, tables: Mapping[str, pd.DataFrame], folder: Path
+) -> dict[str, Any]:
+    """What the page says of a store."""
+    name = _title(store)
+    of = {key: t[t["store"] == name].drop(columns="store") for key, t in tables.items()}
+    windows, people = of["windows"], of["people"]
+    figure = save_figure(_figure(of, model), folder / f"{name}.svg", overwrite=True)
+    counts = windows.groupby("truth").agg(
+        windows=("person", "size"), persons=("person", "nunique"), records=("record", "nunique")
+    )
+    points = of["operating_points"].set_index("part")
+    worst = of["records"].sort_values(["false_af", "missed_af"], ascending=False).head(_WORST)
+    return {
+        "name": name,
+        "info": store.info,
+        "origin": origin,
+        "counts": counts.reindex(list(TRUTHS.values())).dropna().astype(int),
+        "persons": len(people),
+        "often": int((people["false_af_share"] > OFTEN).sum()),
+        "of": int((people["non_af"] > 0).sum()),
+        "metrics": with_intervals(of["metrics"], "metric", "part"),
+        "points": points.round(3),
+        "figure": inline(figure)["src"],
+        "subgroups": [
+            (says, with_intervals(rows, "group", "truth", counts=True).filter([*TRUTHS.values()]))
+            for by, says in GROUPINGS.items()
+            if len(rows := of["subgroups"][of["subgroups"]["by"] == by])
+        ],
+        "trials": {name: _trial(of[name]) for name in ("noise", "waves") if name in of},
+        "worst": worst[worst["false_af"] + worst["missed_af"] > 0].set_index("record").round(3),
+    }
+
+
+def _trial(table: pd.DataFrame) -> pd.DataFrame:
+    """Noise: a row a noise and level; waves: a row a measure, a column a branch and class."""
+    row, kind = table["measure"], table.get("branch")
+    if kind is None:
+        row, kind = table["noise"] + table["level_db"].map(", {:g} dB".format), row
+    texts = table.assign(row=row, column=kind + ", " + table["truth"])
+    return with_intervals(texts, "row", "column")
+
+
+def _figure(of: Mapping[str, pd.DataFrame], model: Model) -> Figure:
+    """Draws ROC curves, a reliability diagram and the records with most false AF of a store."""
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    roc, reliability, bars = figure.subplots(1, 3)
+    windows = of["windows"][of["windows"]["af"] >= 0]
+    for axes in (roc, reliability, bars):
+        tidy(axes)
+    _draw_roc(roc, windows, model, of["operating_points"])
+    _draw_reliability(reliability, windows)
+    records = of["records"].nlargest(_WORST, "false_af")[::-1]
+    places, names = np.arange(len(records)), records["record"].astype(str)
+    shown = ("called AF", "called_af", "#7d0048", 0.2), ("AF", "af", "#c9cdd4", -0.2)
+    for label, column, colour, shift in shown:
+        width = records[column] / records["windows"]
+        bars.barh(places + shift, width, 0.4, color=colour, label=label)
+    bars.set_yticks(places, [name[-18:].replace("$", r"\$") for name in names], fontsize=6)
+    bars.set_xlabel("share of windows")
+    bars.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _draw_roc(axes: Axes, windows: pd.DataFrame, model: Model, points: pd.DataFrame) -> None:
+    for part in (FUSED, *model.branches):
+        p_af = windows["p_af" if part == FUSED else f"p_af_{part}"]
+        af = windows["af"].to_numpy()[np.argsort(-p_af.to_numpy(), kind="stable")]
+        rates = [np.cumsum(af == label) / max((af == label).sum(), 1) for label in (0, 1)]
+        axes.plot(*rates, color=_COLOURS.get(part), linewidth=1.2, label=part)
+    axes.plot(1 - points["specificity"], points["sensitivity"], "o", color=INK, markersize=4)
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(frameon=False, fontsize=7, loc="lower right")
+
+
+def _draw_reliability(axes: Axes, windows: pd.DataFrame) -> None:
+    axes.plot([0, 1], [0, 1], color=QUIET_INK, linewidth=0.7)
+    for _, rows in windows.groupby((windows["p_af"] * _BINS).astype(int).clip(upper=_BINS - 1)):
+        found, x = mean(rows["af"] == 1, rows["person"]), rows["p_af"].mean()
+        axes.vlines(x, found.low, found.high, color=INK, linewidth=0.9)
+        axes.plot(x, found.value, "o", color=INK, markersize=1.5 + np.log10(found.n))
+    axes.set(xlabel="mean probability of AF", ylabel="share of AF", xlim=(0, 1), ylim=(-0.02, 1.02))

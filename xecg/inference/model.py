@@ -201,9 +201,7 @@ class Model:
     def _cut(self, ecg: ArrayLike, sampling_rate: float | None, unit: str) -> list[LeadWindows]:
         """Windows of each row of an array, cut as those of a record are."""
         if sampling_rate is None or not 0 < sampling_rate < np.inf:
-            raise ConfigError(
-                f"sampling_rate: expected samples per second (Hz), found {sampling_rate}"
-            )
+            raise ConfigError(f"sampling_rate: expected a number of Hz, found {sampling_rate}")
         signals, window_s = np.asarray(ecg), self.preprocessing.window_s
         time = (signals.shape or (0,))[-1]
         real = signals.ndim in (1, 2) and signals.dtype.kind in "fiu" and signals.size > 0
@@ -342,9 +340,9 @@ def load(
             raise ConfigError(f"operating_point {name}: {path} has {has}")
         threshold = points.get(name, 0.5)
     elif operating_point is not None or not 0 <= threshold <= 1:
+        found = f"{threshold} and operating_point {operating_point}"
         raise ConfigError(
-            f"threshold: expected a probability, and no operating point beside it; found "
-            f"{threshold} and operating_point {operating_point}"
+            f"threshold: expected a probability, or an operating point; found {found}"
         )
     try:
         settings = Preprocessing.from_dict(info.preprocessing)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader
+from jinja2 import ChoiceLoader, Environment, PackageLoader
 from jsonargparse import ArgumentParser
 from matplotlib import style
 from tqdm import tqdm
@@ -207,7 +207,8 @@ def _write_page(path: Path, folder: Path, **facts: Any) -> None:
     facts["title"] = f"Study {folder.resolve().name}: the ladder of frozen depths"
     facts |= {"version": version("xecg-lightning"), "metrics": METRICS, "span": span}
     facts |= {"interval": with_interval, "p_text": p_text, "depth_title": depth_title}
-    environment = Environment(loader=PackageLoader("xecg.study"), autoescape=True, trim_blocks=True)
+    pages = ChoiceLoader([PackageLoader("xecg.study"), PackageLoader("xecg.inference")])
+    environment = Environment(loader=pages, autoescape=True, trim_blocks=True)
     write_whole(path, environment.get_template("report.html.j2").render(facts))
     for section in facts["sections"]:
         claim = section["claim"][["part", "class", "measure", "rho", "low", "high", "p", "reached"]]

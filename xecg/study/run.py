@@ -87,21 +87,18 @@ def run_study(
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Holds the lock of a study, which its process loses when it dies; SIGTERM acts as ctrl-C."""
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        why = "another command works on this study; --status says how far it is"
-        raise StudyError(f"{folder}: {why}") from error
-    except OSError as error:
-        raise StudyError(f"folder {folder}: cannot be used ({error})") from error
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(folder / ".lock", timeout=0))
+        except OSError as error:
+            why = f"cannot be used ({error})"
+            if isinstance(error, Timeout):
+                why = "another command works on this study; --status says how far it is"
+            raise StudyError(f"folder {folder}: {why}") from error
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        held.callback(signal.signal, signal.SIGTERM, before)
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        lock.release()
 
 
 def _begin(study: Study, config: Path) -> None:
