@@ -380,4 +380,4 @@ def test_real_annotations(real_database, database, record, extension, symbols, c
     annotations = read_annotations(real_database(database) / record, extension)
     assert set(annotations.symbols) <= set(symbols)
     assert (np.diff(annotations.samples) >= 0).all()
-    assert count is None or len(annotations) == count
+    assert count is None or len(annotations.samples) == count

@@ -114,27 +114,23 @@ def synthesize(
     noise: float = 1.0,
     name: str = "synthetic",
 ) -> SyntheticECG:
-    """Synthesizes an ECG.
+    """Synthesizes an ECG of ``duration_s`` (1 s or more) at ``sampling_rate`` (100 to 1000 Hz).
 
-    The same arguments give the same samples, bit for bit. Heart, atria and noise draw from streams
-    of their own: another sampling rate, lead or noise leaves the beats where they were.
-
-    Args:
-        rhythm: "N" sinus rhythm, "AF", or "O": sinus rhythm with ectopic beats.
-        duration_s: Length, at least 1 s.
-        sampling_rate: 100 to 1000 Hz.
-        seed: Random seed of the recording: its beats, breath, fibrillatory waves and noise.
-        person_seed: Random seed of the person: shapes of the waves, usual rate and variability;
-            ``seed`` by default.
-        leads: Names among ``LEADS``, each at most once.
-        noise: Size of the noise: 1 for the usual one, 0 for a clean signal.
-        name: Name of the recording.
-
-    Raises:
-        ConfigError: A setting outside its range.
+    ``rhythm`` is "N" for sinus rhythm, "AF", or "O" for sinus rhythm with ectopic beats; ``leads``
+    are names among ``LEADS``, each at most once; ``noise`` is its size, 1 as usual, 0 for a clean
+    signal. ``seed`` gives beats, breath, fibrillatory waves and noise; ``person_seed``, by default
+    the same, gives shapes of the waves, usual rate and variability. The same arguments give the
+    same samples, bit for bit. Heart, atria and noise draw from streams of their own: another
+    sampling rate, lead or noise leaves the beats where they were. Raises ConfigError for a setting
+    outside its range.
     """
     person_seed = seed if person_seed is None else person_seed
-    _check(rhythm, leads)
+    if rhythm not in RHYTHMS:
+        raise ConfigError(f"rhythm: expected one of {', '.join(RHYTHMS)}, found {rhythm!r}")
+    named = not isinstance(leads, str) and leads and set(leads) <= set(LEADS)
+    if not named or len(set(leads)) < len(leads):
+        wanted = f"a list of different names among {', '.join(LEADS)}"
+        raise ConfigError(f"leads: expected {wanted}, found {leads!r}")
     check_ranges(
         duration_s=(duration_s, 1, _LARGEST),
         sampling_rate=(sampling_rate, *INPUT_RATES_HZ),
@@ -160,15 +156,6 @@ def synthesize(
         name, samples.astype(np.float32), float(sampling_rate), tuple(leads), units
     )
     return _with_truth(recording, rhythm, beats, extents_s, f"synthetic-{person_seed}")
-
-
-def _check(rhythm: str, leads: Sequence[str]) -> None:
-    if rhythm not in RHYTHMS:
-        raise ConfigError(f"rhythm: expected one of {', '.join(RHYTHMS)}, found {rhythm!r}")
-    named = not isinstance(leads, str) and leads and set(leads) <= set(LEADS)
-    if not named or len(set(leads)) < len(leads):
-        wanted = f"a list of different names among {', '.join(LEADS)}"
-        raise ConfigError(f"leads: expected {wanted}, found {leads!r}")
 
 
 def sum_gaussians(

@@ -53,9 +53,6 @@ class Annotations:
     symbols: tuple[str, ...]
     notes: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
 
 def record_stem(path: Path | str) -> Path:
     """Returns the path of a record without the suffix of its header or signal file."""
