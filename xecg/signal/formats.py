@@ -28,7 +28,7 @@ _KARDIA = rb'\s*\{.*"(recordedAt|algorithmDetermination|amplitudeResolution)"'
 _KINDS = {
     "HL7 aECG": (rb".*<([\w.-]+:)?AnnotatedECG\b", "hl7_aecg.HL7aECGParser", 2**25, _TAGS),
     "GE MUSE XML": (rb".*<RestingECG[\s>]", "ge_muse_xml.GEMuseXMLParser", 2**25, _TAGS),
-    "SCP-ECG": (rb".{8}\0\0.{12}\0\0.{4}\x07\0\0\0", "scp_ecg.SCPECGParser", 2**20, _ANY),
+    "SCP-ECG": (rb".{8}\0\0.{12}\0\0.{4}\x07\0\0\0", "scp_ecg.SCPECGParser", 2**19, _ANY),
     "DICOM": (rb".{128}DICM", "dicom_waveform.DICOMWaveformParser", 2**40, _PACKED),
     "EDF": (rb"0 {7}.{176}\d{3,7} *[\0E ]", "edf.EDFParser", 2**40, _NOTES),
     "ISHNE": (rb"ISHNE1\.0", "ishne_holter.ISHNEHolterParser", 2**40, _ANY),
