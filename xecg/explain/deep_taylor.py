@@ -174,7 +174,7 @@ class DeepTaylor:
         autocast = torch.autocast(x.device.type, enabled=False)
         with torch.inference_mode(False), torch.enable_grad(), autocast:
             x = self._checked(x)
-            explained = {name: _explained(s, x, target) for name, s in self._steps(x).items()}
+            explained = {name: explain_steps(s, x, target) for name, s in self.steps(x).items()}
         return explained.get("", explained)
 
     def _checked(self, x: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ class DeepTaylor:
             raise DataError(f"x must be {wanted}; {found}")
         return x
 
-    def _steps(self, x: Tensor) -> dict[str, list[Step]]:
+    def steps(self, x: Tensor) -> dict[str, list[Step]]:
         """Returns the steps to each output by name (kept until the network changes)."""
         state = [*self.network.parameters(), *self.network.buffers()]
         modules = [id(module) for module in self.network.modules()]
@@ -248,7 +248,7 @@ class DeepTaylor:
             raise NetworkError("deep Taylor decomposition needs a Conv1d or Linear; found none")
 
 
-def _explained(steps: list[Step], x: Tensor, target: Target) -> Explanation:
+def explain_steps(steps: list[Step], x: Tensor, target: Target) -> Explanation:
     """Explains the positive part of the target's logit."""
     outputs = run_steps(steps, x.requires_grad_())
     logits = outputs.detach()

@@ -28,7 +28,7 @@ class Conv1d(nn.Conv1d):
         if x.device.type != "cpu" or x.ndim != 3 or isinstance(self.padding, str) or sparse:
             return self._conv_forward(x, weight, bias)  # type: ignore[no-any-return]
         if x.shape[1] == 1:  # needs only other strides
-            x = x.reshape(len(x), x.shape[2], 1).transpose(1, 2)
+            x = x.reshape(x.shape[0], x.shape[2], 1).transpose(1, 2)
         else:
             x = x.transpose(1, 2).contiguous().transpose(1, 2)
         geometry = (1, *self.stride), (0, *self.padding), (1, *self.dilation), self.groups
