@@ -37,6 +37,7 @@ FILE_VERBS = {  # by name: the function, imported when it is used, and what it d
     "explain": ("xecg.inference.explain:explain", "where each branch looks in ECGs"),
     "explain evaluate": ("xecg.inference.evaluate:evaluate", "whether such maps are faithful"),
     "explain effects": ("xecg.inference.evaluate:effects", "what each branch uses"),
+    "export": ("xecg.inference.export:export", "a model as one file that explains, ONNX or .pt2"),
     "test --weights": ("xecg.inference.failures:find_failures", "where trained weights fail"),
     "push": ("xecg.hub:push", "share weights on the Hugging Face hub"),
     "study": ("xecg.study.run:run_study", "the ladder of frozen depths"),

@@ -36,6 +36,10 @@ class NetworkError(XECGError):
     """A network that is built wrongly, or holds a layer that an explanation does not cover."""
 
 
+class ExportError(XECGError):
+    """An exported file that would not say what its network says."""
+
+
 class DivergedError(XECGError):
     """A training whose loss or weights are no finite numbers any more."""
 

@@ -89,13 +89,9 @@ def _flat(layer: Any) -> nn.Module:
 
 
 def _convolution_backward(slope: Tensor, x: Tensor, weight: Tensor, *settings: Any) -> Any:
-    """The slope for a convolution's input, of that for its output, by another convolution."""
+    """The slope for a convolution's input, of that for its output, by a transposed convolution."""
     _, stride, padding, dilation, *_ = settings
     reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-    if set(stride) == {1}:  # not transposed, which runtimes have faster
-        padding = [r - p for r, p in zip(reach, padding, strict=True)]
-        weight = weight.flip(2, 3).transpose(0, 1)
-        return F.conv2d(slope, weight, None, 1, padding, dilation), None, None
     sizes = zip(x.shape[2:], padding, reach, stride, strict=True)
     rest = [(size + 2 * p - r - 1) % s for size, p, r, s in sizes]
     return F.conv_transpose2d(slope, weight, None, stride, padding, rest, 1, dilation), None, None

@@ -38,7 +38,7 @@ from xecg.explain.paper import (
     text_at,
 )
 from xecg.files import write_whole
-from xecg.networks.xecgarch import FUSED
+from xecg.networks import FUSED
 from xecg.signal.waves import QRS, P, codes_around_r_peaks, runs_of
 
 _MARGIN_MM = 13.5  # 10 s of ECG then fill A4 across, 297 mm

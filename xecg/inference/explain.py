@@ -13,7 +13,6 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from xecg.errors import ConfigError
-from xecg.explain.attributions import BranchExplainer
 from xecg.explain.paper import PIXELS_PER_MM
 from xecg.explain.pictures import save_page
 from xecg.explain.relevance import WAVES, enrichment_column, wave_title
@@ -89,7 +88,7 @@ def explain(
     """
     _check(out, draw, overwrite)
     model = load(weights, operating_point=operating_point, threshold=threshold)
-    BranchExplainer(model.network, attribution)  # refuses a method that is not there
+    model.explainer(attribution)  # refuses a method that is not there
     work = partial(explain_piece, model.identity, attribution, lead, picture, draw, effects)
     how = (_PIECE, _FEW, jobs, cluster, sampling_rate)
     with one_thread(), made_in_parts(work, paths, out, *how) as made:
@@ -122,7 +121,7 @@ def explain_piece(
 ) -> None:
     """Explains the records of a piece; writes their files beside the part, then the part."""
     model = load_once(weights)
-    explainer = BranchExplainer(model.network, attribution)
+    explainer = model.explainer(attribution)
     problems: list[Problem] = []
     pictures: dict[str, list[str]] = {}
     tables = []

@@ -1,26 +1,26 @@
-"""A trained network with its preprocessing: classifies and explains ECGs that lie in memory."""
+"""A trained network with its preprocessing: classifies and explains ECGs that lie in memory.
 
+PyTorch is imported with weights, not with exported files.
+"""
+
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from xecg.errors import ConfigError, RecordError, WeightsError
-from xecg.explain.attributions import BranchExplainer
-from xecg.explain.effects import wave_effects
 from xecg.explain.relevance import CLASSES, wave_relevance
 from xecg.files import sha256
 from xecg.inference.records import LeadWindows, cut_lead
-from xecg.networks.weights import find_weights, load_xecgarch
-from xecg.networks.xecgarch import FUSED, XECGArch, fuse
+from xecg.networks import FUSED
 from xecg.signal.preprocessing import Preprocessing
 from xecg.signal.quality import JUDGED
 
@@ -114,14 +114,14 @@ class Model:
     """A trained network and what its windows have to pass.
 
     Args:
-        network: In eval mode.
+        network: :class:`xecg.networks.xecgarch.XECGArch` in eval mode, or what is like it.
         preprocessing: What made the windows that it was trained with.
         weights: File of the weights.
         threshold: A window is called AF where the probability of all branches is above it.
         prevalence: Share of AF for which the probabilities are calibrated; 0 if they are not.
     """
 
-    network: XECGArch
+    network: Any
     preprocessing: Preprocessing
     weights: Path
     threshold: float = 0.5
@@ -195,7 +195,7 @@ class Model:
         leads = self._cut(ecg, sampling_rate, unit)
         if not any(map(len, leads)):
             raise RecordError("; ".join(f"{lead.record}: {lead.left_out}" for lead in leads))
-        maps = self.maps(leads, BranchExplainer(self.network, attribution), effects)
+        maps = self.maps(leads, self.explainer(attribution), effects)
         return replace(maps, table=_numbered(maps.table, leads))
 
     def _cut(self, ecg: ArrayLike, sampling_rate: float | None, unit: str) -> list[LeadWindows]:
@@ -265,9 +265,13 @@ class Model:
         notes = np.where(contradict, [f"the branches disagree: {one}" for one in said], "")
         return np.where(contradict, NOT_JUDGED, classes), notes.tolist()
 
-    def maps(
-        self, leads: Sequence[LeadWindows], explainer: BranchExplainer, effects: bool = False
-    ) -> Maps:
+    def explainer(self, attribution: str = "innvestigate") -> Any:
+        """Returns what :meth:`maps` takes; ConfigError if there is no such attribution."""
+        from xecg.explain.attributions import BranchExplainer
+
+        return BranchExplainer(self.network, attribution)
+
+    def maps(self, leads: Sequence[LeadWindows], explainer: Any, effects: bool = False) -> Maps:
         """Returns the maps of all windows, of which there is at least one.
 
         ``explainer`` is of this model's network; ``effects`` take as long again.
@@ -276,11 +280,9 @@ class Model:
         r_peaks = [peaks for lead in leads for peaks in lead.r_peaks]
         rate = self.preprocessing.sampling_rate
         relevance, tables = {}, [self.table(leads)]
-        x = torch.from_numpy(signal).unsqueeze(1)
-        found = wave_effects(explainer, x, r_peaks, rate) if effects else {}
-        for branch, (logits, maps) in explainer.explain(x).items():
-            relevance[branch], explained = maps.squeeze(1).numpy(), logits.amax(dim=1).numpy()
-            measured = wave_relevance(relevance[branch], r_peaks, rate, logits=explained)
+        found = self._effects(explainer, signal, r_peaks) if effects else {}
+        for branch, (logits, relevance[branch]) in self._explained(explainer, signal).items():
+            measured = wave_relevance(relevance[branch], r_peaks, rate, logits=logits)
             tables.append(measured.join(found.get(branch, [])).add_prefix(f"{branch}_"))
         table = pd.concat(tables, axis=1)
         return Maps(table, signal, relevance, r_peaks, rate, leads, self.threshold)
@@ -300,6 +302,13 @@ class Model:
                 f"{windows.dtype} {windows.shape} from {windows.min():g} to {windows.max():g}; "
                 "give ECGs as they were measured to Model.classify"
             )
+        return self._p_af(windows)
+
+    def _p_af(self, windows: Floats) -> dict[str, Floats]:
+        import torch
+
+        from xecg.networks.xecgarch import fuse
+
         parts = {name: [np.empty(0, np.float32)] for name in (FUSED, *self.branches)}
         with torch.inference_mode():
             for start in range(0, len(windows), BATCH):
@@ -309,6 +318,26 @@ class Model:
                 for name, p in (found | {FUSED: fuse(logits)}).items():
                     parts[name].append(p[:, 1].numpy())
         return {name: np.concatenate(part) for name, part in parts.items()}
+
+    def _explained(self, explainer: Any, signal: Floats) -> dict[str, tuple[Floats, Floats]]:
+        """By branch the explained logits ``(n,)`` and the maps ``(n, time)``."""
+        import torch
+
+        explained = explainer.explain(torch.from_numpy(signal).unsqueeze(1)).items()
+        return {
+            branch: (logits.amax(dim=1).numpy(), maps.squeeze(1).numpy())
+            for branch, (logits, maps) in explained
+        }
+
+    def _effects(
+        self, explainer: Any, signal: Floats, r_peaks: list[NDArray[np.int64]]
+    ) -> dict[str, pd.DataFrame]:
+        import torch
+
+        from xecg.explain.effects import wave_effects
+
+        x = torch.from_numpy(signal).unsqueeze(1)
+        return wave_effects(explainer, x, r_peaks, self.preprocessing.sampling_rate)
 
 
 def load(
@@ -320,8 +349,9 @@ def load(
     """Loads a trained network.
 
     Args:
-        source: Name of released weights, a weights file, the folder of a run of ``xecg fit``, or
-            a model of the Hugging Face hub: ``user/model`` or ``user/model@revision``.
+        source: Name of released weights, a weights file, the folder of a run of ``xecg fit``, a
+            model of the Hugging Face hub (``user/model`` or ``user/model@revision``), or an
+            ``.onnx`` file of ``xecg export``, for which no PyTorch is imported.
         operating_point: Name of one that the weights have: ``sensitive``, ``balanced`` (by default)
             or ``specific``. Weights that were not calibrated have none, and 0.5 as threshold.
         threshold: Probability above which a window is called AF, in place of an operating point.
@@ -330,8 +360,19 @@ def load(
         WeightsError: The file is not there, is none, or holds another network.
         ConfigError: There is no such operating point, or the threshold is no probability.
     """
-    path = find_weights(source)
-    network, info = load_xecgarch(path)
+    network: Any
+    info: Any
+    if str(source).endswith(".onnx"):
+        from xecg.inference.exported import Exported, ExportedModel
+
+        kind: type[Model] = ExportedModel
+        path = Path(source)
+        network = info = Exported(path)
+    else:
+        from xecg.networks.weights import find_weights, load_xecgarch
+
+        kind, path = Model, find_weights(source)
+        network, info = load_xecgarch(path)
     if threshold is None:
         points = {name: one["threshold"] for name, one in info.operating_points.items()}
         name = operating_point or "balanced"
@@ -347,7 +388,7 @@ def load(
     try:
         settings = Preprocessing.from_dict(info.preprocessing)
         prevalence = info.provenance.get("prevalence", 0.0)
-        return Model(network, settings, path, threshold, prevalence)
+        return kind(network, settings, path, threshold, prevalence)
     except ConfigError as error:
         raise WeightsError(f"{path}: {error} Its windows cannot be made.") from error
 
@@ -355,14 +396,19 @@ def load(
 @lru_cache(maxsize=2)
 def load_once(identity: Identity) -> Model:
     """Loads a network for all pieces that this process works on; see :attr:`Model.identity`."""
-    if parent_process() is not None:  # one of several, see one_thread
-        torch.set_num_threads(1)
-    return load(identity[0], threshold=identity[2])
+    model = load(identity[0], threshold=identity[2])
+    if parent_process() is not None and "torch" in sys.modules:  # one of several, see one_thread
+        sys.modules["torch"].set_num_threads(1)
+    return model
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Lets torch work on each operation, all of which are small, in one thread."""
+    torch = sys.modules.get("torch")
+    if torch is None:  # the model is an exported one
+        yield
+        return
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xecg.errors import NetworkError
+from xecg.networks import FUSED as FUSED
 from xecg.networks.branch import BRANCHES, Branch, build_branch
 
-FUSED = "fused"  # what all branches decide together, beside the names of the branches
 N_CLASSES = 2  # non-AF, AF: two logits, so that relevance can be asked of either
 
 

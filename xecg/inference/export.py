@@ -1,0 +1,194 @@
+"""`xecg export`: a network that classifies and explains, as one file for other programs."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+
+from xecg.errors import ConfigError, ExportError, RecordError, XECGError
+from xecg.explain.graph import explained_program
+from xecg.files import sha256, write_whole
+from xecg.inference.exported import ATTRIBUTION, FORMAT, INSTALL, Exported
+from xecg.inference.model import Floats, Model, load
+from xecg.inference.records import LeadWindows, cut_lead, list_records, read_windows
+from xecg.networks import FUSED
+from xecg.networks.weights import RELEASED, WeightsInfo, load_xecgarch
+from xecg.signal.synthetic import RHYTHMS, synthesize
+
+# Of windows (n, time): P(AF) (n,) fused and by branch; explained logits (n,) and maps (n, time).
+Said = tuple[dict[str, Floats], dict[str, tuple[Floats, Floats]]]
+P_AF_TOLERANCE = 1e-5
+RELEVANCE_TOLERANCE = 1e-4  # of the largest value of a map
+ABOUT = "about.json"  # in a .pt2 file
+
+log = logging.getLogger(__name__)
+
+
+def export(
+    *,
+    out: Path,
+    weights: str = "xecgarch",
+    check: list[Path] | None = None,
+    licence: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Writes a trained network, its calibration and its explanation as one file.
+
+    The file takes windows ecg (batch, 1, time), scaled to [0, 1], of any batch, and returns p_af,
+    p_af_<branch>, relevance_<branch> (deep Taylor decomposition of the class that the branch
+    predicts, by the rules of iNNvestigate) and logit_<branch> (what is explained). Its metadata
+    hold preprocessing, threshold, operating points, prevalence, licence and digest of the weights.
+    What it says is compared with the network on synthetic ECGs and on --check before it is written:
+    probabilities within 1e-5, relevance within 1e-4 of a map's largest value, equal decisions.
+    docs/EXPORT.md shows its use. Not a medical device.
+
+    Args:
+        out: File to write: .onnx, or .pt2 for torch.export.
+        weights: Name of released weights, weights file, or folder of a run.
+        check: Records, or folders of them, on which to compare as well.
+        licence: Licence of the weights; by default Apache-2.0 for released ones.
+        overwrite: Replace the file.
+
+    Raises:
+        ConfigError: The file exists, has another ending, or the extra `export` is missing.
+        WeightsError: The weights cannot be used.
+        RecordError: There is no window to check.
+        ExportError: The file would not say what the network says; none is written.
+    """
+    if out.suffix not in (".onnx", ".pt2"):
+        raise ConfigError(f"--out {out}: expected a name that ends with .onnx or .pt2")
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists already; name another --out, or pass --overwrite")
+    model = load(weights)
+    if isinstance(model.network, Exported):
+        raise ConfigError(f"--weights {weights}: expected weights, found an exported file")
+    info = load_xecgarch(model.weights)[1]
+    about = _about(model, info, licence)
+    program = explained_program(model.network, model.preprocessing.window_samples)
+    content, said_by = (_onnx if out.suffix == ".onnx" else _pt2)(program, about)
+    points = info.operating_points.values()
+    thresholds = [model.threshold, model.prevalence, *(point["threshold"] for point in points)]
+    n, most = 0, Counter[str]()
+    for lead in _leads(model, check or []):
+        most |= Counter(compare(said_by(lead.signals), model, lead, thresholds))
+        n += len(lead)
+    write_whole(out, content)
+    said = ", ".join(f"{what} {value:.1g}" for what, value in most.items())
+    log.info("%s: as the weights on %d windows; largest differences: %s", out, n, said)
+
+
+def _about(model: Model, info: WeightsInfo, licence: str | None) -> dict[str, str]:
+    """What the file says of itself; values that are no text as JSON."""
+    released = model.weights.parent == RELEASED
+    return {
+        "format": FORMAT,
+        "notice": "For research; not a medical device.",
+        "xecg": version("xecg-lightning"),
+        "weights": model.weights.name,
+        "weights_sha256": sha256(model.weights),
+        "licence": licence or ("Apache-2.0" if released else "not stated"),
+        "branches": json.dumps(model.branches),
+        "attribution": ATTRIBUTION,
+        "preprocessing": json.dumps(model.preprocessing.to_dict()),
+        "threshold": json.dumps(model.threshold),
+        "operating_points": json.dumps(dict(info.operating_points)),
+        "prevalence": json.dumps(model.prevalence),  # 0: not calibrated
+    }
+
+
+def _onnx(
+    program: ExportedProgram, about: dict[str, str]
+) -> tuple[bytes, Callable[[Floats], Said]]:
+    """The content of an ONNX file, and what onnxruntime makes of it."""
+    try:
+        from onnx.helper import set_model_props
+
+        kinds, branches = ("p_af", "relevance", "logit"), json.loads(about["branches"])
+        names = ["p_af", *(f"{kind}_{branch}" for kind in kinds for branch in branches)]
+        options: Any = {"dynamo": True, "optimize": False, "verbose": False}
+        made = torch.onnx.export(program, (), input_names=["ecg"], output_names=names, **options)
+    except ImportError as error:
+        raise ConfigError(f"an ONNX file: {error.name} {INSTALL}") from error
+    graph = made.model_proto  # type: ignore[union-attr]
+    for node in graph.graph.node:  # where this machine keeps its Python is nobody's business
+        del node.metadata_props[:]
+    set_model_props(graph, about)
+    content = graph.SerializeToString()
+    exported = Exported(content)
+    return content, lambda windows: (exported.p_af(windows), exported.maps(windows))
+
+
+def _pt2(program: ExportedProgram, about: dict[str, str]) -> tuple[bytes, Callable[[Floats], Said]]:
+    """The content of a file of torch.export, and what torch makes of it."""
+    file = BytesIO()
+    torch.export.save(program, file, extra_files={ABOUT: json.dumps(about)})
+    file.seek(0)
+    module, branches = torch.export.load(file).module(), json.loads(about["branches"])
+
+    def said(windows: Floats) -> Said:
+        with torch.no_grad():
+            found = module(torch.from_numpy(windows).unsqueeze(1))
+        found = {name: tensor.numpy() for name, tensor in found.items()}
+        p_af = {FUSED: found["p_af"]} | {b: found[f"p_af_{b}"] for b in branches}
+        return p_af, {b: (found[f"logit_{b}"], found[f"relevance_{b}"][:, 0]) for b in branches}
+
+    return file.getvalue(), said
+
+
+def _leads(model: Model, paths: Sequence[Path]) -> Iterator[LeadWindows]:
+    """Windows to compare on: of synthetic ECGs, and of records."""
+    length_s = 4.5 * model.preprocessing.window_s  # five windows, no multiple of a batch
+    for seed, rhythm in enumerate(RHYTHMS):
+        ecg = synthesize(rhythm, duration_s=length_s, sampling_rate=500.0, seed=seed).recording
+        about = {"record": f"synthetic {rhythm}", "lead": ecg.leads[0], "unit": ecg.units[0]}
+        yield cut_lead(ecg.samples[0], 500.0, model.preprocessing, **about)
+    records, problems = list_records(paths)
+    for name, path in records.items():
+        try:
+            yield read_windows(path, model.preprocessing, record=name)
+        except XECGError as error:
+            problems[name] = str(error)
+    for name, reason in problems.items():
+        log.warning("--check: %s: %s", name, reason)
+    if paths and len(problems) >= len(records):
+        raise RecordError(f"--check: expected a record, found none of use: {problems}")
+
+
+def compare(
+    said: Said, model: Model, lead: LeadWindows, thresholds: Sequence[float]
+) -> dict[str, float]:
+    """Returns by how much at most a file differs from its model, by what it says.
+
+    Raises ExportError if that is too much, or a decision at a threshold differs.
+    """
+    p_af, maps = said
+    explained = model.explainer().explain(torch.from_numpy(lead.signals).unsqueeze(1))
+    found: dict[str, tuple[NDArray[Any], float]] = {}  # by window, and what is allowed
+    for name, p in model.p_af(lead.signals).items():
+        decisions = [(p > at) != (p_af[name] > at) for at in (0.5, *thresholds)]
+        found[f"p_af of {name}"] = np.abs(p - p_af[name]), P_AF_TOLERANCE
+        found[f"decision of {name}"] = np.any(decisions, axis=0), 0
+    for name, (logits, relevance) in explained.items():
+        off = np.abs(relevance[:, 0].numpy() - maps[name][1]).max(axis=1)
+        largest = np.maximum(relevance.amax(dim=(1, 2)).numpy(), np.finfo(np.float32).tiny)
+        found[f"relevance of {name}"] = off / largest, RELEVANCE_TOLERANCE
+        off = np.abs(logits.amax(dim=1).numpy() - maps[name][0])
+        found[f"logit of {name}"] = off, RELEVANCE_TOLERANCE
+    for what, (off, allowed) in found.items():
+        wrong = ~(off <= allowed)  # NaN too
+        if wrong.any():
+            raise ExportError(
+                f"{what}, {lead.record} at {lead.start_s[wrong.argmax()]:g} s: expected a "
+                f"difference of at most {allowed:g} from the weights, found "
+                f"{off[wrong.argmax()]:.3g}; no file is written"
+            )
+    return {what: float(off.max(initial=0)) for what, (off, _) in found.items()}
