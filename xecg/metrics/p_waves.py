@@ -51,10 +51,9 @@ def match(
     other = np.arange(n.sum()) + np.repeat(low - np.cumsum(n) + n, n)
     near = (np.abs(points[one] - other_points[other]) <= tolerance).all(axis=1)
     one, other = one[near], other[near]
-    contested = (np.bincount(one)[one] > 1) | (np.bincount(other)[other] > 1)
+    kept = (np.bincount(one)[one] == 1) & (np.bincount(other)[other] == 1)
     error = np.abs(points[one] - other_points[other]).sum(axis=1)
-    kept = ~contested
-    disputes = np.flatnonzero(contested)
+    disputes = np.flatnonzero(~kept)
     for of_window in np.split(disputes, 1 + np.flatnonzero(np.diff(windows[one[disputes]]))):
         kept[of_window[_assign(one[of_window], other[of_window], error[of_window])]] = True
     return one[kept], other[kept]
@@ -62,13 +61,11 @@ def match(
 
 def _assign(one: IntArray, other: IntArray, error: IntArray) -> IntArray:
     """Returns positions of the pairs that are kept."""
-    rows, row = np.unique(one, return_inverse=True)
-    columns, column = np.unique(other, return_inverse=True)
-    no_pair = 1 + int(error.sum())  # costs more than all pairs together
-    cost = np.full((len(rows), len(columns)), no_pair)
-    pair = np.full(cost.shape, -1)
-    cost[row, column] = error
+    (rows, row), (columns, column) = (np.unique(of, return_inverse=True) for of in (one, other))
+    pair = np.full((len(rows), len(columns)), -1)
     pair[row, column] = np.arange(len(error))
+    no_pair = 1 + int(error.sum())  # costs more than all pairs together
+    cost = np.where(pair >= 0, error[pair], no_pair)
     chosen: IntArray = pair[linear_sum_assignment(cost)]
     return chosen[chosen >= 0]
 
