@@ -68,7 +68,8 @@ def prepare(
         overwrite: Replace a store that was made with other settings.
         jobs: Number of processes; null, which commands have by default, is one per core.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
-        table: Folder: table record,label[,person][,start_s,end_s]; ``records.csv`` by default.
+        table: Folder: table of record, label and, if known, person, start_s, end_s; ``records.csv``
+            by default.
         af: Folder: labels that mean AF; by default A, AF, AFIB, 1, true.
         not_af: Folder: labels that mean another rhythm; by default N, O, NSR, SR, non-AF, normal,
             other, 0, false.
