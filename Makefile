@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test fuzz torture lint format typecheck bench weights clean
+.PHONY: help setup demo test fuzz torture lint format typecheck bench docs weights clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,11 +35,14 @@ typecheck: .venv/installed-dev  ## check the types
 bench: .venv/installed-dev  ## measure speed next to the plain alternative
 	$(BIN)/python benchmarks/report.py
 
+docs: .venv/installed-dev  ## make the documentation site in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 weights: .venv/installed  ## how the released weights are made again
 	@sed -n '/^## How they are made/,/^## /p' xecg/weights/README.md | sed '$$d'
 
 clean:  ## remove .venv and caches; runs and stores stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

@@ -1,4 +1,4 @@
-"""What the documentation site takes from elsewhere: the model cards, which lie beside the weights."""
+"""What the documentation site takes from elsewhere: the model cards beside the weights."""
 
 import re
 from pathlib import Path
