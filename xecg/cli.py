@@ -40,6 +40,7 @@ FILE_VERBS = {  # by name: the function, imported when it is used, and what it d
     "export": ("xecg.inference.export:export", "a model as one file that explains, ONNX or .pt2"),
     "test --weights": ("xecg.inference.failures:find_failures", "where trained weights fail"),
     "push": ("xecg.hub:push", "share weights on the Hugging Face hub"),
+    "view": ("xecg.view:view", "a page on this computer that explains ECGs dropped on it"),
     "study": ("xecg.study.run:run_study", "the ladder of frozen depths"),
     "study report": ("xecg.study.report:write_report", "tables, figures, a page of a study"),
 }
@@ -153,6 +154,8 @@ def function_parser(prog: str, function: Callable[..., Any]) -> Any:
         if types[name] is bool:
             options |= {"action": "store_true"}
             del options["type"]
+        elif positional and parameter.default is None:
+            options |= {"nargs": "?"}
         elif parameter.default is not inspect.Parameter.empty:
             # A command takes every core by itself, a script would have to be guarded for that.
             options |= {"default": None if name == "jobs" else parameter.default}

@@ -65,19 +65,23 @@ ATTRIBUTIONS.register("integrated_gradients", integrated_gradients)
 class BranchExplainer:
     """Explains the decision of each branch of a network as it is when this object is made.
 
-    ``attribution`` is a name in ``ATTRIBUTIONS``, or a class path. A copy in eval mode and float32
+    ``attribution`` is a name in ``ATTRIBUTIONS``, or a class path; ``target`` is the class that is
+    explained, by default what a branch predicts. A copy in eval mode and float32
     is explained. Raises ConfigError if the method is unknown or cannot run here, and NetworkError
     if the network has no branches (see :func:`branch_outputs`).
     """
 
-    def __init__(self, network: nn.Module, attribution: str = "innvestigate") -> None:
+    def __init__(
+        self, network: nn.Module, attribution: str = "innvestigate", target: int | None = None
+    ) -> None:
         self.attribution, method = attribution, ATTRIBUTIONS[attribution]
+        self.target = target
         with torch.inference_mode(False), torch.no_grad():
             self._outputs = branch_outputs(frozen_copy(network))
             self._methods = {name: method(output) for name, output in self._outputs.items()}
 
     def explain(self, x: Tensor) -> dict[str, Explanation]:
-        """Returns by branch the logits and the relevance of the predicted class, not negative.
+        """Returns by branch the logits and the relevance of the explained class, not negative.
 
         Takes windows ``(n, 1, time)``, scaled as in training, on the network's device. Raises
         DataError or NetworkError if the method does not cover these windows or this network.
@@ -101,12 +105,16 @@ class BranchExplainer:
     def _explanation(self, name: str, x: Tensor) -> Explanation:
         method: Any = self._methods[name]
         if isinstance(method, DeepTaylor):  # has the logits anyway
-            explained: Explanation = method.explain(x)
+            explained: Explanation = method.explain(
+                x, "predicted" if self.target is None else self.target
+            )
             return explained._replace(relevance=explained.relevance.abs())
         with torch.no_grad():
             logits = self._outputs[name](x)
         with torch.enable_grad():
-            relevance = method(x, logits.argmax(dim=1)).detach().abs()
+            classes = logits.argmax(dim=1)
+            classes = classes if self.target is None else torch.full_like(classes, self.target)
+            relevance = method(x, classes).detach().abs()
         if relevance.shape != x.shape:
             raise NetworkError(
                 f"attribution {self.attribution}: expected relevance of shape {tuple(x.shape)}, "

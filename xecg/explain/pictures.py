@@ -120,10 +120,13 @@ class ExplainedWindow:
         if self.doubtful:
             yield "P(AF) is close to the threshold"
         said = {name: self.predicted[name] for name in self.relevance if name in self.predicted}
-        if len(set(said.values())) > 1:
+        if len(set(said.values())) > 1 and "disagree" not in self.note:
             each = ", ".join(f"{name} says {called}" for name, called in said.items())
             yield f"the branches disagree: {each}"
-        elif said and self.predicted.get(FUSED, (alone := min(said.values()))) != alone:
+        if (
+            len(set(said.values())) == 1
+            and self.predicted.get(FUSED, (alone := min(said.values()))) != alone
+        ):
             yield f"each branch by itself says {alone}: its own P(AF) is on that side of 0.5"
 
     def caption(self, branch: str) -> Iterator[str]:
