@@ -28,6 +28,7 @@ BENCHMARKS = (
     "first_batch",
     "classification",
     "startup",
+    "export",
     "growth",
     "field",
 )

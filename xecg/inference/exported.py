@@ -1,6 +1,7 @@
 """Networks in files of ``xecg export``, run by onnxruntime: PyTorch is not imported."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from multiprocessing import parent_process
@@ -106,7 +107,8 @@ def _session(graph: Any) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(parent_process() is not None)  # one of several; else all
+    one = parent_process() is not None  # of several, see one_thread
+    options.intra_op_num_threads = 1 if one else int(os.environ.get("OMP_NUM_THREADS", "0"))
     return onnxruntime.InferenceSession(graph.SerializeToString(), options)
 
 
