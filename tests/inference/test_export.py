@@ -20,7 +20,8 @@ from xecg.explain import deep_taylor
 from xecg.explain.attributions import BranchExplainer
 from xecg.files import sha256
 from xecg.inference import export as export_module
-from xecg.inference.export import export
+from xecg.inference.export import compare, export
+from xecg.inference.records import cut_lead
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.signal.preprocessing import Preprocessing, cut_windows
 from xecg.signal.synthetic import synthesize
@@ -183,6 +184,21 @@ def test_a_folder_without_a_record_is_refused(weights, tmp_path, monkeypatch):
     with pytest.raises(RecordError, match="nobody"):
         export(weights=str(weights), out=tmp_path / "model.pt2", check=[tmp_path / "nobody"])
     assert not list(tmp_path.iterdir())
+
+
+def test_maps_may_differ_only_where_the_weights_own_are_unsteady(weights, monkeypatch):
+    model = xecg.load(weights)
+    lead = cut_lead(ECG, 500.0, model.preprocessing, record="r", lead="II", unit="mV")
+    p_af, maps = model.p_af(lead.signals), model._explained(model.explainer(), lead.signals)
+    logit, relevance = maps["rhythm"]
+    changed = relevance.copy()
+    changed[1] += 1e-3 * changed[1].max()
+    said = p_af, maps | {"rhythm": (logit, changed)}
+    assert export_module._unsteadiness(model, lead.signals[1], "rhythm") < 4e-4
+    with pytest.raises(ExportError, match=r"relevance of rhythm, r at 10 s"):
+        compare(said, model, lead, [])
+    monkeypatch.setattr(export_module, "_unsteadiness", lambda *_: 1e-3)
+    assert compare(said, model, lead, [])["relevance of rhythm"] == pytest.approx(1e-3, rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["model.txt", "there.onnx"])
