@@ -159,5 +159,6 @@ def test_paths_are_no_names_of_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     paths = ["xecgarch", "runs/mine", "out/w.safetensors", "/a/b", "../a", "a/b/c", "", "a b/c"]
+    paths += ["runs/mine@2", "out/w@1.safetensors", "out/model.onnx"]
     assert not any(map(is_hub_name, paths))
     assert all(map(is_hub_name, ["user/model", "user/model.v2@main", "u_s-r/m@refs/pr/1"]))

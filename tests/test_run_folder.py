@@ -13,7 +13,14 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 
 from xecg.errors import ConfigError, UnwritableError
-from xecg.run_folder import WholeCheckpoints, _name, claimed, read_checkpoint, restoring
+from xecg.run_folder import (
+    WholeCheckpoints,
+    _name,
+    _new_folder,
+    claimed,
+    read_checkpoint,
+    restoring,
+)
 
 GOOD = {
     "state_dict": {"w": torch.ones(2)},
@@ -58,6 +65,12 @@ def test_a_folder_that_holds_something_is_refused_unless_its_run_is_resumed(tmp_
 )
 def test_a_run_is_named_after_its_config(config: str, name: str) -> None:
     assert _name(Namespace(config=[config]), "test") == name
+
+
+def test_more_runs_of_a_second_than_there_are_names_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    with pytest.raises(ConfigError, match="runs/mine"):
+        _new_folder("mine")
 
 
 class Evil:

@@ -19,7 +19,7 @@ _NO_REPO = (".safetensors", ".ckpt", ".onnx")
 def is_hub_name(source: str | Path) -> bool:
     """Returns whether this is ``user/model`` or ``user/model@revision``, and no path of a file."""
     repo, _, _ = str(source).partition("@")
-    is_local = Path(repo).parent.exists() or repo.endswith(_NO_REPO)
+    is_local = Path(repo).parent.exists() or str(source).endswith(_NO_REPO)
     return bool(_REPO.fullmatch(repo)) and not is_local
 
 

@@ -67,7 +67,9 @@ def _name(config: Namespace, verb: str) -> str:
 def _new_folder(name: str) -> Path:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folders = (RUNS / name / f"{stamp}{suffix}" for suffix in ("", *range(-2, -1000, -1)))
-    return next(folder for folder in folders if not folder.exists())
+    if found := next((folder for folder in folders if not folder.exists()), None):
+        return found
+    raise ConfigError(f"{RUNS / name}: expected fewer than 1000 runs of {stamp}; name --run_folder")
 
 
 @contextmanager

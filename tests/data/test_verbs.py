@@ -63,12 +63,13 @@ def test_prepare_synthetic_makes_the_records_first(made):
     assert len(list((made / "store-records").glob("*.hea"))) == 8
 
 
-def test_prepare_again_reuses(made, caplog):
+def test_prepare_again_reuses(made, caplog, capsys):
     before = (made / "store" / "store.json").stat().st_mtime_ns
     with caplog.at_level(logging.INFO):
         data("prepare", "synthetic", "--out", made / "store", *SMALL)
     assert (made / "store" / "store.json").stat().st_mtime_ns == before
     assert "its 8 windows are reused" in caplog.text
+    assert capsys.readouterr().out == f"{made / 'store'}: 8 windows of 8 records\n"
 
 
 def test_prepare_takes_every_setting():

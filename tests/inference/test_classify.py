@@ -165,7 +165,7 @@ def test_windows_left_out_are_named_though_the_record_is_classified(classify, wr
 
 def test_files_of_other_kinds_are_classified_beside_wfdb(classify, write_record, tmp_path, capsys):
     path = write_record("r", sampling_rate=500.0)
-    samples = read_recording(path).lead(None)
+    samples = read_recording(path).samples[0]
     with (path.parent / "r.csv").open("w") as file:
         np.savetxt(file, samples, header="II (mV)", comments="")
     (path.parent / "unknown.txt").write_text("no ECG")

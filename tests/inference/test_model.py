@@ -170,6 +170,7 @@ def test_the_prevalence_is_that_of_the_weights(network, tmp_path):
     assert load(path).prevalence == 0.25
 
 
+@pytest.mark.filterwarnings("error")
 def test_windows_that_cannot_be_classified_say_why_and_have_no_probability(model):
     ecg = np.stack([ECG, ECG])
     ecg[0, 200] = np.nan

@@ -90,7 +90,9 @@ def prepare(
         database = get_database(database, root, **options)
     out = Path("stores") / database.name if out is None else Path(out)
     recipe = recipe_of(database, preprocessing, leads, stride_s, limit)
-    return _prepared(database, recipe, out, overwrite, jobs, cluster)
+    store = _prepared(database, recipe, out, overwrite, jobs, cluster)
+    print(f"{out}: {len(store)} windows of {store.info.n_records} records")
+    return store
 
 
 def _root(
@@ -150,7 +152,6 @@ def _prepared(
     if n := len(info.skipped):
         counts = f"{n} of {info.n_records + n} records skipped, {min(n, _LOGGED)} of them above"
         _log.warning("%s; all: %s", counts, out / INFO)
-    _log.info("%s: %d windows of %d records", out, info.n_windows, info.n_records)
     return Store.open(out)
 
 

@@ -246,7 +246,7 @@ class Model:
             "predicted": np.where(values < JUDGED, NOT_JUDGED, called),
             "note": [one.reason or said for one, said in zip(quality, disagree, strict=True)],
         }
-        return pd.DataFrame(columns)
+        return pd.DataFrame(columns).astype({"note": str})  # also where there is no window
 
     def calls(self, p_af: Mapping[str, Floats]) -> tuple[NDArray[np.str_], list[str]]:
         """Returns the class of each window, and a note where it cannot be judged.
