@@ -263,7 +263,7 @@ def _blank(forms: Sequence[_Form]) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=12)
 def _printed(forms: tuple[_Form, ...]) -> NDArray[np.uint8]:
     """The pixels of forms that nothing is written on, RGBA ``(height, width, 4)``."""
     figure, _ = _blank(forms)
