@@ -72,6 +72,18 @@ def test_a_task_overfits_a_few_windows(
 
 
 @pytest.mark.parametrize(("task", "module"), PAIRS, ids=IDS)
+def test_a_task_is_fitted_after_a_validation(
+    task: type[Task], module: type[WindowDataModule], synthetic_store: Store, tmp_path: Path
+) -> None:
+    data = module(str(synthetic_store.path), batch_size=16, windows_per_epoch=16)
+    model = new_task(task)
+    trainer = quiet_trainer(tmp_path, max_epochs=1, enable_checkpointing=False)
+    trainer.validate(model, data, verbose=False)
+    trainer.fit(model, data)
+    assert trainer.callback_metrics["validation/loss"].isfinite()
+
+
+@pytest.mark.parametrize(("task", "module"), PAIRS, ids=IDS)
 def test_fit_and_test_report_every_part_with_intervals(
     task: type[Task], module: type[WindowDataModule], synthetic_store: Store, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import Metric, MetricCollection
 
 from xecg.errors import ConfigError, DivergedError, WeightsError
 from xecg.metrics.bootstrap import Interval
@@ -162,6 +163,12 @@ class Task(LightningModule):
             config["monitor"] = getattr(scheduler, "monitor", MONITOR)
             config["frequency"] = self.trainer.check_val_every_n_epoch or 1
         return {"optimizer": optimizer, "lr_scheduler": cast(Any, config)}
+
+    def on_fit_start(self) -> None:
+        """Starts the metrics anew: those of an earlier validation are of inference mode."""
+        for module in self.modules():
+            if isinstance(module, Metric | MetricCollection):
+                module.reset()
 
     def on_train_start(self) -> None:
         """Lets dropout of a resumed run draw what the run would have drawn without a stop."""

@@ -46,6 +46,7 @@ class RRVariability(Task):
 
         Raises ConfigError if the training dataset has no method ``targets``.
         """
+        super().on_fit_start()
         self.trainer.fit_loop.setup_data()
         dataset: Any = getattr(self.trainer.train_dataloader, "dataset", None)
         if not hasattr(dataset, "targets"):
