@@ -33,7 +33,7 @@ from xecg.signal.synthetic import synthesize
 sinus = synthesize("N", sampling_rate=500, seed=3)
 af = synthesize("AF", sampling_rate=500, seed=5)
 ecgs = [ecg.recording.samples[0] for ecg in (sinus, af)]
-ecgs[0].shape
+print(f"{len(ecgs)} ECGs of {len(ecgs[0])} samples")
 
 # %% [markdown]
 # ## What does the network say?
