@@ -53,6 +53,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def check_empty(out: Path) -> None:
+    """Raises ConfigError if there is something at ``out`` that is no empty folder."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"out: {out} is no empty folder; name another one")
+
+
 def sha256(path: Path) -> str:
     """Returns the digest of a file; raises OSError if it is none."""
     with _regular(path).open("rb") as file:

@@ -13,9 +13,8 @@ from xecg import cli
 from xecg.data.splits import keys
 from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError, WeightsError
-from xecg.inference.failures import beat_class, draw, find_failures
+from xecg.inference.failures import NOISES, beat_class, draw, find_failures
 from xecg.inference.model import load
-from xecg.inference.trials import NOISES
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.networks.xecgarch import XECGArch
 from xecg.signal.preprocessing import Preprocessing

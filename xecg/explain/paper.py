@@ -150,6 +150,14 @@ def bold_width(text: str, size: float) -> float:
     return float(text_to_path.get_text_width_height_descent(text, font, False)[0]) / POINTS_PER_MM
 
 
+def tidy(axes: Axes) -> None:
+    """Gives axes quiet lines and small numbers."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(QUIET_INK)
+    axes.tick_params(colors=QUIET_INK, labelsize=8)
+    axes.axhline(0, color=QUIET_INK, linewidth=0.6)
+
+
 def save_figure(
     figure: Figure, path: Path | str, *, dpi: float = DPI, overwrite: bool = False
 ) -> Path:

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 from jinja2 import Environment, PackageLoader
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from xecg.data.splits import seen
 from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError, WeightsError
 from xecg.explain import effects as changes
@@ -20,13 +20,12 @@ from xecg.explain import faithfulness
 from xecg.explain.attributions import BranchExplainer
 from xecg.explain.effects import agreement, wave_effects
 from xecg.explain.faithfulness import ALL, FILLINGS, MEASURES, ORDERS, Settings, evaluate_maps
-from xecg.explain.paper import INK, QUIET_INK, save_figure
+from xecg.explain.paper import INK, save_figure, tidy
 from xecg.explain.relevance import CLASSES, wave_relevance
-from xecg.files import csv_text, write_whole
+from xecg.files import check_empty, csv_text, write_whole
 from xecg.inference.model import Model
-from xecg.inference.trials import check_empty, rows_to_test
 from xecg.metrics.bootstrap import FloatArray, divide, intervals, with_interval
-from xecg.networks.weights import find_weights, load_xecgarch
+from xecg.networks.weights import WeightsInfo, find_weights, load_xecgarch
 from xecg.networks.xecgarch import XECGArch
 from xecg.signal.waves import codes_around_r_peaks
 
@@ -180,6 +179,41 @@ def _loaded(store: Path, weights: Sequence[str] | None, split: str, seed: int) -
     rows, origin = rows_to_test(opened, infos, split)
     rows = np.random.default_rng(seed).permutation(rows)
     return opened, dict(zip(names, networks, strict=True)), infos, rows, origin
+
+
+def rows_to_test(
+    store: Store, infos: Mapping[Path, WeightsInfo], split: str
+) -> tuple[NDArray[np.int64], str]:
+    """Returns rows of the store that may be tested on, and what kind of windows they are.
+
+    Raises StoreError if there is none, or the windows are not such as the weights take, and
+    WeightsError if unseen ones are asked for and weights do not say what they learnt from.
+    """
+    silent, learnt = [], np.zeros(len(store), bool)
+    for path, info in infos.items():
+        for name, value in store.info.preprocessing.to_dict().items():
+            if (taken := info.preprocessing.get(name)) != value:
+                raise StoreError(
+                    f"{store.path}: expected windows as {path} takes them, {name} {taken}; found "
+                    f"{name} {value}. Prepare the database again with that"
+                )
+        if info.learnt is None:
+            silent.append(str(path))
+        else:
+            learnt |= seen(store.info.identity, store.index, info.learnt)
+    if split == "all":
+        origin = f"from all {len(store)} windows, {learnt.sum()} of them learnt from"
+        if silent:
+            origin = "from the whole store; whether the weights learnt from them is not known"
+        return np.arange(len(store)), origin
+    remedy = "pass --split all to draw from the whole store, seen or not"
+    if silent:
+        known = "expected weights that say what they learnt from, found older ones"
+        raise WeightsError(f"{', '.join(silent)}: {known}; {remedy}")
+    if learnt.all():
+        unseen = "expected windows of persons that the weights did not learn from, found none"
+        raise StoreError(f"{store.path}: {unseen}; {remedy}")
+    return np.flatnonzero(~learnt), "of whom the weights learnt nothing"
 
 
 def measured_use(
@@ -355,11 +389,3 @@ def draw_randomisation(table: pd.DataFrame) -> Figure:
 def title(method: str) -> str:
     """Returns the name of a method in tables and figures."""
     return TITLES.get(method, method.replace("_", " "))
-
-
-def tidy(axes: Axes) -> None:
-    """Gives axes quiet lines and small numbers."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(QUIET_INK)
-    axes.tick_params(colors=QUIET_INK, labelsize=8)
-    axes.axhline(0, color=QUIET_INK, linewidth=0.6)

@@ -16,17 +16,19 @@ from tqdm import tqdm
 
 from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError
-from xecg.explain.paper import INK, QUIET_INK, save_figure
-from xecg.files import csv_text, write_whole
-from xecg.inference.evaluate import REPORT, tidy, wave_trial
+from xecg.explain.paper import INK, QUIET_INK, save_figure, tidy
+from xecg.explain.relevance import CLASSES
+from xecg.files import check_empty, csv_text, write_whole
+from xecg.inference.evaluate import REPORT, rows_to_test, wave_trial
 from xecg.inference.explain import inline
 from xecg.inference.model import NOT_JUDGED, Model, load, one_thread, predicted
-from xecg.inference.trials import check_empty, noise_trial, rows_to_test
 from xecg.metrics.bootstrap import mean, with_interval
 from xecg.metrics.calibration import PREVALENCES, predictive_value
 from xecg.metrics.classification import classification_report
 from xecg.networks.weights import WeightsInfo, load_xecgarch
 from xecg.networks.xecgarch import FUSED
+from xecg.signal.heartbeats import detect_r_peaks
+from xecg.signal.preprocessing import limit_band
 from xecg.signal.quality import JUDGED, window_quality
 
 GROUPINGS = {  # column of the windows: what the page calls it
@@ -50,6 +52,9 @@ _KNOWN = ["record", "group", "lead", "source", "start_s", "rhythm", "af", "age",
 _PIECE = 1024  # windows
 _COLOURS = {FUSED: INK, "morphology": "#7d0048", "rhythm": "#1f6f8b"}
 _BINS, _WORST = 10, 20
+NOISES = {"electrode motion": (1.0, 8.0), "muscle": (5.0, 45.0)}  # bands in Hz
+LEVELS = (np.inf, 24, 12, 6, 0)  # signal to noise in dB
+_FULL = 8**-0.5  # deviation of noise as strong as QRS complexes that fill the range (0 dB)
 
 
 def find_failures(
@@ -138,6 +143,35 @@ def draw(store: Store, rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     """Draws windows of both classes, half of ``n`` each if there are as many, rising."""
     generator, af = np.random.default_rng(0), store.index["af"].to_numpy()[rows]
     return np.sort(np.concatenate([generator.permutation(rows[af == c])[: n // 2] for c in (0, 1)]))
+
+
+def noise_trial(model: Model, store: Store, rows: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
+    """Yields, by noise, level and truth, which windows can be judged, and which are called AF.
+
+    The power of the noise is relative to that of QRS complexes, peak-to-peak squared / 8, which
+    are taken to fill the window's range. R peaks are detected anew.
+    """
+    rate, generator = model.preprocessing.sampling_rate, np.random.default_rng(0)
+    signals, index = store.signals[rows], store.index.take(rows)
+    groups, af = index["group"].to_numpy(dtype=np.str_), index["af"].to_numpy()
+    for noise, band in NOISES.items():
+        white = generator.standard_normal(signals.shape)
+        added = np.stack([limit_band(one, rate, *band) for one in white])
+        added *= _FULL / added.std(axis=1, keepdims=True)
+        for level in LEVELS:
+            noisy = model.preprocessing.scale(signals + added * 10 ** (-level / 20))
+            beats = [detect_r_peaks(one, rate) for one in noisy]
+            pairs = zip(noisy, beats, strict=True)
+            quality = np.array([window_quality(x, x, r, rate).value for x, r in pairs])
+            classes, _ = model.calls(model.p_af(noisy))
+            judged, called = (quality >= JUDGED) & (classes != NOT_JUDGED), classes == "AF"
+            for code in np.unique(af[af >= 0]):
+                about = {"noise": noise, "level_db": level, "truth": CLASSES[code]}
+                of_class, among = af == code, (af == code) & judged
+                yield about | {"measure": "judged"} | vars(mean(judged[of_class], groups[of_class]))
+                if among.any():
+                    of_judged = vars(mean(called[among], groups[among]))
+                    yield about | {"measure": "of these called AF"} | of_judged
 
 
 def judged_windows(model: Model, store: Store, rows: NDArray[np.int64]) -> pd.DataFrame:
