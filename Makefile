@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test fuzz torture lint format typecheck bench docs weights clean
+.PHONY: help setup demo test fuzz torture lint format typecheck bench docs dist weights clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,11 +38,14 @@ bench: .venv/installed-dev  ## measure speed next to the plain alternative
 docs: .venv/installed-dev  ## make the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+dist: .venv/installed-dev  ## make a wheel and an sdist in dist/
+	$(BIN)/python -m build
+
 weights: .venv/installed  ## how the released weights are made again
 	@sed -n '/^## How they are made/,/^## /p' xecg/weights/README.md | sed '$$d'
 
 clean:  ## remove .venv and caches; runs and stores stay
-	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

@@ -1,6 +1,5 @@
 """``xecg fit | validate | test | predict``: LightningCLI with a folder per run."""
 
-import os
 import signal
 import sys
 import warnings
@@ -25,6 +24,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xecg.callbacks.freezing import LayerFreezing
+from xecg.callbacks.loggers import place_loggers, with_folders
 from xecg.callbacks.predictions import WindowTables
 from xecg.cli import PARSING, configs_of, parse
 from xecg.data.datamodules import WindowDataModule
@@ -105,7 +105,7 @@ class RunCLI(LightningCLI):
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            args=list(arguments),
+            args=with_folders(arguments),
             run=False,
         )
         self.trainer.strategy.checkpoint_io = WholeCheckpoints()
@@ -138,7 +138,7 @@ class RunCLI(LightningCLI):
         config.trainer.default_root_dir = str(self.run_folder)
         for key in ("checkpoint", "last_checkpoint"):
             config[key].dirpath = str(self.run_folder / "checkpoints")
-        _place_loggers(config.trainer, self.run_folder)
+        place_loggers(config, self.verb, self.run_folder)
 
     @contextmanager
     def folder(self) -> Iterator[None]:
@@ -307,27 +307,6 @@ def _check(config: Namespace, verb: str) -> None:
                 f"{key} {found}: xecg fit tests the best epoch and writes its weights, which needs "
                 "an epoch and its checkpoint; leave the flag out"
             )
-
-
-def _place_loggers(trainer: Namespace, folder: Path) -> None:
-    """Lets loggers write into the run's folder; W&B's is left out where it is switched off."""
-    given = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
-    loggers = [logger for logger in given if isinstance(logger, Namespace)]
-    for logger in loggers:
-        if "save_dir" in logger.init_args:
-            logger.init_args.save_dir = str(folder.resolve())  # W&B has its own idea of "."
-    ours = [logger for logger in loggers if logger.class_path.endswith("WandbLogger")]
-    disabled = os.environ.get("WANDB_DISABLED", "false").lower() not in ("", "0", "false")
-    if ours and (disabled or os.environ.get("WANDB_MODE") == "disabled"):
-        trainer.logger = [logger for logger in given if logger not in ours] or False
-        return
-    for logger in ours:
-        if logger.init_args.name is None and "WANDB_NAME" not in os.environ:
-            logger.init_args.name = "/".join(folder.resolve().parts[-2:])
-        online = os.environ.get("WANDB_MODE") == "online" or "WANDB_SWEEP_ID" in os.environ
-        logger.init_args.offline = logger.init_args.offline and not online
-        if logger.init_args.offline:
-            os.environ.setdefault("WANDB_SILENT", "true")
 
 
 def _log_model(logger: WandbLogger, weights: Path, info: WeightsInfo) -> None:

@@ -47,3 +47,11 @@ def test_the_weights_are_its_model(received: ReceivedRun) -> None:
     described = {name: value for name, value in vars(info).items() if name != "learnt"}
     assert metadata == json.loads(json.dumps(described))
     assert received.labels == LABELS
+
+
+def test_it_says_what_it_is_and_how_the_test_went(received: ReceivedRun) -> None:
+    assert received.tags == ["AFClassifier", "seed 0", "frozen 0", "synthetic"]
+    named = {"learning_rate", "test/synthetic/curves"}
+    ends = ("", "_low", "_high", "_n", "_n_groups")
+    named |= {f"test/synthetic/fused/auroc{end}" for end in ends}
+    assert named <= received.summary.keys()

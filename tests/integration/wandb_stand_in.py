@@ -26,6 +26,7 @@ class ReceivedRun:
 
     sweep: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -124,6 +125,7 @@ class WandbStandIn(ThreadingHTTPServer):
         labels = ("groupName", "displayName", "jobType")
         run.labels |= {key: variables[key] for key in labels if variables[key]}
         run.sweep = variables["sweep"] or run.sweep
+        run.tags = variables.get("tags") or run.tags
         sent = json.loads(variables["config"] or "{}")
         run.config |= {key: entry["value"] for key, entry in sent.items()}
         bucket = {"id": name, "name": name, "displayName": name, "sweepName": run.sweep}

@@ -10,8 +10,10 @@ from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from xecg.callbacks.loggers import keeps_pictures, log_figure
 from xecg.errors import ConfigError
 from xecg.explain.attributions import BranchExplainer
+from xecg.explain.curves import draw_curves
 from xecg.explain.effects import wave_effects
 from xecg.explain.relevance import wave_relevance
 from xecg.files import csv_text, write_whole
@@ -27,7 +29,8 @@ class WindowTables(Callback):
     ``record``, ``group`` (person or record), ``lead``, ``start_s``, then what the task collects.
     Of an AF classifier that is ``p_af_<branch>``, ``p_af`` and ``af`` (1 or 0), and after a test
     ``<branch>_<statistic>``, the columns of :func:`xecg.explain.wave_relevance` and
-    :func:`xecg.explain.wave_effects`. Raises ConfigError if ``explain`` is negative.
+    :func:`xecg.explain.wave_effects`; loggers get its ROC and calibration curves as a picture.
+    Raises ConfigError if ``explain`` is negative.
 
     Args:
         explain: Number of windows of each test set to explain, drawn at random, the same ones for
@@ -65,6 +68,9 @@ class WindowTables(Callback):
             table, name = _table(dataset, positions, columns), f"predictions_{dataset.name}.csv"
             if trainer.testing:
                 name = f"windows/{dataset.name}.csv"
+                if "p_af" in table and keeps_pictures(trainer):
+                    curves = draw_curves(table.rename(columns={"group": "person"}))
+                    log_figure(trainer, f"test/{dataset.name}/curves", curves)
                 if self.explain != 0 and dataset.name in (self.sets or [dataset.name]):
                     rate = trainer.datamodule.sampling_rate  # type: ignore[attr-defined]
                     table = table.join(self._explained(task, dataset, positions, rate))

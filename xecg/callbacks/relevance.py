@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xecg.callbacks.loggers import keeps_pictures, log_figure
 from xecg.errors import ConfigError
 from xecg.explain.attributions import ATTRIBUTIONS, BranchExplainer
 from xecg.explain.deep_taylor import Explanation
@@ -154,8 +155,8 @@ class RelevanceLogger(Callback):
     of :func:`xecg.explain.wave_relevance` (in AF ``enrichment_where_p_would_be``) and
     :func:`xecg.explain.wave_effects`, ``domain_specificity``, ``agreement`` (of enrichments and
     effects), ``map_correlation`` (each map with the one before), ``n`` (windows of the means),
-    ``n_right`` and ``n_windows``. Weights & Biases also gets histograms of the enrichments, a table
-    of the windows, and a picture of some.
+    ``n_right`` and ``n_windows``, and a picture of some windows with what they are and P(AF).
+    Weights & Biases also gets histograms of the enrichments and a table of the windows.
 
     Every number is there every time. A mean over no window is NaN: ``ModelCheckpoint`` takes it for
     the worst value, ``EarlyStopping`` stops at it unless ``check_finite`` is false. Training and
@@ -253,6 +254,7 @@ class RelevanceLogger(Callback):
                 from wandb import Histogram
 
                 _log(trainer, {key: Histogram(found) for key, found in averaged.items() if found})
+            if keeps_pictures(trainer):
                 self._to_be_shown = branches
                 if _due(trainer, self.show_every_n_epochs):
                     self._show(trainer, windows)
@@ -301,28 +303,28 @@ class RelevanceLogger(Callback):
         return measured
 
     def _show(self, trainer: Trainer, windows: WatchedWindows) -> None:
-        from wandb import Image, Table
-
         branches, self._to_be_shown = self._to_be_shown, {}
-        index = windows.index.assign(**{"class": windows.index["af"].map(TITLES)})
-        tables = [index.drop(columns="af")]
-        for name, (table, _) in branches.items():
-            tables.append(table.drop(columns="right").add_prefix(f"{name}_"))
-        shown: dict[str, Any] = {f"{self.name}/windows": Table(dataframe=pd.concat(tables, axis=1))}
+        if _wandb_runs(trainer):
+            from wandb import Table
+
+            index = windows.index.assign(**{"class": windows.index["af"].map(TITLES)})
+            tables = [index.drop(columns="af")]
+            for name, (table, _) in branches.items():
+                tables.append(table.drop(columns="right").add_prefix(f"{name}_"))
+            _log(trainer, {f"{self.name}/windows": Table(dataframe=pd.concat(tables, axis=1))})
         finite = all(bool(maps.isfinite().all()) for _, maps in branches.values())
         rows = windows.to_draw(self.n_pictures if finite else 0)
         if drawn := [_drawable(windows, branches, row) for row in rows]:
             figure = draw_page(drawn)
             figure.set_dpi(72)  # 841 pixels across, to be read on a screen
-            caption = "; ".join(map(_caption, drawn))
-            shown[f"{self.name}/ecgs"] = Image(figure, caption=caption)
-        _log(trainer, shown)
+            log_figure(trainer, f"{self.name}/ecgs", figure, "; ".join(map(_caption, drawn)))
 
 
 def _drawable(
     windows: WatchedWindows, branches: Mapping[str, _Measured], row: int
 ) -> ExplainedWindow:
     label = windows.index.iloc[row]
+    p_af = {name: table["p_af"][row] for name, (table, _) in branches.items() if "p_af" in table}
     return ExplainedWindow(
         record=f"{label['record']} labelled {TITLES[label['af']]}",
         lead=str(label["lead"]),
@@ -332,8 +334,8 @@ def _drawable(
         sampling_rate=windows.sampling_rate,
         r_peaks=windows.r_peaks[row],
         relevance={name: maps[row].numpy() for name, (_, maps) in branches.items()},
-        p_af={name: table["p_af"][row] for name, (table, _) in branches.items() if "p_af" in table},
-        predicted={},
+        p_af=p_af,
+        predicted={name: TITLES[int(value > 0.5)] for name, value in p_af.items()},
     )
 
 

@@ -9,14 +9,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError
-from xecg.explain.paper import INK, QUIET_INK, save_figure, tidy
+from xecg.explain.curves import draw_reliability, draw_roc
+from xecg.explain.paper import INK, save_figure, tidy
 from xecg.explain.relevance import CLASSES
 from xecg.files import check_empty, csv_text, write_whole
 from xecg.inference.evaluate import REPORT, rows_to_test, wave_trial
@@ -50,8 +50,7 @@ _BANDS: dict[str, tuple[list[float], list[str]]] = {
 }
 _KNOWN = ["record", "group", "lead", "source", "start_s", "rhythm", "af", "age", "sex"]
 _PIECE = 1024  # windows
-_COLOURS = {FUSED: INK, "morphology": "#7d0048", "rhythm": "#1f6f8b"}
-_BINS, _WORST = 10, 20
+_WORST = 20
 NOISES = {"electrode motion": (1.0, 8.0), "muscle": (5.0, 45.0)}  # bands in Hz
 LEVELS = (np.inf, 24, 12, 6, 0)  # signal to noise in dB
 _FULL = 8**-0.5  # deviation of noise as strong as QRS complexes that fill the range (0 dB)
@@ -114,7 +113,7 @@ def find_failures(
         text = with_intervals(of_store, "metric", "part").to_string(index_names=False)
         print(f"{_title(store)}: {len(rows)} windows, {origin}\n{text}\n")
     if report:
-        sections = [_section(of, origin, model, tables, out) for of, (_, origin) in chosen.items()]
+        sections = [_section(of, origin, tables, out) for of, (_, origin) in chosen.items()]
         _write_page(report, model, info.provenance, sections, faithfulness)
     print(f"Everything is in {out}")
 
@@ -312,13 +311,13 @@ def _write_page(
 
 
 def _section(
-    store: Store, origin: str, model: Model, tables: Mapping[str, pd.DataFrame], folder: Path
+    store: Store, origin: str, tables: Mapping[str, pd.DataFrame], folder: Path
 ) -> dict[str, Any]:
     """What the page says of a store."""
     name = _title(store)
     of = {key: t[t["store"] == name].drop(columns="store") for key, t in tables.items()}
     windows, people = of["windows"], of["people"]
-    figure = save_figure(_figure(of, model), folder / f"{name}.svg", overwrite=True)
+    figure = save_figure(_figure(of), folder / f"{name}.svg", overwrite=True)
     counts = windows.groupby("truth").agg(
         windows=("person", "size"), persons=("person", "nunique"), records=("record", "nunique")
     )
@@ -354,15 +353,17 @@ def _trial(table: pd.DataFrame) -> pd.DataFrame:
     return with_intervals(texts, "row", "column")
 
 
-def _figure(of: Mapping[str, pd.DataFrame], model: Model) -> Figure:
+def _figure(of: Mapping[str, pd.DataFrame]) -> Figure:
     """Draws ROC curves, a reliability diagram and the records with most false AF of a store."""
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     roc, reliability, bars = figure.subplots(1, 3)
     windows = of["windows"][of["windows"]["af"] >= 0]
     for axes in (roc, reliability, bars):
         tidy(axes)
-    _draw_roc(roc, windows, model, of["operating_points"])
-    _draw_reliability(reliability, windows)
+    draw_roc(roc, windows)
+    points = of["operating_points"]
+    roc.plot(1 - points["specificity"], points["sensitivity"], "o", color=INK, markersize=4)
+    draw_reliability(reliability, windows)
     records = of["records"].nlargest(_WORST, "false_af")[::-1]
     places, names = np.arange(len(records)), records["record"].astype(str)
     shown = ("called AF", "called_af", "#7d0048", 0.2), ("AF", "af", "#c9cdd4", -0.2)
@@ -373,23 +374,3 @@ def _figure(of: Mapping[str, pd.DataFrame], model: Model) -> Figure:
     bars.set_xlabel("share of windows")
     bars.legend(frameon=False, fontsize=7)
     return figure
-
-
-def _draw_roc(axes: Axes, windows: pd.DataFrame, model: Model, points: pd.DataFrame) -> None:
-    for part in (FUSED, *model.branches):
-        p_af = windows["p_af" if part == FUSED else f"p_af_{part}"]
-        af = windows["af"].to_numpy()[np.argsort(-p_af.to_numpy(), kind="stable")]
-        rates = [np.cumsum(af == label) / max((af == label).sum(), 1) for label in (0, 1)]
-        axes.plot(*rates, color=_COLOURS.get(part), linewidth=1.2, label=part)
-    axes.plot(1 - points["specificity"], points["sensitivity"], "o", color=INK, markersize=4)
-    axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(frameon=False, fontsize=7, loc="lower right")
-
-
-def _draw_reliability(axes: Axes, windows: pd.DataFrame) -> None:
-    axes.plot([0, 1], [0, 1], color=QUIET_INK, linewidth=0.7)
-    for _, rows in windows.groupby((windows["p_af"] * _BINS).astype(int).clip(upper=_BINS - 1)):
-        found, x = mean(rows["af"] == 1, rows["person"]), rows["p_af"].mean()
-        axes.vlines(x, found.low, found.high, color=INK, linewidth=0.9)
-        axes.plot(x, found.value, "o", color=INK, markersize=1.5 + np.log10(found.n))
-    axes.set(xlabel="mean probability of AF", ylabel="share of AF", xlim=(0, 1), ylim=(-0.02, 1.02))

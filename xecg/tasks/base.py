@@ -177,6 +177,10 @@ class Task(LightningModule):
             if "cuda" in self._random_state and torch.cuda.is_available():
                 torch.cuda.set_rng_state(self._random_state["cuda"].cpu())
 
+    def on_train_epoch_start(self) -> None:
+        """Logs the rate at which the epoch learns."""
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"], sync_dist=True)
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Returns the loss of one batch, and logs it; raises DivergedError if it is not finite."""
         loss = self.loss(batch)
@@ -220,15 +224,21 @@ class Task(LightningModule):
             self.tested.append((loader.dataset, windows, columns))
 
     def on_test_epoch_end(self) -> None:
-        """Makes a report per test set; logs its values as ``test/<set>/<part>/<metric>``."""
+        """Makes a report per test set; logs it as ``test/<set>/<part>/<metric>``.
+
+        Ends of the intervals and counts follow as ``<metric>_low`` and so on.
+        """
         self.on_predict_epoch_end()
         for dataset, windows, columns in self.tested:
             groups = dataset.groups()[windows] if hasattr(dataset, "groups") else windows
             name = getattr(dataset, "name", "test")
             self.test_reports[name] = self.report(columns, groups)
             for part, metrics in self.test_reports[name].items():
-                values = {f"test/{name}/{part}/{key}": i.value for key, i in metrics.items()}
-                self.log_dict(values, sync_dist=True)
+                for key, interval in metrics.items():
+                    told = {f"_{field}": float(one) for field, one in vars(interval).items()}
+                    told[""] = told.pop("_value")
+                    prefix = f"test/{name}/{part}/{key}"
+                    self.log_dict({prefix + end: one for end, one in told.items()}, sync_dist=True)
 
     def _whole(self, parts: list[Tensor]) -> NDArray[Any]:
         """Rows of all batches and processes."""
