@@ -88,7 +88,8 @@ def claimed(folder: Path, resumed: bool) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"run_folder {folder} cannot be made ({error})") from error
     try:
-        if not resumed and any(path != running for path in folder.iterdir()):
+        known = running, folder / "mlruns"  # which MLflow makes when its logger is made
+        if not resumed and any(path not in known for path in folder.iterdir()):
             raise ConfigError(
                 f"run_folder {folder} is not empty; name another, or move it away. To continue the "
                 f"run in it, add --ckpt_path {folder}/checkpoints/last.ckpt"
