@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jsonargparse import Namespace
@@ -32,7 +33,7 @@ def log_figure(trainer: Trainer, name: str, figure: Figure, caption: str = "") -
 
     It is drawn once for all of them; ``name`` is as a metric's, with ``/``.
     """
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     pixels, step = np.asarray(canvas.buffer_rgba()), trainer.global_step
     for logger in trainer.loggers:
