@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,9 @@ def log_figure(trainer: Trainer, name: str, figure: Figure, caption: str = "") -
 def with_folders(arguments: Sequence[str]) -> list[str]:
     """Lets a logger be named alone although it asks for a folder, which the run sets."""
     flags = list(arguments)
-    for number, flag in enumerate(arguments):
+    for number, (before, flag) in enumerate(pairwise(["", *arguments])):
         found = _NEED_A_FOLDER.fullmatch(flag)
-        if found and (
-            found[1] or arguments[number - 1] in ("--trainer.logger", "--trainer.logger+")
-        ):
+        if found and (found[1] or before in ("--trainer.logger", "--trainer.logger+")):
             value = {"class_path": found[2], "init_args": {"save_dir": "."}}
             flags[number] = (found[1] or "") + json.dumps(value)
     return flags
