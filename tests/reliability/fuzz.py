@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
@@ -221,7 +222,8 @@ def write_store(folder: Path) -> None:
     records, short = folder / "records", Preprocessing(window_s=1.0)
     write_leads(records)
     (records / "records.csv").write_text("record,label\nr,AF\n")
-    prepare("folder", folder / "store", root=records, preprocessing=short)
+    with redirect_stdout(sys.stderr):  # standard output is for outcomes
+        prepare("folder", folder / "store", root=records, preprocessing=short)
     shutil.rmtree(records)
 
 
@@ -229,8 +231,8 @@ def read_store(folder: Path) -> list[Any]:
     from xecg.data.store import Store
 
     store = Store.open(folder / "store")
-    arrays = store.signals, store.waves, *store.beats
-    return [store.info, store.index.to_csv(), *(values.tolist() for values in arrays)]
+    arrays = store.signals.tolist(), store.waves.tolist(), store.beats.to_pylist()
+    return [store.info, store.index.to_csv(), *arrays]
 
 
 def write_checkpoint(folder: Path) -> None:
@@ -341,7 +343,7 @@ def _same_beats(
     before: Annotations, after: Annotations, good: dict[str, bytes], bad: dict[str, bytes]
 ) -> bool:
     if good["r.atr"] != bad.get("r.atr"):  # every time follows from the ones before
-        return len(after) <= len(good["r.atr"]) + len(bad.get("r.atr", b""))
+        return len(after.samples) <= len(good["r.atr"]) + len(bad.get("r.atr", b""))
     return before.symbols == after.symbols and before.notes == after.notes
 
 
