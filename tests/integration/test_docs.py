@@ -15,7 +15,7 @@ from xecg.runs import RunCLI
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ELSEWHERE = ("EXTENDING.md", "EXPORT.md")  # in tests/conftest.py and tests/export
+ELSEWHERE = ("EXTENDING.md", "EXPORT.md")  # in tests/conftest.py and tests/inference/test_export.py
 PYTHON = [
     (page.name, block)
     for page in PAGES
