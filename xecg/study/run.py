@@ -239,7 +239,7 @@ def _print_status(folder: Path, states: Mapping[str, str]) -> None:
             check_sums(folder / "cells" / name)
             table = pd.read_csv(folder / "cells" / name / "test_metrics.csv")
             fused = table[(table["part"] == "fused") & (table["metric"] == "accuracy")]
-            note = ", ".join(fused["test_set"] + fused["value"].map(" {:.3f}".format))
+            note = ", ".join(f"{row.test_set} {row.value:.3f}" for row in fused.itertuples())
         print(f"{state:<8} {name} {note}")
     counts = Counter(states.values())
     total = ", ".join(f"{counts[state]} {state}" for state in ("done", "running", "failed", "open"))
