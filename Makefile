@@ -45,7 +45,7 @@ weights: .venv/installed  ## how the released weights are made again
 	@sed -n '/^## How they are made/,/^## /p' xecg/weights/README.md | sed '$$d'
 
 clean:  ## remove .venv and caches; runs and stores stay
-	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .cache site .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
