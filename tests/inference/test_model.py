@@ -12,7 +12,8 @@ import xecg
 from xecg.errors import ConfigError, RecordError, WeightsError
 from xecg.explain import wave_relevance
 from xecg.explain.deep_taylor import DeepTaylor
-from xecg.inference.model import load, predicted, spread
+from xecg.inference.maps import predicted, spread
+from xecg.inference.model import load
 from xecg.inference.records import read_windows
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.networks.xecgarch import XECGArch

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from xecg.errors import ConfigError
-from xecg.inference.model import BATCH, NOT_JUDGED, Identity, load, load_once, one_thread, predicted
+from xecg.inference.maps import NOT_JUDGED, predicted
+from xecg.inference.model import BATCH, Identity, load, load_once, one_thread
 from xecg.inference.records import LeadWindows, Problem, made_in_parts, read_items, write_part
 
 _PIECE = 64  # records at most
@@ -31,15 +32,13 @@ def classify(
 ) -> int:
     """Writes the probability of AF of each window of ECGs as a CSV table.
 
-    Its columns are record, lead, start_s, p_af (all branches together), p_af_morphology,
-    p_af_rhythm, quality (1 best, below 0.5 too low), predicted (AF where p_af is above the
-    threshold, else non-AF; "cannot be judged" where the quality is too low or the branches
-    disagree) and note, which says why: noise, flat or clipped stretches, swings, pauses; or
-    together they call AF, but to one of them the window speaks against it. The last
-    window of a record ends with it. Records that cannot be classified, and windows that cannot be
-    used (missing samples, flat line), are printed and listed in OUT.errors.csv beside the table;
-    the exit status is 1 if a record is missing in the table. A command that was killed continues
-    where it was when it is given again. Not a medical device.
+    Its columns are record, lead, start_s, p_af (all branches together), p_af_<branch>, quality
+    (1 best, below 0.5 too low), predicted (AF where p_af is above the threshold, else non-AF;
+    "cannot be judged" where the quality is too low, or together the branches call AF but to one of
+    them the window speaks against it) and note, which says why. The last window of a record ends
+    with it. Records that cannot be classified, and windows that cannot be used (missing samples,
+    flat line), are printed and listed in OUT.errors.csv; the exit status is 1 if a record is
+    missing. A command that was killed continues when it is given again. Not a medical device.
 
     Args:
         paths: ECGs, or folders of them: WFDB, HL7 aECG, MUSE XML, SCP-ECG, DICOM, EDF, ISHNE,
@@ -59,12 +58,8 @@ def classify(
         cluster: Address or scheduler file of a dask cluster, in place of processes.
 
     Returns:
-        Number of records that could not be classified.
-
-    Raises:
-        ConfigError: The table exists, or cannot be written.
-        RecordError: No record can be classified.
-        WeightsError: The weights cannot be used.
+        Number of records that could not be classified; raises XECGError if none can be, the table
+        exists or cannot be written, or the weights cannot be used.
     """
     errors = out.with_suffix(".errors.csv")
     if out.is_dir():

@@ -17,7 +17,8 @@ from xecg.explain.paper import PIXELS_PER_MM
 from xecg.explain.pictures import save_page
 from xecg.explain.relevance import WAVES, enrichment_column, wave_title
 from xecg.files import whole_file
-from xecg.inference.model import NOT_JUDGED, Identity, Maps, load, load_once, one_thread, spread
+from xecg.inference.maps import NOT_JUDGED, Maps, spread
+from xecg.inference.model import Identity, load, load_once, one_thread
 from xecg.inference.records import Made, Problem, made_in_parts, read_items, write_part
 
 NO_PEAK = -1
@@ -53,38 +54,34 @@ def explain(
     """Shows where each branch looks in the windows of ECGs, for the class it predicts.
 
     Of each record RECORD.npz (signal as the network saw it, sampling_rate, start_s, p_af,
-    p_af_morphology, p_af_rhythm, quality, predicted: 1 AF, 0 non-AF, -1 cannot be judged, r_peaks
-    filled up with -1, relevance_morphology, relevance_rhythm) and pictures on ECG paper; of all
-    summary.csv with every relevance statistic, such as morphology_enrichment_p, the share of
-    relevance / share of time of a wave (in AF, P is the place where a P wave would be), and
-    index.html, a page with pictures. Records that cannot be explained, and windows that cannot be
-    used, are printed and listed in errors.csv; the exit status is 1 if a record is missing. A
-    command that was killed continues where it was when it is given again. Not a medical device.
-    More of such maps: xecg explain evaluate, xecg explain effects (such a record is ./evaluate).
+    p_af_<branch>, quality, predicted: 1 AF, 0 non-AF, -1 cannot be judged, r_peaks filled up with
+    -1, relevance_<branch>) and pictures on ECG paper; of all index.html and summary.csv, with every
+    relevance statistic, such as morphology_enrichment_p, the share of relevance / share of time of
+    a wave (in AF, P is the place where a P wave would be). Records that cannot be explained, and
+    windows that cannot be used, are listed in errors.csv; the exit status is 1 if a record is
+    missing. A killed command continues when it is given again. Not a medical device. See also:
+    xecg explain evaluate, xecg explain effects (a record of such a name is ./evaluate).
 
     Args:
         paths: ECGs, or folders of them: WFDB, HL7 aECG, MUSE XML, SCP-ECG, DICOM, EDF, ISHNE,
             Kardia JSON, Apple Health CSV (by the extra formats); CSV and NPY with --sampling_rate.
         out: Folder for all of it, new or empty.
         weights: Name of released weights, weights file, folder of a run, or user/model of the hub.
-        attribution: innvestigate (as of the original xECGArch), zbox (as in theory), lrp_epsilon,
-            gradient, input_x_gradient, integrated_gradients (by captum), or a class path.
+        attribution: innvestigate (as of the original xECGArch), zbox, lrp_epsilon, gradient,
+            input_x_gradient, integrated_gradients (by captum), or a class path.
         operating_point: Threshold of the weights: sensitive, balanced (by default) or specific.
-        threshold: Probability above which a window is called AF, in place of an operating point.
-        lead: Name of the lead; by default II, else MLII, else I, else the first.
-        sampling_rate: Sampling rate in Hz of CSV and NPY files, which do not say it; a column is a
-            lead, with or without its name (II, or II (mV)) above.
+        threshold: Probability above which a window is called AF, in its place.
+        lead: Name of the lead; by default II, MLII, I, or the first.
+        sampling_rate: Sampling rate in Hz of CSV and NPY files, whose columns are leads.
         picture: Kind of the pictures.
         draw: Number of windows to draw of each record at most, evenly spread over it; 0 draws none.
-        effects: Add to summary.csv what each branch uses, such as morphology_effect_p and
-            morphology_flips_p, where P waves are straight lines; see xecg.explain.wave_effects.
+        effects: Add to summary.csv what each branch uses; see xecg.explain.wave_effects.
         overwrite: Replace files of an earlier run in the folder.
         jobs: Number of processes; one per core by default, this one alone for few records.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
 
     Returns:
-        Number of records that could not be explained; raises XECGError if none can be, or a
-        setting, the folder or the weights cannot be used.
+        Number of records that could not be explained; raises XECGError if nothing can be.
     """
     _check(out, draw, overwrite)
     model = load(weights, operating_point=operating_point, threshold=threshold)

@@ -19,7 +19,8 @@ from xecg.errors import ConfigError, ExportError, RecordError, XECGError
 from xecg.explain.graph import explained_program
 from xecg.files import sha256, write_whole
 from xecg.inference.exported import ATTRIBUTION, FORMAT, INSTALL, Exported
-from xecg.inference.model import Floats, Model, load
+from xecg.inference.maps import Floats
+from xecg.inference.model import Model, load
 from xecg.inference.records import LeadWindows, cut_lead, list_records, read_windows
 from xecg.networks import FUSED
 from xecg.networks.weights import RELEASED, WeightsInfo, load_xecgarch

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from xecg.errors import ConfigError, WeightsError
-from xecg.inference.model import Floats, Maps, Model
+from xecg.inference.maps import Floats, Maps
+from xecg.inference.model import Model
 from xecg.inference.records import LeadWindows
 from xecg.networks import FUSED
 

@@ -21,7 +21,8 @@ from xecg.explain.relevance import CLASSES
 from xecg.files import check_empty, csv_text, write_whole
 from xecg.inference.evaluate import REPORT, rows_to_test, wave_trial
 from xecg.inference.explain import inline
-from xecg.inference.model import NOT_JUDGED, Model, load, one_thread, predicted
+from xecg.inference.maps import NOT_JUDGED, predicted
+from xecg.inference.model import Model, load, one_thread
 from xecg.metrics.bootstrap import mean, with_interval
 from xecg.metrics.calibration import PREVALENCES, predictive_value
 from xecg.metrics.classification import classification_report
