@@ -67,27 +67,26 @@ def explain(
             Kardia JSON, Apple Health CSV (by the extra formats); CSV and NPY with --sampling_rate.
         out: Folder for all of it, new or empty.
         weights: Name of released weights, weights file, folder of a run, or user/model of the hub.
-        attribution: innvestigate (as of the original xECGArch), zbox, lrp_epsilon, gradient,
-            input_x_gradient, integrated_gradients (by captum), or a class path.
+        attribution: innvestigate, zbox, lrp_epsilon, gradient, input_x_gradient,
+            integrated_gradients (by captum), or a class path.
         operating_point: Threshold of the weights: sensitive, balanced (by default) or specific.
         threshold: Probability above which a window is called AF, in its place.
         lead: Name of the lead; by default II, MLII, I, or the first.
         sampling_rate: Sampling rate in Hz of CSV and NPY files, whose columns are leads.
         picture: Kind of the pictures.
-        draw: Number of windows to draw of each record at most, evenly spread over it; 0 draws none.
+        draw: Number of windows of a record to draw at most, evenly spread; 0 draws none.
         effects: Add to summary.csv what each branch uses; see xecg.explain.wave_effects.
         overwrite: Replace files of an earlier run in the folder.
         jobs: Number of processes; one per core by default, this one alone for few records.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
 
-    Returns:
-        Number of records that could not be explained; raises XECGError if nothing can be.
+    Returns the number of records that cannot be explained; raises XECGError if nothing can be.
     """
     _check(out, draw, overwrite)
     model = load(weights, operating_point=operating_point, threshold=threshold)
     model.explainer(attribution)  # refuses a method that is not there
     work = partial(explain_piece, model.identity, attribution, lead, picture, draw, effects)
-    how = (_PIECE, _FEW, jobs, cluster, sampling_rate)
+    how = _PIECE, _FEW, jobs, cluster, sampling_rate
     with one_thread(), made_in_parts(work, paths, out, *how) as made:
         made.write(made.folder / _FILES / SUMMARY)
         about = {"weights": model.weights.name, "attribution": attribution, "draw": draw}
