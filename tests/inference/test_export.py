@@ -186,6 +186,11 @@ def test_a_folder_without_a_record_is_refused(weights, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_record_of_use_is_enough_beside_one_that_is_not_there(weights, write_record, tmp_path):
+    paths = [tmp_path / "nobody", write_record("r", duration_s=24.0)]
+    assert [lead.record for lead in export_module._leads(xecg.load(weights), paths)][-1] == "r"
+
+
 def test_maps_may_differ_only_where_the_weights_own_are_unsteady(weights, monkeypatch):
     model = xecg.load(weights)
     lead = cut_lead(ECG, 500.0, model.preprocessing, record="r", lead="II", unit="mV")
