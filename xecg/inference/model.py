@@ -179,12 +179,11 @@ class Model:
         classes = predicted(p_af[FUSED], self.threshold)
         lowest = np.min([p_af[branch] for branch in self.branches], axis=0)
         contradict = (classes == CLASSES[1]) & (lowest < min(self.prevalence, self.threshold))
-        said = [
-            ", ".join(f"{p_af[branch][row]:.2f} by {branch}" for branch in self.branches)
-            for row in range(len(classes))
-        ]
-        notes = np.where(contradict, [f"the branches disagree: {one}" for one in said], "")
-        return np.where(contradict, NOT_JUDGED, classes), notes.tolist()
+        notes = [""] * len(classes)
+        for row in np.flatnonzero(contradict):
+            said = (f"{p_af[branch][row]:.2f} by {branch}" for branch in self.branches)
+            notes[row] = f"the branches disagree: {', '.join(said)}"
+        return np.where(contradict, NOT_JUDGED, classes), notes
 
     def explainer(self, attribution: str = "innvestigate") -> Any:
         """Returns what :meth:`maps` takes; ConfigError if there is no such attribution."""
