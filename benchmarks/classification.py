@@ -9,8 +9,7 @@ windows in memory in batches. About a minute on two idle cores.
 import tempfile
 from pathlib import Path
 
-import numpy as np
-from made_data import wfdb_records
+from made_data import made_windows, wfdb_records
 from side_by_side import Row, alternate, medians, run_alone
 
 from xecg.inference.classify import classify
@@ -22,8 +21,7 @@ WEIGHTS = "xecgarch"
 
 def measure() -> list[Row]:
     model = load(WEIGHTS)
-    shape = N_RECORDS, model.preprocessing.window_samples
-    windows = model.preprocessing.scale(np.random.default_rng(0).random(shape, dtype=np.float32))
+    windows = made_windows(model, N_RECORDS)
     with tempfile.TemporaryDirectory() as folder:
         records = Path(folder) / "records"
         wfdb_records(records, N_RECORDS, 10.0)

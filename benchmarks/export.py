@@ -12,8 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
+from made_data import made_windows
 from side_by_side import BUSY, Row, alternate, medians, run_alone
 
 import xecg
@@ -37,8 +37,7 @@ def measure() -> list[Row]:
 
 def _throughput(file: Path) -> list[Row]:
     exported, weights = xecg.load(file), xecg.load(WEIGHTS)
-    shape = N_CLASSIFIED, weights.preprocessing.window_samples
-    windows = weights.preprocessing.scale(np.random.default_rng(0).random(shape, dtype=np.float32))
+    windows = made_windows(weights, N_CLASSIFIED)
     some, explainer = windows[:N_EXPLAINED], weights.explainer()
     cases = {
         f"{N_CLASSIFIED:,} windows classified": (

@@ -1,14 +1,19 @@
 """Records and stores of any size, made for measuring."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xecg.data.databases.base import Database, LabelledRecording, RhythmSpan
 from xecg.data.prepare import prepare
 from xecg.data.store import Store
 from xecg.signal.recording import Recording
 from xecg.signal.wfdb import write_recording
+
+if TYPE_CHECKING:
+    from xecg.inference.model import Model
 
 RATE = 300.0
 DURATION_S = 30.0
@@ -22,6 +27,12 @@ def made_recording(name: str, duration_s: float = DURATION_S, rate: float = RATE
     samples = np.interp(time, np.add.outer(beats, [-0.03, 0, 0.03]).ravel(), [0, 1, 0] * len(beats))
     samples += rng.normal(0, 0.03, len(time))
     return Recording(name, samples[np.newaxis].astype(np.float32), rate, ("I",), ("mV",))
+
+
+def made_windows(model: "Model", n: int) -> NDArray[np.float32]:
+    """Noise as the network of ``model`` takes it, ``(n, window_samples)``."""
+    shape = n, model.preprocessing.window_samples
+    return model.preprocessing.scale(np.random.default_rng(0).random(shape, dtype=np.float32))
 
 
 class MadeDatabase(Database):
