@@ -194,11 +194,16 @@ class _Processes(Executor):
 
 def _end_with_parent() -> None:
     """Lets a process of a pool, which would wait for ever, end with the one that started it."""
+    if parent := parent_process():
+        end_after(parent.join)
+
+
+def end_after(wait: Callable[[], object]) -> None:
+    """Lets this process end at once when ``wait()`` returns."""
 
     def end() -> None:
-        if parent := parent_process():
-            parent.join()
-            os._exit(1)
+        wait()
+        os._exit(1)
 
     Thread(target=end, daemon=True).start()
 

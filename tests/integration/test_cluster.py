@@ -11,6 +11,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import psutil
 import pytest
 from cluster_work import sign
 from distributed import Client
@@ -21,6 +22,7 @@ from xecg.errors import ExecutorError
 from xecg.executors import executor, run_parts
 from xecg.signal.synthetic import synthesize
 from xecg.signal.wfdb import write_recording
+from xecg.study.run import _GOING, _fit
 
 TESTS = Path(__file__).parents[1]
 sys.path.append(str(TESTS / "data"))
@@ -164,6 +166,27 @@ def test_a_command_continues_on_another_scheduler_after_the_first_was_killed(
 
 def digest(record: str) -> str:
     return sha256(record.encode()).hexdigest()[:24]
+
+
+def test_a_worker_that_is_ended_leaves_no_fit_behind(tmp_path: Path) -> None:
+    cluster, work = Cluster(tmp_path / "cluster"), tmp_path / "work" / "cell"
+    (tmp_path / "logs").mkdir()
+    (tmp_path / _GOING).touch()
+    (tmp_path / "behaviour.json").write_text('{"cell": "long"}')
+    try:
+        cluster.add_worker()
+        cluster.wait_for(1)
+        with cluster.client() as client:
+            fit = [sys.executable, str(TESTS / "study" / "fake_fit.py")]
+            running = client.submit(_fit, work, tmp_path, fit, None)
+            while not (tmp_path / "begun.txt").exists():
+                time.sleep(0.01)
+            started = psutil.Process(cluster.processes[1].pid).children(recursive=True)
+            cluster.processes[1].terminate()
+            assert psutil.wait_procs(started, timeout=60)[1] == []
+            del running
+    finally:
+        cluster.stop()
 
 
 def test_a_late_worker_gets_work(tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import yaml
 from filelock import FileLock
 
+from xecg.executors import end_after
 from xecg.files import write_sums
 
+end_after(partial(os.read, sys.stdin.fileno(), 1))
 flags = dict(flag.removeprefix("--").split("=", 1) for flag in sys.argv[1:])
 resumed = flags.get("ckpt_path")
 run = Path(resumed).parents[1] if resumed else Path(flags["run_folder"])

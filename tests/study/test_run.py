@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -122,37 +123,51 @@ def test_a_cell_that_is_stopped_continues_from_its_last_epoch(write_study):
     assert begun()[-1] == "frozen0-seed0 resumed"
 
 
-def test_a_study_that_is_stopped_ends_its_fits(write_study):
+@pytest.mark.parametrize("on_dask", [False, True])
+def test_a_study_that_is_stopped_ends_its_fits(write_study, on_dask):
     """SIGTERM reaches the study alone, unlike ctrl-C; neither waits for the fits to be done."""
     slow = {"frozen0-seed0": "long", "frozen3-seed0": "long"}
-    config = write_study(slow)
+    config, workers = write_study(slow), nullcontext()
 
     def stop():
         while not {f"{name} new" for name in slow} <= {*begun()}:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    Thread(target=stop).start()
-    with pytest.raises(KeyboardInterrupt):
-        run_study(config, jobs=2)
-    assert done() == ["pretrain-morphology-seed0"]
-    assert run_study(write_study(), jobs=2) == 0
+    if on_dask:
+        workers = pytest.importorskip("dask.distributed").LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+        )
+    with workers as cluster:
+        Thread(target=stop).start()
+        with pytest.raises(KeyboardInterrupt):
+            run_study(config, jobs=2, cluster=cluster and cluster.scheduler_address)
+        while any(run._state(LADDER, name) == "running" for name in slow):
+            time.sleep(0.01)  # on a cluster nobody waits for them
+        assert done() == ["pretrain-morphology-seed0"]
+        assert run_study(write_study(), jobs=2) == 0
     assert done() == CELLS
 
 
-def test_a_fit_that_outlives_its_study_is_waited_for(write_study, capsys):
-    config = write_study({"scratch-seed0": "slow"}, frozen_layers=[])
+def test_a_study_that_is_killed_leaves_no_fit_behind(write_study):
+    config = write_study({"scratch-seed0": "long"}, frozen_layers=[])
     code = f"from xecg.study import run; from pathlib import Path; run._FIT = {FIT}; "
     study = subprocess.Popen([sys.executable, "-c", f"{code}run.run_study(Path('{config}'))"])
-    while not begun():  # its fit has not made its folder yet
+    while not begun():
         time.sleep(0.01)
     study.kill()
     study.wait()
-    run_study(config, status=True)
-    assert "0 done, 1 running" in capsys.readouterr().out
-    assert run_study(config) == 0
-    assert begun() == ["scratch-seed0 new"]
+    assert run_study(write_study(frozen_layers=[])) == 0
+    assert begun() == ["scratch-seed0 new"] * 2
     assert done() == ["scratch-seed0"]
+
+
+def test_a_fit_ends_with_its_standard_input(tmp_path, monkeypatch):
+    classes = ["--model=xecg.tasks.AFClassifier", "--data=xecg.data.AFData"]
+    with subprocess.Popen([*run._FIT, *classes], stdin=subprocess.PIPE, cwd=tmp_path) as fit:
+        pass
+    assert fit.returncode == 1
+    assert not any(tmp_path.rglob("*.ckpt"))
 
 
 def test_a_second_command_on_a_study_is_refused_and_status_is_told(write_study, capsys):

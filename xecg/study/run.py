@@ -7,29 +7,28 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
-from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
 
 from xecg.errors import ConfigError, StudyError
-from xecg.executors import available_cores, executor, run_parts
+from xecg.executors import available_cores, end_after, executor, run_parts
 from xecg.files import check_sums, write_sums, write_whole
 from xecg.study.plan import Cell, Study, cells_of, choose, read_study
 
-_FIT = (sys.executable, "-m", "xecg.cli", "fit")
+_FIT = (sys.executable, "-m", "xecg.study.run")
 _STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 _PATIENCE_S = 5.0  # with a fit that is to end; its last checkpoint is whole at any moment
-_stopped = Event()  # tells the threads of this process to end their fits
+_GOING = ".going"  # file of a study whose fits, wherever they run, are to go on
 _log = logging.getLogger(__name__)
 
 
@@ -138,9 +137,9 @@ def _begin(study: Study, config: Path) -> None:
 def _make(cells: Sequence[Cell], folder: Path, jobs: int | None, cluster: str | None) -> None:
     """Makes the cells that are open and have what they need, pre-training first."""
     parts, cores = folder / "parts", available_cores()
-    _stopped.clear()
     with executor(jobs, cluster, threads=True) as pool, ExitStack() as stopping:
-        stopping.callback(_stopped.set)
+        (folder / _GOING).touch()
+        stopping.callback((folder / _GOING).unlink, missing_ok=True)
         for is_tuned in (False, True):
             todo = {
                 cell.name: [*_FIT, *cell.flags]
@@ -169,23 +168,22 @@ def _make_cell(
     """Makes the cell that is named in ``items``, and then the file ``path``."""
     (name,) = items
     done, work = folder / "cells" / name, folder / "work" / name
-    with Path(f"{work}.lock").open("ab") as lock:
-        flock(lock, LOCK_EX)  # a worker that was taken for dead, or its fit, may still work on it
+    with FileLock(f"{work}.lock"):  # a worker that was taken for dead may still work on it
         if not done.exists():
             if work.is_symlink():  # of a finished cell that was removed
                 work.unlink()
             if not (work / "weights.safetensors").exists():  # the last file that a fit writes
-                _fit(work, where, commands[name], threads, lock.fileno())
+                _fit(work, where, commands[name], threads)
             work.rename(done)
             if (done / "wandb").exists():  # `wandb sync` looks for files where they were
                 work.symlink_to(Path("..", "cells", name))
     write_whole(path, name)
 
 
-def _fit(work: Path, where: Path, command: Sequence[str], threads: int | None, lock: int) -> None:
+def _fit(work: Path, where: Path, command: Sequence[str], threads: int | None) -> None:
     """Runs ``xecg fit`` in the folder ``where``, or continues it from its last epoch.
 
-    It holds the lock as well, a file descriptor, since it outlives a study that is killed.
+    It ends with this process, however that ends, as its standard input does.
     """
     folder, last = work.parents[1], work / "checkpoints" / "last.ckpt"
     place = f"--ckpt_path={last}"
@@ -194,12 +192,12 @@ def _fit(work: Path, where: Path, command: Sequence[str], threads: int | None, l
         place = f"--run_folder={work}"
     environment = ({} if threads is None else {"OMP_NUM_THREADS": str(threads)}) | os.environ
     with (folder / "logs" / f"{work.name}.txt").open("a+b") as log:
-        start, nothing = log.seek(0, os.SEEK_END), subprocess.DEVNULL
-        streams: dict[str, Any] = {"stdin": nothing, "stdout": log, "stderr": log}
-        streams |= {"cwd": where, "env": environment, "pass_fds": [lock]}
-        with subprocess.Popen([*command, place], **streams) as fit:
+        start = log.seek(0, os.SEEK_END)
+        streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": log, "stderr": log}
+        with subprocess.Popen([*command, place], cwd=where, env=environment, **streams) as fit:
             while fit.poll() is None:
-                if _stopped.wait(0.1):
+                time.sleep(0.1)
+                if not (folder / _GOING).exists():
                     fit.terminate()
                     with suppress(subprocess.TimeoutExpired):  # as it tests, it does not listen
                         fit.wait(_PATIENCE_S)
@@ -209,7 +207,7 @@ def _fit(work: Path, where: Path, command: Sequence[str], threads: int | None, l
     if fit.returncode == 0:
         return
     reason = ([line for line in said if line.startswith("xecg: ")] or said or ["no word"])[-1]
-    if fit.returncode not in _STOPPED and not _stopped.is_set():
+    if fit.returncode not in _STOPPED and (folder / _GOING).exists():
         write_whole(folder / "failed" / f"{work.name}.txt", reason)
     raise StudyError(f"{work.name}: xecg fit ended with {fit.returncode}: {reason} ({log.name})")
 
@@ -220,11 +218,10 @@ def _state(folder: Path, name: str) -> str:
     if (folder / "failed" / f"{name}.txt").exists():
         return "failed"
     if (lock := folder / "work" / f"{name}.lock").exists():
-        with lock.open("ab") as file:
-            try:
-                flock(file, LOCK_EX | LOCK_NB)
-            except BlockingIOError:
-                return "running"
+        try:
+            FileLock(lock).acquire(timeout=0).lock.release()
+        except Timeout:
+            return "running"
     return "open"
 
 
@@ -244,3 +241,10 @@ def _print_status(folder: Path, states: Mapping[str, str]) -> None:
     counts = Counter(states.values())
     total = ", ".join(f"{counts[state]} {state}" for state in ("done", "running", "failed", "open"))
     print(f"{len(states)} cells: {total}. xecg study report {folder}")
+
+
+if __name__ == "__main__":  # a fit, which does not outlive who started it
+    from xecg.cli import main
+
+    end_after(partial(os.read, sys.stdin.fileno(), 1))
+    sys.exit(main(["fit", *sys.argv[1:]]))
