@@ -15,11 +15,12 @@ from typing import Any
 
 import pandas as pd
 import torch
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -166,8 +167,8 @@ class RunCLI(LightningCLI):
         text = self.parser.dump(self.given, skip_none=False)
         write_whole(self.run_folder / "config.yaml", text)
         for logger in self.trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(self.given.as_dict())
+            if not isinstance(logger, CSVLogger):  # whose folder has config.yaml
+                logger.log_hyperparams(yaml.safe_load(text))
 
     def fit(self) -> None:
         """Trains, tests the best checkpoint and writes its weights."""

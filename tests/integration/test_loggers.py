@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from xecg.callbacks.loggers import with_folders
@@ -28,6 +29,8 @@ def of_tensorboard() -> Found:
 
     events = EventAccumulator("run/tensorboard").Reload()
     tags = events.Tags()
+    settings = yaml.safe_load(Path("run/tensorboard/hparams.yaml").read_text())
+    assert settings["freezing"]["frozen_layers"] == 0
     for name in tags["images"]:
         assert events.Images(name)[-1].width > 400
     return {name: events.Scalars(name)[-1].value for name in tags["scalars"]}, {*tags["images"]}
@@ -41,6 +44,7 @@ def of_mlflow() -> Found:
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
     assert run.info.run_name.endswith("/run")
+    assert run.data.params["freezing/frozen_layers"] == "0"
     artifacts = Path(run.info.artifact_uri.removeprefix("file:"))
     return run.data.metrics, named(artifacts, lambda path: str(path.parent))
 
