@@ -32,7 +32,7 @@ FILE_VERBS = {  # by name: the function, imported when it is used, and what it d
     "data list": ("xecg.cli:list_databases", "the databases that can be prepared"),
     "data fetch": ("xecg.data.download:fetch", "download a database from PhysioNet"),
     "data prepare": ("xecg.data.prepare:prepare", "cut a database into windows for training"),
-    "data show": ("xecg.data.show:show", "count and draw what a store holds"),
+    "data show": ("xecg.data.store:show", "count what a store holds"),
     "classify": ("xecg.inference.classify:classify", "P(AF) of each window of ECGs, a table"),
     "explain": ("xecg.inference.explain:explain", "where each branch looks in ECGs"),
     "explain evaluate": ("xecg.inference.evaluate:evaluate", "whether such maps are faithful"),

@@ -11,7 +11,8 @@ import pytest
 from fake_database import describe, many
 
 from xecg.data.prepare import prepare
-from xecg.data.store import COLUMNS, FORMAT, Store
+from xecg.data.splits import PARTS, Split, split_stores
+from xecg.data.store import COLUMNS, FORMAT, Store, count_classes, show
 from xecg.errors import StoreError
 
 
@@ -158,3 +159,54 @@ def test_info_that_is_no_json(store_folder):
     (store_folder / "store.json").write_text("{")
     with pytest.raises(StoreError, match=r"store.json: missing or damaged"):
         Store.open(store_folder)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mixed")
+    changing = {"rhythms": [["N", 0, 0, 12], ["AFIB", 1, 12, 100]], "person": "fake-0", "seed": 20}
+    records = many(20, waves=True) | {"changing": changing, "bad": "corrupt"}
+    return prepare(describe(folder / "fake", **records), folder / "store", jobs=1)
+
+
+def test_windows_records_and_persons_are_counted_by_class_rhythm_and_part(mixed):
+    split = Split(0.5, 0.3, 0.2, seed=3)
+    counts = count_classes(mixed, split)
+    whole = counts["whole store"][["windows", "records", "persons"]].to_numpy().tolist()
+    assert dict(zip(counts.index, whole, strict=True)) == {
+        ("all", ""): [42, 21, 10],
+        ("AF", ""): [10, 5, 5],
+        ("AF", "AFIB"): [10, 5, 5],
+        ("not AF", ""): [31, 16, 10],
+        ("not AF", "N"): [31, 16, 10],
+        ("left out", ""): [1, 1, 1],
+        ("left out", "N+AFIB"): [1, 1, 1],
+    }
+    windows = counts.xs("windows", axis=1, level=1)
+    assert (windows[list(PARTS)].sum(axis=1) == windows["whole store"]).all()
+    rows = split_stores([("", mixed.index)], [split])[0]
+    assert windows.loc[("all", ""), list(PARTS)].tolist() == [len(rows[part]) for part in PARTS]
+
+
+def test_rare_rhythms_are_counted_together(tmp_path):
+    records = {f"r{i:02d}": {"seed": i, "rhythms": [[f"R{i:02d}", 0, 0, 99]]} for i in range(19)}
+    rare = prepare(describe(tmp_path / "fake", **records), tmp_path / "s")
+    windows = count_classes(rare, Split(1, 0, 0))["train"]["windows"]
+    assert windows["not AF"].max() == windows["not AF", ""] == 38
+    assert windows["not AF", "other rhythms"] == 6
+
+
+def test_show_says_what_was_done_and_what_is_missing(mixed, capsys):
+    show(str(mixed.path))
+    text = capsys.readouterr().out
+    for expected in (
+        "Fake ECGs, version 1",
+        "licence: CC0",
+        "42 of 10 s, one every 10 s, at 250 Hz; band 0.5 to 40.0 Hz; scaling minmax",
+        "leads: II",
+        "annotated in 42 windows",
+        "waves: annotated in 20 windows",
+        "records skipped: 1",
+        "whole store",
+    ):
+        assert expected in text

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from xecg.data.databases.labels import read_labels
+from xecg.data.databases.labels import LabelTable
 from xecg.errors import XECGError
 from xecg.files import read_settings
 from xecg.signal.header import is_file
@@ -381,7 +381,7 @@ READ = {
         "*.hea",
     ),
     "table": Target(
-        write_table, lambda f: read_labels(f / "records.csv", root=f), _same_rows, "*.csv"
+        write_table, lambda f: LabelTable(f / "records.csv", {}, root=f).read(), _same_rows, "*.csv"
     ),
     "settings": Target(write_config, lambda f: read_settings(f / "config.yaml"), _same, "*.yaml"),
 }

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from xecg.data.splits import PARTS, Split, split_stores
 from xecg.errors import ConfigError, StoreError
 from xecg.files import json_digest, sha256, write_whole
 from xecg.signal.preprocessing import Preprocessing
@@ -20,6 +21,8 @@ from xecg.signal.preprocessing import Preprocessing
 FORMAT = 4  # raised when a release keeps other values of the same records
 INFO, SIGNALS, WAVES = "store.json", "signals.npy", "waves.npy"
 INDEX, R_PEAKS = "index.parquet", "r_peaks"
+MEANINGS = {1: "AF", 0: "not AF", -1: "left out"}
+_LISTED = 16  # rhythms and leads that are named
 
 COLUMNS = {  # of the index, and their types
     "record": "category",  # path below the folder of the database, without ending
@@ -190,3 +193,58 @@ class Store:
 def _damaged(path: Path, why: object) -> StoreError:
     todo = "prepare the store again with --overwrite"
     return StoreError(f"{path}: missing or damaged ({why}); {todo}")
+
+
+def show(store: str, split: Split = Split()) -> None:  # noqa: B008 (frozen)
+    """Counts what a store holds, by class, rhythm and part of a split.
+
+    Args:
+        store: Folder of a store, or the name of one in ``stores``.
+        split: Shares of the persons or records by which is counted.
+    """
+    by_name = Path("stores") / store
+    opened = Store.open(by_name if by_name.is_dir() and not Path(store).is_dir() else store)
+    info, index, settings = opened.info, opened.index, opened.info.preprocessing
+    leads = [f"{lead} ({n})" for lead, n in index["lead"].value_counts().items() if n][:_LISTED]
+    left_out = [f"{count} {reason}" for reason, count in sorted(info.left_out.items())]
+    print(f"""{opened.path}
+  {info.title}, version {info.recipe.database_version or "unknown"}
+  licence: {info.licence}
+  cite: {info.citation}
+  windows: {len(opened)} of {settings.window_s:g} s, one every {info.recipe.stride_s:g} s, at \
+{settings.sampling_rate:g} Hz; band {settings.low_hz} to {settings.high_hz} Hz; \
+scaling {settings.scaling}
+  leads: {", ".join(leads)}
+  heartbeats: annotated in {index["reference_beats"].sum()} windows, detected in the others
+  waves: annotated in {info.n_annotated} windows
+  windows left out: {", ".join(left_out) or "none"}
+  records skipped: {len(info.skipped)} (store.json says why)
+
+{count_classes(opened, split).to_string()}""")
+
+
+def count_classes(store: Store, split: Split) -> pd.DataFrame:
+    """Returns numbers of windows, records and persons, by class and rhythm and part of a split.
+
+    A row without a rhythm is of all rhythms; rare ones are counted together.
+    """
+    index = store.index[["record", "person", "rhythm"]].astype(str)
+    index["person"] = index["person"].where(index["person"] != "")  # unknown ones are not counted
+    common = index["rhythm"].value_counts().index[:_LISTED]
+    index["rhythm"] = index["rhythm"].where(index["rhythm"].isin(common), "other rhythms")
+    index["class"] = store.index["af"].map(MEANINGS)
+    (rows_of,) = split_stores([("", store.index)], [split])
+    parts = [
+        index.assign(part="whole store"),
+        *(index.iloc[rows_of[p]].assign(part=p) for p in PARTS),
+    ]
+    named = pd.concat(parts)
+    totals = named.assign(rhythm="")
+    lines = pd.concat([totals.assign(**{"class": "all"}), totals, named])
+    lines["class"] = pd.Categorical(lines["class"], ["all", *MEANINGS.values()])
+    lines["part"] = pd.Categorical(lines["part"], ["whole store", *PARTS])
+    counts = lines.groupby(["class", "rhythm", "part"], observed=True).agg(
+        windows=("record", "size"), records=("record", "nunique"), persons=("person", "nunique")
+    )
+    table = pd.DataFrame(counts.unstack("part", fill_value=0)).swaplevel(axis=1)
+    return table.sort_index(axis=1, level=0, sort_remaining=False)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.data.databases.base import LEFT_OUT, LabelledRecording, RhythmSpan
-from xecg.data.databases.labels import UNLABELLED
+from xecg.data.databases.base import LEFT_OUT, UNLABELLED, LabelledRecording, RhythmSpan
 from xecg.signal.heartbeats import detect_r_peaks, rr_measures
 from xecg.signal.preprocessing import Preprocessing, cut_windows
 from xecg.signal.recording import Recording, ecg_lead

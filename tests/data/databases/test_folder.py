@@ -40,7 +40,7 @@ def test_unknown_labels_are_listed(own):
     (own / "records.csv").write_text("record,label\necgs/1,AF\necgs/2,VT\n")
     database = get_database("folder", own)
     with pytest.raises(
-        DataError, match=r"labels 'VT' .* found 'AF', 'VT'; name their meaning by --af"
+        DataError, match=r"labels 'VT' .* found 'AF', 'VT'; .*name their meaning by --af"
     ):
         database.records()
     with pytest.raises(RecordError, match="ecgs/2: expected a label"):
@@ -48,7 +48,7 @@ def test_unknown_labels_are_listed(own):
 
 
 def test_a_label_cannot_mean_two_things(own):
-    with pytest.raises(DataError, match="'AF' is listed in left_out and in another list"):
+    with pytest.raises(DataError, match="'AF': expected one meaning"):
         get_database("folder", own, left_out=["AF"])
 
 
@@ -72,7 +72,7 @@ def test_records_are_paths_below_the_folder_whatever_the_table_calls_them(own):
     records = get_database("folder", own, table="b/labels.csv").records()
     assert records == ["b/ecgs/1.mat", "ecgs/1", "ecgs/2", "ecgs/3"]
     (own / "records.csv").write_text("record,label\necgs/1,AF\necgs/1.dat,AF\n")
-    with pytest.raises(DataError, match="ecgs/1 a second time"):
+    with pytest.raises(DataError, match=r"ecgs/.*a second time"):
         get_database("folder", own).records()
     (own / "records.csv").write_text("record,label\n../elsewhere/1,AF\n")
     with pytest.raises(DataError, match="elsewhere/1"):
@@ -83,7 +83,7 @@ def test_records_are_paths_below_the_folder_whatever_the_table_calls_them(own):
 def test_a_record_that_links_name_twice_has_no_two_labels(own, link):
     getattr(own / "ecgs" / "9.hea", link)(own / "ecgs" / "1.hea")
     (own / "records.csv").write_text("record,label\necgs/1,AF\necgs/9,N\n")
-    with pytest.raises(DataError, match="ecgs/1 a second time"):
+    with pytest.raises(DataError, match=r"ecgs/.*a second time"):
         get_database("folder", own).records()
 
 

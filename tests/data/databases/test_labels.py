@@ -10,20 +10,17 @@ from hypothesis import strategies as st
 
 from xecg.data.databases.base import RhythmSpan
 from xecg.data.databases.delineated import p_waves_are_marked
-from xecg.data.databases.labels import (
-    Row,
-    beats,
-    listed_records,
-    read_labels,
-    rhythm_spans,
-    spans_of,
-)
+from xecg.data.databases.labels import LabelTable, Row, beats, rhythm_spans
 from xecg.errors import DataError, RecordError
 from xecg.signal.recording import Recording
 
 from .files import marks
 
 RECORDING = Recording("long-gone", np.zeros((1, 1000)), 100.0, ("II",), ("mV",))
+
+
+def read_labels(path, columns=()):
+    return LabelTable(path, {}, columns).read()
 
 
 @pytest.fixture
@@ -72,20 +69,21 @@ def test_a_table_without_a_header(table):
     ("text", "message"),
     [
         ("", "cannot be read as a table.*No columns"),
-        ("record;label\n1;AF\n", "found 'record;label'; missing record, label"),
-        ("record,rhythm\n1,AF\n", "found 'record,rhythm'; missing label"),
-        ("record,label\n1,AF\n1,SR\n", "row 2 names record 1 a second time"),
-        ("record,label\n1,\n", "row 1 has no label"),
+        ("record;label\n1;AF\n", "found 'record;label'"),
+        ("record,rhythm\n1,AF\n", "found 'record,rhythm'"),
+        ("record,label\n1,AF\n1,SR\n", "row 2, '1,SR,,,': names a record a second time"),
+        ("record,label\n1,\n", "row 1, '1,,,,': expected a record and a label"),
         ("record,label\n1,flutter, typical\n", "double quotes"),
-        ("record,label,person,MRN\n1,AF,7,8\n", "one column of persons, found person, MRN"),
-        ("record,label\n,AF\n", "row 1 has no record"),
-        ("record,label,start_s\n1,AF,0\n", "missing end_s"),
-        ("record,label,start_s,end_s\n1,AF,9,3\n", "row 1, record 1: .* found start_s '9' and"),
-        ("record,label,start_s,end_s\n1,AF,-1,3\n", "row 1, record 1: .* found start_s '-1'"),
-        ("record,label,start_s,end_s\n1,AF,nan,3\n", "row 1, record 1: .* found start_s 'nan'"),
-        ("record,label,start_s,end_s\n1,AF,0,4\n1,SR,3,9\n", "row 2 names record 1 .* 3 s"),
-        ("record,label,start_s,end_s\n1,AF,,\n1,SR,3,9\n", "row 2 names record 1 a second"),
-        ("record,label,person,start_s,end_s\n1,AF,a,0,4\n1,SR,b,4,9\n", "record 1 has two pers"),
+        ("record,label,person,MRN\n1,AF,7,8\n", "one of persons .* found .*person,MRN"),
+        ("record,label\n,AF\n", "row 1, ',AF,,,': expected a record"),
+        ("record,label,start_s\n1,AF,0\n", "both of start_s,end_s, found"),
+        ("record,label,start_s,end_s\n1,AF,9,3\n", "row 1, '1,AF,,9,3': expected 0 <= start_s"),
+        ("record,label,start_s,end_s\n1,AF,-1,3\n", "row 1, '1,AF,,-1,3': expected"),
+        ("record,label,start_s,end_s\n1,AF,nan,3\n", "row 1, '1,AF,,nan,3': expected"),
+        ("record,label,start_s,end_s\n1,AF,inf,\n", "row 1, '1,AF,,inf,': expected"),
+        ("record,label,start_s,end_s\n1,AF,0,4\n1,SR,3,9\n", "row 2, .* a second time"),
+        ("record,label,start_s,end_s\n1,AF,,\n1,SR,3,9\n", "row 2, .* a second time"),
+        ("record,label,person,start_s,end_s\n1,AF,a,0,4\n1,SR,b,4,9\n", "two persons"),
     ],
 )
 def test_what_is_wrong_is_said(table, text, message):
@@ -98,7 +96,8 @@ def test_a_record_with_several_stretches(table):
     rows = read_labels(path)
     assert rows["1"] == (Row("AF", "", 0, 40), Row("SR", "", 40, 60.5))
     assert rows["2"] == (Row("SR"),)
-    assert spans_of(rows["2"], {"SR": 0}, RECORDING) == (RhythmSpan(0.0, 10.0, "SR", 0),)
+    spans = LabelTable(path, {"SR": 0}).rhythms("2", RECORDING)
+    assert spans == (RhythmSpan(0.0, 10.0, "SR", 0),)
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=8, unique=True), st.randoms())
@@ -110,19 +109,24 @@ def test_stretches_are_in_order_and_none_is_in_another(table_of, edges, random):
     rows = read_labels(table_of("\n".join(lines)))["1"]
     assert [(row.start_s, row.stop_s) for row in rows] == list(pairwise(edges))
     inside = f"1,SR,{edges[0]},{edges[-1]}"
-    with pytest.raises(DataError, match="names record 1 a second time"):
+    with pytest.raises(DataError, match="names a record a second time"):
         read_labels(table_of("\n".join([*lines, inside])))
 
 
+def stretch(table, start_s, stop_s):
+    path = table(f"record,label,start_s,end_s\n1,AF,{start_s},{stop_s}\n")
+    return LabelTable(path, {"AF": 1}).rhythms("1", RECORDING)[0]
+
+
 @pytest.mark.parametrize(("stop_s", "ends_at"), [(8, 8.0), (10, 10.0), (10.9, 10.0)])
-def test_a_stretch_ends_with_the_record(stop_s, ends_at):
-    assert spans_of([Row("AF", "", 4, stop_s)], {"AF": 1}, RECORDING)[0].stop_s == ends_at
+def test_a_stretch_ends_with_the_record(table, stop_s, ends_at):
+    assert stretch(table, 4, stop_s).stop_s == ends_at
 
 
-@pytest.mark.parametrize(("start_s", "stop_s"), [(0, 11), (10, 12), (10, np.inf)])
-def test_a_stretch_beyond_the_record_is_refused(start_s, stop_s):
+@pytest.mark.parametrize(("start_s", "stop_s"), [(0, 11), (10, 12), (10, "")])
+def test_a_stretch_beyond_the_record_is_refused(table, start_s, stop_s):
     with pytest.raises(RecordError, match=r"long-gone.*'AF'"):
-        spans_of([Row("AF", "", start_s, stop_s)], {"AF": 1}, RECORDING)
+        stretch(table, start_s, stop_s)
 
 
 def test_a_table_that_is_not_there(tmp_path):
@@ -146,8 +150,8 @@ def test_a_changed_table_is_read_again(table):
 
 def test_unknown_labels_are_listed_with_what_to_do(table):
     path = table('record,label,start_s,end_s\n1,AF,,\n2,"V, T",0,1\n2,?,1,2\n')
-    with pytest.raises(DataError, match=r"labels '\?', 'V, T' are not .* expected 'AF', .*; do"):
-        listed_records(path, ["AF"], "do")
+    with pytest.raises(DataError, match=r"labels '\?', 'V, T' are not .* expected 'AF', .*--af"):
+        LabelTable(path, {"AF": 1}).records()
 
 
 def test_a_rhythm_lasts_until_the_next():

@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from xecg.data.databases.base import Database, Download, LabelledRecording, RhythmSpan
-from xecg.data.databases.challenge import Challenge, CinC2017
+from xecg.data.databases.base import Database, LabelledRecording, RhythmSpan
+from xecg.data.databases.challenge import PTBXL, Challenge, CinC2017
 from xecg.data.databases.delineated import LUDB, QTDB
-from xecg.data.databases.folder import Folder
+from xecg.data.databases.labels import Folder
 from xecg.data.databases.physionet import AFDB, AFPDB, AFTDB, CPSC2021, LTAFDB, MITDB, SVDB
-from xecg.data.databases.ptbxl import PTBXL
 from xecg.data.databases.synthetic import Synthetic
 from xecg.plugins import Registry
 
-__all__ = ["DATABASES", "Database", "Download", "LabelledRecording", "RhythmSpan", "get_database"]
+__all__ = ["DATABASES", "Database", "LabelledRecording", "RhythmSpan", "get_database"]
 
 # By name, or by the class path of one in another package.
 DATABASES: Registry[type[Database]] = Registry("databases")

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.errors import ConfigError, DataError, RecordError
+from xecg.errors import DataError, RecordError
 from xecg.signal.recording import Recording
 
 AF, NOT_AF, LEFT_OUT = 1, 0, -1
+UNLABELLED = "unlabelled"  # rhythm of a stretch that nobody labelled
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,6 @@ class LabelledRecording:
                 raise RecordError(f"{name}: wave codes of lead {lead!r} {wrong}")
 
 
-@dataclass(frozen=True)
-class Download:
-    """Files of a published database, as patterns of their paths in the list of checksums."""
-
-    files: tuple[str, ...]
-    archive: str = ""  # path of a zip file among them that is unpacked
-    unpacked: str = ""  # the folder that comes out of it
-    unchecked: tuple[str, ...] = ()  # files that were changed after their checksums were listed
-    withdrawn: tuple[str, ...] = ()  # files that are listed and may be missing
-
-
 class Database(ABC):
     """A folder of records whose labels are understood.
 
@@ -96,8 +86,10 @@ class Database(ABC):
     by_place: ClassVar[bool] = False  # folders hold other records of the same names
     # Patterns of files by which the folder of records is recognised; none takes the root.
     markers: ClassVar[tuple[str, ...]] = ()
-    # Files of the published database, or why it cannot be downloaded.
-    download: ClassVar[Download | str] = "its class names no files to download"
+    # What is downloaded from ``url``: patterns of paths in its list of checksums, and of those
+    # among them that were changed or withdrawn after they were listed.
+    download: ClassVar[tuple[str, ...]] = ()
+    changed: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
@@ -126,20 +118,14 @@ class Database(ABC):
         return []
 
     def options(self) -> dict[str, Any]:
-        """Returns the settings that decide about a store; raises ConfigError if one is no JSON."""
-        found = {}
-        for name, value in vars(self).items():
-            if name in ("root", "folder") or name.startswith("_"):
-                continue
-            plain = os.path.relpath(value, self.root) if isinstance(value, Path) else value
-            try:
-                found[name] = json.loads(json.dumps(plain))
-            except TypeError as error:
-                raise ConfigError(
-                    f"{self.name}: expected numbers, text, lists or paths as settings, found "
-                    f"{name} of type {type(value).__name__}; call it _{name} if it is none"
-                ) from error
-        return found
+        """Returns the settings that decide about a store: text, numbers, lists, paths in the root.
+
+        They are the attributes without a leading ``_``.
+        """
+        found = {n: v for n, v in vars(self).items() if n not in ("root", "folder") and n[0] != "_"}
+        paths = {n: os.path.relpath(v, self.root) for n, v in found.items() if isinstance(v, Path)}
+        plain: dict[str, Any] = json.loads(json.dumps(found | paths))
+        return plain
 
     def _find_folder(self) -> Path:
         """The nearest folder, at most three below ``root``, that holds a file like the markers."""
@@ -155,7 +141,6 @@ class Database(ABC):
         if self.root.is_dir():
             names = sorted(path.name + "/" * path.is_dir() for path in self.root.iterdir())
             found = ", ".join(names[:6]) or "an empty folder"
-            found += f", ... ({len(names)} in all)" if len(names) > 6 else ""
         return DataError(
             f"{self.name}: expected {expected} in or below {self.root}, found {found}; give the "
             "folder of the database as downloaded"

@@ -1,19 +1,33 @@
-"""The PhysioNet/CinC Challenges of 2017, and of 2020 and 2021 (diagnoses in the headers)."""
+"""PTB-XL and the PhysioNet/CinC Challenges of 2017, 2020 and 2021 (diagnoses in the headers)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from ast import literal_eval
+from collections.abc import Iterable, Set
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unicodedata import normalize
 
-from xecg.data.databases import ptbxl
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, Download, LabelledRecording
-from xecg.data.databases.labels import listed_records, rows_of, spans_of, whole_record
-from xecg.data.databases.physionet import PHYSIONET
-from xecg.errors import RecordError
+from xecg.data.databases.base import (
+    AF,
+    LEFT_OUT,
+    NOT_AF,
+    Database,
+    LabelledRecording,
+    Rhythms,
+    RhythmSpan,
+)
+from xecg.data.databases.labels import LabelTable
+from xecg.data.databases.physionet import PHYSIONET, PhysioNet
+from xecg.errors import DataError, RecordError
 from xecg.signal.recording import Recording
-from xecg.signal.wfdb import read_recording
+from xecg.signal.wfdb import Annotations, read_recording
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # SNOMED CT codes of the rhythms that are distinguished here: those of the Challenges' tables
 # (164889003 as a finding in the ECG, paroxysmal, chronic, rapid; flutter; either) and the other
@@ -40,7 +54,11 @@ LABELS = {"A": AF, "N": NOT_AF, "O": NOT_AF, "~": LEFT_OUT}
 REFERENCES = ("REFERENCE-v3.csv", "REFERENCE.csv")
 COLUMNS = ("record", "label")
 
-_PATIENTS = (ptbxl.TABLE, "xfusemap_patients.csv")
+PTBXL_TABLE = "ptbxl_database.csv"
+_PATIENTS = (PTBXL_TABLE, "xfusemap_patients.csv")
+PTBXL_RHYTHMS = ("AFLT", "AFIB", "SR", "SBRAD", "STACH", "SARRH", "PACE", "SVARR", "BIGU", "SVTAC",
+                 "PSVT", "TRIGU")  # fmt: skip
+_SEXES = {"0": "Sex: M", "1": "Sex: F"}
 
 
 class CinC2017(Database):
@@ -61,9 +79,7 @@ class CinC2017(Database):
     url = "https://physionet.org/content/challenge-2017/1.0.0/"
     # As unpacked from training2017.zip, or as served record by record.
     markers = ("A[0-9]*.hea", "A[0-9][0-9]/A[0-9]*.hea")
-    download = Download(
-        ("training2017.zip", REFERENCES[0]), archive="training2017.zip", unpacked="training2017"
-    )
+    download = ("training2017.zip", REFERENCES[0])
 
     def __init__(self, root: Path | str) -> None:
         super().__init__(root)
@@ -72,6 +88,7 @@ class CinC2017(Database):
         self.reference = next((table for table in tables if table.is_file()), tables[0])
         if not self.reference.is_file():
             raise self._wrong_root(" or ".join(REFERENCES))
+        self._labels = LabelTable(self.reference, LABELS, COLUMNS)
 
     def tables(self) -> list[Path]:
         """Returns the table of labels."""
@@ -79,14 +96,13 @@ class CinC2017(Database):
 
     def records(self) -> list[str]:
         """Returns the labelled records, sorted."""
-        return listed_records(self.reference, LABELS, "fetch the file again", COLUMNS)
+        return self._labels.records()
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record and its rhythm."""
-        rows = rows_of(record, self.reference, LABELS, COLUMNS)
         flat, served = self.folder / record, self.folder / record[:3] / record
         recording = read_recording(served if served.with_suffix(".hea").is_file() else flat)
-        return LabelledRecording(recording, rhythms=spans_of(rows, LABELS, recording))
+        return LabelledRecording(recording, rhythms=self._labels.rhythms(record, recording))
 
 
 class Challenge(Database):
@@ -116,7 +132,7 @@ class Challenge(Database):
     url = "https://physionet.org/content/challenge-2021/1.0.3/"
     by_place = True
     markers = ("**/*.hea",)
-    download = Download(("training/*",))
+    download = ("training/*",)
 
     def tables(self) -> list[Path]:
         """Returns the tables of PTB-XL's patients that are there."""
@@ -135,12 +151,12 @@ class Challenge(Database):
         label, af = rhythm_of(diagnoses(recording))
         person = ""
         if re.fullmatch(r"HR\d{5}", recording.name):
-            person = ptbxl.person_of(ptbxl.ecg_id(recording.name), self.tables())
+            person = ptbxl_person(recording.name, self.tables())
         return LabelledRecording(
             recording,
             person,
             source=recording.comment("Source") or "",
-            rhythms=whole_record(label, af, recording.duration_s),
+            rhythms=(RhythmSpan(0.0, recording.duration_s, label, af),),
         )
 
 
@@ -191,3 +207,118 @@ def _is_snomed(code: str) -> bool:
         turned = (product - factor if product >= 5 else product + factor) % 5
         product = turned + 5 * ((product >= 5) != (factor >= 5))
     return product == 0
+
+
+class PTBXL(PhysioNet):
+    """Records of ``records500``, where they are there, else of ``records100``.
+
+    Of a record's ``scp_codes``, AFIB is AF; AFLT (flutter) is left out of AF classification, also
+    beside AFIB, because the codes do not say which of the two a window shows; everything else is
+    not AF. A table ``records.csv`` adds ECGs of which only ``af`` or ``not_af`` is known.
+    Persons are the patients; splits are by them, not by ``strat_fold``.
+    """
+
+    name = "ptbxl"
+    title = "PTB-XL, a large publicly available electrocardiography dataset"
+    version = "1.0.3"
+    licence = "CC BY 4.0"
+    citation = (
+        "Wagner P et al. PTB-XL, a large publicly available electrocardiography dataset. "
+        f"Scientific Data 7:154, 2020. doi:10.1038/s41597-020-0495-6; {PHYSIONET}"
+    )
+    url = "https://physionet.org/content/ptb-xl/1.0.3/"
+    listed = True
+    markers = (PTBXL_TABLE,)
+    download = (PTBXL_TABLE, "records100/*")
+
+    def tables(self) -> list[Path]:
+        """Returns the tables of statements and of what is known beside them."""
+        return [self.folder / PTBXL_TABLE, *super().tables()]
+
+    def records(self) -> list[str]:
+        """Returns all records of the tables, sorted: paths below the folder, without ending."""
+        listed = super().records() if self._labels else []
+        coded = self._statements().iloc[:, 0].to_dict()
+        return sorted(({ecg_id(path): path for path in listed} | coded).values())
+
+    def read(self, record: str) -> LabelledRecording:
+        """Reads one record, its rhythm and its patient."""
+        labelled = super().read(record)
+        path, _, age, sex = _row(self._statements(), record)
+        about = (f"Age: {age}", _SEXES.get(sex, "")) if path == record else ()
+        recording = labelled.recording
+        recording = replace(recording, comments=(*recording.comments, *about))
+        person = ptbxl_person(record, [self.folder / PTBXL_TABLE])
+        return replace(labelled, recording=recording, person=person)
+
+    def rhythms(self, record: str, recording: Recording, marks: Annotations) -> Rhythms:
+        """Returns the rhythm that the statements name; they count more than ``records.csv``."""
+        path, scp_codes, *_ = _row(self._statements(), record)
+        if path != record:
+            return super().rhythms(record, recording, marks)
+        label, af = ptbxl_rhythm(record, scp_codes)
+        return (RhythmSpan(0.0, recording.duration_s, label, af),)
+
+    def _statements(self) -> pd.DataFrame:
+        """Record, ``scp_codes``, age and sex of each ECG."""
+        high = (self.folder / "records500").is_dir()
+        columns = "filename_hr" if high else "filename_lr", "scp_codes", "age", "sex"
+        return _columns(self.folder / PTBXL_TABLE, *columns)
+
+
+def ptbxl_rhythm(record: str, scp_codes: str) -> tuple[str, int]:
+    """Returns the rhythm that statements such as ``{'AFIB': 0.0}`` name, and if it is AF.
+
+    Likelihoods do not count: those of rhythms are mostly 0. Raises RecordError if the text is
+    no dictionary.
+    """
+    try:
+        codes = frozenset(literal_eval(scp_codes).keys())
+    except (AttributeError, ValueError, SyntaxError) as error:
+        expected = f"{record}: expected scp_codes such as {{'SR': 0.0}} in {PTBXL_TABLE}"
+        raise RecordError(f"{expected}, found {scp_codes!r}") from error
+    meaning = LEFT_OUT if "AFLT" in codes else AF if "AFIB" in codes else NOT_AF
+    return next((rhythm for rhythm in PTBXL_RHYTHMS if rhythm in codes), "other"), meaning
+
+
+def ecg_id(record: str) -> int:
+    """Returns the number of a record such as ``00503_lr`` or, in the Challenges, ``HR00503``."""
+    found = re.search(r"(\d+)(_[lh]r)?$", record)
+    return int(found[1]) if found else -1
+
+
+def ptbxl_person(record: str, tables: Iterable[Path]) -> str:
+    """Returns the person of an ECG: the patient that one of the tables names, else the ECG alone.
+
+    Raises DataError if a table has no columns ``ecg_id`` or ``record``, and ``patient_id``.
+    """
+    for table in tables:
+        if patient := _row(_columns(table, "patient_id"), record)[0]:
+            return f"ptbxl-patient-{patient.removesuffix('.0')}"
+    return f"ptbxl-ecg-{ecg_id(record)}"
+
+
+def _row(rows: pd.DataFrame, record: str) -> list[str]:
+    """Values of a record; empty text if the table does not have it."""
+    number = ecg_id(record)
+    return rows.loc[number].tolist() if number in rows.index else [""] * rows.shape[1]
+
+
+def _columns(table: Path, *columns: str) -> pd.DataFrame:
+    """Columns of a table, by the number of the ECG."""
+    try:
+        return _read(table, table.stat().st_mtime_ns)[list(columns)]
+    except (OSError, ValueError, KeyError) as error:  # pandas' errors are ValueErrors
+        wanted = f"expected a table with the columns ecg_id or record, {', '.join(columns)}"
+        raise DataError(f"{table}: {wanted}, found none ({error})") from error
+
+
+# Workers ask for one record after the other: a table is read once per process, and again where it
+# has changed.
+@lru_cache(maxsize=8)
+def _read(table: Path, _changed_ns: int) -> pd.DataFrame:
+    import pandas as pd  # half a second that listing the databases does not need
+
+    rows = pd.read_csv(table, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    rows.index = pd.Index(rows["ecg_id" if "ecg_id" in rows else "record"].map(ecg_id))
+    return rows[~rows.index.duplicated()]

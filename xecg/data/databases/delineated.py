@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Download, LabelledRecording, Rhythms
-from xecg.data.databases.labels import beats, whole_record
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, LabelledRecording, Rhythms, RhythmSpan
+from xecg.data.databases.labels import beats
 from xecg.data.databases.physionet import MITDB, PHYSIONET, SVDB, PhysioNet
 from xecg.errors import RecordError
 from xecg.signal.recording import Recording
@@ -51,10 +51,8 @@ class LUDB(PhysioNet):
     )
     url = "https://physionet.org/content/ludb/1.0.1/"
     leads = "all"
-    annotated = "none"
-    files = ("[0-9]*.hea",)
     markers = ("[0-9]*.avr",)
-    download = Download(("RECORDS", "data/*"))
+    download = ("RECORDS", "data/*")
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record, its rhythm and the waves of each of its leads."""
@@ -74,7 +72,8 @@ class LUDB(PhysioNet):
         if not (rhythm := (recording.comment("Rhythm") or "").rstrip(".")):
             expected = "a comment '#Rhythm: ...' in the header"
             raise RecordError(f"{record}: expected {expected}, found none; fetch the header again")
-        return whole_record(rhythm, RHYTHMS_WITHOUT_P.get(rhythm, NOT_AF), recording.duration_s)
+        af = RHYTHMS_WITHOUT_P.get(rhythm, NOT_AF)
+        return (RhythmSpan(0.0, recording.duration_s, rhythm, af),)
 
 
 class QTDB(PhysioNet):
@@ -96,16 +95,9 @@ class QTDB(PhysioNet):
         f"24:673-676, 1997. doi:10.1109/CIC.1997.648140; {PHYSIONET}"
     )
     url = "https://physionet.org/content/qtdb/1.0.0/"
-    annotated = "some"
-    files = ("sel*.hea",)
     markers = ("sel*.q1c",)
-    # 57 headers carry later signal names than the published checksums, and sel233.atr is listed
-    # but not there.
-    download = Download(
-        ("RECORDS", "sel*.hea", "sel*.dat", "sel*.atr", "sel*.q1c"),
-        unchecked=("sel*.hea",),
-        withdrawn=("sel*.atr",),
-    )
+    download = ("RECORDS", "sel*.hea", "sel*.dat", "sel*.atr", "sel*.q1c")
+    changed = ("sel*.hea", "sel233.atr")  # 57 headers have later signal names, sel233.atr is gone
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record with its waves and, where they were annotated, rhythms and beats."""

@@ -1,12 +1,11 @@
-"""Labels out of tables and of WFDB annotations, for the databases that carry them."""
+"""Labels out of tables and of WFDB annotations, and a folder of records with such a table."""
 
 from __future__ import annotations
 
 import posixpath
 import re
 import warnings
-from collections.abc import Container, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -15,14 +14,24 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Rhythms, RhythmSpan
+from xecg.data.databases.base import (
+    AF,
+    LEFT_OUT,
+    NOT_AF,
+    UNLABELLED,
+    Database,
+    LabelledRecording,
+    Rhythms,
+    RhythmSpan,
+)
 from xecg.errors import DataError, RecordError
 from xecg.signal.header import is_file
 from xecg.signal.recording import Recording
 from xecg.signal.waves import BEAT_SYMBOLS
-from xecg.signal.wfdb import Annotations, beside, record_stem
+from xecg.signal.wfdb import Annotations, beside, read_recording, record_stem
 
-UNLABELLED = "unlabelled"
+AF_LABELS = ("A", "AF", "AFIB", "1", "true")
+NOT_AF_LABELS = ("N", "O", "NSR", "SR", "non-AF", "normal", "other", "0", "false")
 # Flutter is neither AF nor a fair example of its absence.
 _RHYTHM_AF = {"AFIB": AF, "af": AF, "AFL": LEFT_OUT, UNLABELLED: LEFT_OUT}
 _PERSON = (
@@ -39,32 +48,80 @@ class Row(NamedTuple):
     stop_s: float = np.inf  # exclusive; infinite for the end of the record
 
 
-Rows = Mapping[str, tuple[Row, ...]]  # by record, in order of time
-
-
-def read_labels(path: Path, columns: Sequence[str] = (), root: Path | None = None) -> Rows:
-    """Reads the labels of a comma-separated table, by record.
+class LabelTable(NamedTuple):
+    """A comma-separated table of labels.
 
     Its columns are ``record``, ``label`` and, if there are any, ``person`` and ``start_s,end_s``,
     with which a record may have several rows; ``columns`` names those of a table without a header
-    line. With ``root``, records are named by their paths below it. Raises DataError if the table
-    cannot be read, lacks a column, or names a record or a stretch of it twice.
+    line. With ``root``, records are named by their paths below it. ``meaning`` has the known
+    labels, and what they say about AF.
     """
-    try:
-        if not is_file(path):
-            raise OSError("no regular file")
-        return _read_labels(path, tuple(columns), root, path.stat().st_mtime_ns)
-    except (OSError, ValueError, Warning) as error:  # pandas' errors are ValueErrors
-        raise DataError(
-            f"{path}: cannot be read as a table with the columns record,label and, if known, "
-            f"person,start_s,end_s; a label with a comma needs double quotes ({error})"
-        ) from error
+
+    path: Path
+    meaning: Mapping[str, int]
+    columns: tuple[str, ...] = ()
+    root: Path | None = None
+
+    def records(self) -> list[str]:
+        """Returns the records, sorted; raises DataError for labels other than the known ones."""
+        rows = self.read()
+        found = {row.label for some in rows.values() for row in some}
+        if unknown := found - {*self.meaning}:
+            quoted = [", ".join(map(repr, sorted(some))) for some in (unknown, self.meaning, found)]
+            raise DataError(
+                f"{self.path}: labels {quoted[0]} are not understood; expected {quoted[1]}, found "
+                f"{quoted[2]}; correct the table, or name their meaning by --af, --not_af or "
+                "--left_out of the database 'folder'"
+            )
+        return sorted(rows)
+
+    def rows(self, record: str) -> tuple[Row, ...]:
+        """Returns the rows of a record; raises RecordError if there is none with a known label."""
+        found = self.read().get(record, ())
+        if not found or any(row.label not in self.meaning for row in found):
+            raise RecordError(f"{record}: expected a label for it in {self.path}, found none")
+        return found
+
+    def rhythms(self, record: str, recording: Recording) -> Rhythms:
+        """Returns the rhythm spans that the rows of a record stand for.
+
+        Raises RecordError if one ends after the recording; a part of a second more is rounding.
+        """
+        spans, duration_s = [], recording.duration_s
+        for row in self.rows(record):
+            stop_s = duration_s if row.stop_s == np.inf else row.stop_s
+            if row.start_s >= duration_s or stop_s >= duration_s + 1:
+                found = f"{row.label!r} from {row.start_s:g} s to {row.stop_s:g} s"
+                within = f"stretches within its {duration_s:g} s"
+                raise RecordError(f"{recording.name}: expected {within}, found {found}")
+            stop_s = min(stop_s, duration_s)
+            spans.append(RhythmSpan(row.start_s, stop_s, row.label, self.meaning[row.label]))
+        return tuple(spans)
+
+    def read(self) -> Mapping[str, tuple[Row, ...]]:
+        """Reads the rows of each record, in order of time.
+
+        Raises DataError if the table cannot be read, lacks a column, or names a record or a stretch
+        of it twice.
+        """
+        try:
+            if not is_file(self.path):
+                raise OSError("no regular file")
+            return _read(self.path, self.columns, self.root, self.path.stat().st_mtime_ns)
+        except (OSError, ValueError, Warning) as error:  # pandas' errors are ValueErrors
+            raise DataError(
+                f"{self.path}: cannot be read as a table with the columns record,label and, if "
+                "known, person,start_s,end_s; a label with a comma needs double quotes "
+                f"({error})"
+            ) from error
 
 
 # Workers ask for one record after the other: the table is read once per process, and again
 # where it has changed.
 @lru_cache(maxsize=8)
-def _read_labels(path: Path, columns: tuple[str, ...], root: Path | None, _changed_ns: int) -> Rows:
+def _read(
+    path: Path, columns: tuple[str, ...], root: Path | None, _changed_ns: int
+) -> Mapping[str, tuple[Row, ...]]:
     import pandas as pd  # half a second that listing the databases does not need
 
     with warnings.catch_warnings():
@@ -78,51 +135,44 @@ def _read_labels(path: Path, columns: tuple[str, ...], root: Path | None, _chang
             index_col=False,
             encoding="utf-8-sig",
         )
-    found = [str(name) for name in table.columns]
-    spans = ("start_s", "end_s")
-    wanted = ("record", "label", *(spans if {*spans} & {*found} else ()))
+    found, spans = [str(name) for name in table.columns], ["start_s", "end_s"]
+    wanted = {"record", "label", *(spans if {*spans} & {*found} else ())}
     # Persons must not be split, so a column of them must not be overlooked.
     persons = [x for x in found if re.fullmatch(_PERSON, re.sub(r"[^a-z]", "", x.lower()))]
-    if missing := [name for name in wanted if name not in found]:
+    if wanted - {*found} or len(persons) > 1:
         raise DataError(
-            f"{path}: expected the columns record,label and, if known, person,start_s,end_s, found "
-            f"{','.join(found)!r}; missing {', '.join(missing)}"
+            f"{path}: expected the columns record,label and, if known, one of persons and both of "
+            f"start_s,end_s, found {','.join(found)!r}; rename or add what is wrong"
         )
-    if len(persons) > 1:
-        named = f"found {', '.join(persons)}; rename those that are not to tell persons apart"
-        raise DataError(f"{path}: expected one column of persons, {named}")
-    table["person"] = table[persons[0]] if persons else ""
+    table = table.rename(columns=dict.fromkeys(persons, "person"))
     table = table.reindex(columns=["record", "label", "person", *spans], fill_value="")
-    rows: dict[str, list[Row]] = {}
-    files: dict[object, str] = {}
-    for number, line in enumerate(table.itertuples(index=False, name=None), 1):
-        name, label, person, *ends = (text.strip() for text in line)
-        where = f"{path}: row {number}"
-        if not name or not label:
-            raise DataError(f"{where} has no {'label' if name else 'record'}")
-        record = name if root is None else _below(root, path, name)
-        row = Row(label, person, *_stretch(ends, f"{where}, record {record}"))
-        same, others = files.setdefault(_file_of(root, record), record), rows.get(record, [])
-        if same != record or any(
-            row.start_s < other.stop_s and other.start_s < row.stop_s for other in others
-        ):
-            again = f" from {ends[0] or 0} s on, inside of another stretch" if any(ends) else ""
-            raise DataError(f"{where} names record {same} a second time{again}")
-        if others and others[0].person != person:
-            both = f"{others[0].person!r} and {person!r}"
-            raise DataError(f"{where}: record {record} has two persons, {both}")
-        rows.setdefault(record, []).append(row)
-    return {record: tuple(sorted(some, key=lambda x: x.start_s)) for record, some in rows.items()}
+    table = table.apply(lambda texts: texts.str.strip())
 
+    def refuse(rows: pd.Series[bool], why: str) -> None:
+        for row in table.index[rows.sort_index()][:1]:
+            raise DataError(f"{path}: row {row + 1}, {','.join(table.loc[row])!r}: {why}")
 
-def _stretch(ends: Sequence[str], where: str) -> tuple[float, float]:
-    """Returns start and end of a stretch in seconds; empty ones are those of the record."""
-    with suppress(ValueError):
-        start_s, stop_s = float(ends[0] or 0), float(ends[1] or np.inf)
-        if 0 <= start_s < stop_s and start_s < np.inf:
-            return start_s, stop_s
-    found = f"start_s {ends[0]!r} and end_s {ends[1]!r}"
-    raise DataError(f"{where}: expected 0 <= start_s < end_s in seconds, found {found}")
+    refuse((table["record"] == "") | (table["label"] == ""), "expected a record and a label")
+    start_s, stop_s = (
+        pd.to_numeric(table[name].replace("", default), errors="coerce").astype(float)
+        for name, default in (("start_s", "0"), ("end_s", "inf"))
+    )
+    within = (start_s >= 0) & (start_s < stop_s)
+    refuse(~within, "expected 0 <= start_s < end_s in seconds")
+    rows = table[["label", "person"]].assign(start_s=start_s, stop_s=stop_s)
+    rows["record"] = [
+        name if root is None else _below(root, path, name) for name in table["record"]
+    ]
+    rows["file"] = [_file_of(root, record) for record in rows["record"]]
+    rows = rows.sort_values(["file", "start_s"], kind="stable")
+    of_file = rows.groupby("file", sort=False)
+    overlaps = rows["start_s"] < of_file["stop_s"].shift(fill_value=0.0)
+    refuse(overlaps | (of_file["record"].transform("nunique") > 1), "names a record a second time")
+    refuse(of_file["person"].transform("nunique") > 1, "its record has two persons")
+    found_rows: dict[str, list[Row]] = {}
+    for record, *row in rows[["record", *Row._fields]].itertuples(index=False):
+        found_rows.setdefault(record, []).append(Row(*row))
+    return {record: tuple(some) for record, some in found_rows.items()}
 
 
 def _below(root: Path, table: Path, named: str) -> str:
@@ -134,66 +184,10 @@ def _below(root: Path, table: Path, named: str) -> str:
     return below
 
 
-def _file_of(root: Path | None, record: str) -> object:
+def _file_of(root: Path | None, record: str) -> str:
     """What identifies the header of a record, also where links lead to it."""
     header = beside(root / record, "hea") if root else Path()
-    if not is_file(header):
-        return record
-    return header.stat().st_dev, header.stat().st_ino
-
-
-def listed_records(
-    path: Path, known: Iterable[str], do: str, columns: Sequence[str] = (), root: Path | None = None
-) -> list[str]:
-    """Returns the records of a table, sorted.
-
-    Raises DataError, with the advice ``do``, if it has other labels than the known ones.
-    """
-    rows, expected = read_labels(path, columns, root), {*known}
-    found = {row.label for some in rows.values() for row in some}
-    if unknown := found - expected:
-        quoted = [", ".join(map(repr, sorted(some))) for some in (unknown, expected, found)]
-        raise DataError(
-            f"{path}: labels {quoted[0]} are not understood; expected {quoted[1]}, found "
-            f"{quoted[2]}; {do}"
-        )
-    return sorted(rows)
-
-
-def rows_of(
-    record: str,
-    path: Path,
-    known: Container[str],
-    columns: Sequence[str] = (),
-    root: Path | None = None,
-) -> tuple[Row, ...]:
-    """Returns the rows of a record; raises RecordError if there is none with a known label."""
-    found = read_labels(path, columns, root).get(record, ())
-    if not found or any(row.label not in known for row in found):
-        raise RecordError(f"{record}: expected a label for it in {path}, found none")
-    return found
-
-
-def spans_of(rows: Iterable[Row], meaning: Mapping[str, int], recording: Recording) -> Rhythms:
-    """Returns the rhythm spans that the rows of a recording stand for.
-
-    Raises RecordError if one ends after the recording; a part of a second more is rounding.
-    """
-    spans, duration_s = [], recording.duration_s
-    for row in rows:
-        stop_s = duration_s if row.stop_s == np.inf else row.stop_s
-        if row.start_s >= duration_s or stop_s >= duration_s + 1:
-            found = f"{row.label!r} from {row.start_s:g} s to {row.stop_s:g} s"
-            within = f"stretches within its {duration_s:g} s"
-            raise RecordError(f"{recording.name}: expected {within}, found {found}")
-        stop_s = min(stop_s, duration_s)
-        spans.append(RhythmSpan(row.start_s, stop_s, row.label, meaning[row.label]))
-    return tuple(spans)
-
-
-def whole_record(label: str, af: int, duration_s: float) -> Rhythms:
-    """Returns the single span of a record that has one label."""
-    return (RhythmSpan(0.0, duration_s, label, af),)
+    return str(header.stat()[1:3]) if is_file(header) else record  # inode and device
 
 
 def rhythm_spans(
@@ -222,3 +216,62 @@ def beats(annotations: Annotations) -> tuple[NDArray[np.int64], tuple[str, ...]]
     is_beat = np.array([symbol in BEAT_SYMBOLS for symbol in annotations.symbols], dtype=bool)
     symbols = tuple(symbol for symbol in annotations.symbols if symbol in BEAT_SYMBOLS)
     return annotations.samples[is_beat], symbols
+
+
+class Folder(Database):
+    """Records anywhere below a folder, and a table `record,label[,person][,start_s,end_s]`.
+
+    With ``start_s,end_s`` (seconds from the start of the record) a record may have several rows,
+    as a Holter with several rhythms has; what no row covers is left out of AF classification.
+    A record is its path below the folder, and a person is one of this folder: the ``001`` of
+    another folder is somebody else.
+
+    ``table`` is the path of the table below the folder; it names the records by paths relative to
+    its own folder, with or without ending. ``af``, ``not_af`` and ``left_out`` are the labels that
+    mean AF, another rhythm, and records to be left out of AF classification. Raises DataError if
+    the folder or the table is missing, or a label is listed twice.
+    """
+
+    name = "folder"
+    title = "WFDB records with a table of labels"
+    licence = "the owner's"
+    citation = ""
+    by_place = True
+    markers = ("**/*.hea",)
+
+    def __init__(
+        self,
+        root: Path | str,
+        table: str = "records.csv",
+        af: Sequence[str] = AF_LABELS,
+        not_af: Sequence[str] = NOT_AF_LABELS,
+        left_out: Sequence[str] = (),
+    ) -> None:
+        super().__init__(root)
+        self.table = self.root / table
+        if not self.table.is_file():
+            raise self._wrong_root(f"the table {table}")
+        self.meaning: dict[str, int] = {}
+        for labels, value in ((af, AF), (not_af, NOT_AF), (left_out, LEFT_OUT)):
+            for label in labels:
+                if self.meaning.setdefault(label, value) != value:
+                    raise DataError(f"label {label!r}: expected one meaning, found two")
+        self._labels = LabelTable(self.table, self.meaning, root=self.root)
+
+    def tables(self) -> list[Path]:
+        """Returns the table of labels."""
+        return [self.table]
+
+    def records(self) -> list[str]:
+        """Returns the records that the table lists, sorted: paths below the folder."""
+        return self._labels.records()
+
+    def read(self, record: str) -> LabelledRecording:
+        """Reads one record, its rhythms and its person."""
+        person = self._labels.rows(record)[0].person
+        recording = read_recording(self.root / record)
+        return LabelledRecording(
+            recording,
+            person=f"{self.identity}/{person}" if person else "",
+            rhythms=self._labels.rhythms(record, recording),
+        )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from xecg.data.databases import labels
-from xecg.data.databases.base import AF, NOT_AF, Database, Download, LabelledRecording, Rhythms
+from xecg.data.databases.base import AF, NOT_AF, UNLABELLED, Database, LabelledRecording, Rhythms
+from xecg.data.databases.labels import LabelTable, beats, rhythm_spans
 from xecg.signal.recording import Recording
 from xecg.signal.wfdb import Annotations, read_annotations, read_recording
 
@@ -23,7 +24,7 @@ _SVDB_IN_AFPDB = {"866": "p07", "844": "p13", "845": "p15", "841": "p23", "824":
 
 
 class PhysioNet(Database):
-    """Records with reference annotations (``.atr``) of rhythms, of beats, or of both.
+    """Records with or without reference annotations (``.atr``) of rhythms, of beats, or of both.
 
     AFIB is AF; AFL (atrial flutter) is left out of AF classification, and so is what precedes a
     record's first rhythm annotation; every other rhythm is not AF. A subclass says which files are
@@ -32,37 +33,36 @@ class PhysioNet(Database):
 
     licence = "ODC-BY 1.0"
     version = "1.0.0"
-    files: ClassVar[tuple[str, ...]]  # one of each record, as patterns below the folder
-    annotated: ClassVar[Literal["all", "some", "none"]] = "all"  # which records have .atr
+    files: ClassVar[tuple[str, ...]] = ()  # one of each record; those of ``markers`` by default
     ends_annotated: ClassVar[bool] = False  # nothing is known after the last annotation
     # Rhythms count as listed in a table ``record,label,start_s,end_s`` with the labels ``af`` and
     # ``not_af``, where somebody has made it; records that it does not name are left out.
     listed: ClassVar[bool] = False
 
     @property
-    def _table(self) -> Path | None:
+    def _labels(self) -> LabelTable | None:
         table = self.folder / TABLE
-        return table if self.listed and table.is_file() else None
+        is_there = self.listed and table.is_file()
+        return LabelTable(table, MEANING, root=self.folder) if is_there else None
 
     def tables(self) -> list[Path]:
         """Returns the table of stretches, if there is one."""
-        return [table] if (table := self._table) else []
+        return [labels.path] if (labels := self._labels) else []
 
     def records(self) -> list[str]:
         """Returns the records' names, sorted: paths below the folder, without ending."""
-        if table := self._table:
-            return labels.listed_records(table, MEANING, "correct the table", root=self.folder)
-        found = {path for like in self.files for path in self.folder.glob(like)}
+        if labels := self._labels:
+            return labels.records()
+        found = {path for like in self.files or self.markers for path in self.folder.glob(like)}
         return sorted(path.relative_to(self.folder).with_suffix("").as_posix() for path in found)
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record, its person, and the rhythms and beats that are known."""
         path = self.folder / record
         recording = read_recording(path)
-        some = self.annotated == "some" and path.with_suffix(".atr").is_file()
-        there = some or self.annotated == "all"
-        marks = read_annotations(path, "atr") if there else _NO_MARKS
-        r_peaks, symbols = labels.beats(marks)
+        annotated = os.path.lexists(path.with_suffix(".atr"))
+        marks = read_annotations(path, "atr") if annotated else _NO_MARKS
+        r_peaks, symbols = beats(marks)
         return LabelledRecording(
             recording,
             self.person_of(path.name),
@@ -73,16 +73,15 @@ class PhysioNet(Database):
 
     def rhythms(self, record: str, recording: Recording, marks: Annotations) -> Rhythms:
         """Returns the rhythms of a record: as listed, else as annotated or published."""
-        if table := self._table:
-            rows = labels.rows_of(record, table, MEANING, root=self.folder)
-            return labels.spans_of(rows, MEANING, recording)
+        if labels := self._labels:
+            return labels.rhythms(record, recording)
         last = marks.samples.max(initial=0) if self.ends_annotated else recording.n_samples
         before = self.rhythm_before(recording)
-        return labels.rhythm_spans(marks, int(last), recording.sampling_rate, before)
+        return rhythm_spans(marks, int(last), recording.sampling_rate, before)
 
     def rhythm_before(self, recording: Recording) -> str:  # noqa: ARG002
         """Returns the rhythm before the first one that is annotated."""
-        return labels.UNLABELLED
+        return UNLABELLED
 
     @classmethod
     def person_of(cls, name: str) -> str:
@@ -102,8 +101,7 @@ class MITDB(PhysioNet):
     url = "https://physionet.org/content/mitdb/1.0.0/"
     # Not the folder x_mitdb beside the records: it repeats parts of them.
     markers = ("[12][0-9][0-9].atr",)
-    files = ("[12][0-9][0-9].hea",)
-    download = Download(("RECORDS", "[12]??.hea", "[12]??.dat", "[12]??.atr"))
+    download = ("RECORDS", "[12]??.hea", "[12]??.dat", "[12]??.atr")
 
     @classmethod
     def person_of(cls, name: str) -> str:
@@ -126,8 +124,7 @@ class AFDB(PhysioNet):
     )
     url = "https://physionet.org/content/afdb/1.0.0/"
     markers = ("0[0-9][0-9][0-9][0-9].dat",)
-    files = markers
-    download = Download(("RECORDS", "0????.hea", "0????.dat", "0????.atr"))
+    download = ("RECORDS", "0????.hea", "0????.dat", "0????.atr")
 
 
 class LTAFDB(PhysioNet):
@@ -147,8 +144,7 @@ class LTAFDB(PhysioNet):
     url = "https://physionet.org/content/ltafdb/1.0.0/"
     markers = ("[0-9][0-9].atr", "[0-9][0-9][0-9].atr")
     ends_annotated = True
-    files = ("[0-9][0-9].hea", "[0-9][0-9][0-9].hea")
-    download = Download(("RECORDS", "[0-9]*.hea", "[0-9]*.dat", "[0-9]*.atr"))
+    download = ("RECORDS", "[0-9]*.hea", "[0-9]*.dat", "[0-9]*.atr")
 
 
 class CPSC2021(PhysioNet):
@@ -169,14 +165,13 @@ class CPSC2021(PhysioNet):
     )
     url = "https://physionet.org/content/cpsc2021/1.0.0/"
     markers = ("*/data_[0-9]*_[0-9]*.atr", "data_[0-9]*_[0-9]*.atr")
-    files = ("*/data_[0-9]*_[0-9]*.hea", "data_[0-9]*_[0-9]*.hea")
-    download = Download(("*data_*.hea", "*data_*.dat", "*data_*.atr"))
+    download = ("*data_*.hea", "*data_*.dat", "*data_*.atr")
 
     def rhythm_before(self, recording: Recording) -> str:
         """Returns ``N`` by the diagnosis in the header."""
         diagnoses = {comment.strip().lower() for comment in recording.comments}
         known = diagnoses & {"non atrial fibrillation", "paroxysmal atrial fibrillation"}
-        return "N" if known else labels.UNLABELLED
+        return "N" if known else UNLABELLED
 
     @classmethod
     def person_of(cls, name: str) -> str:
@@ -200,9 +195,8 @@ class SVDB(PhysioNet):
     )
     url = "https://physionet.org/content/svdb/1.0.0/"
     markers = ("8[0-9][0-9].hea",)
-    files = markers
     listed = True
-    download = Download(("RECORDS", "8??.hea", "8??.dat", "8??.atr"))
+    download = ("RECORDS", "8??.hea", "8??.dat", "8??.atr")
 
     @classmethod
     def person_of(cls, name: str) -> str:
@@ -228,13 +222,13 @@ class AFPDB(PhysioNet):
     )
     url = "https://physionet.org/content/afpdb/1.0.0/"
     markers = ("p[0-9][0-9].hea",)
-    annotated, listed = "none", True
+    listed = True
     files = ("[npt][0-9]*.hea",)
-    download = Download(("RECORDS", "[npt][0-9]*.hea", "[npt][0-9]*.dat"))
+    download = ("RECORDS", "[npt][0-9]*.hea", "[npt][0-9]*.dat")
 
     def rhythm_before(self, recording: Recording) -> str:
         """Returns ``not_af`` for the records n."""
-        return "not_af" if recording.name.startswith("n") else labels.UNLABELLED
+        return "not_af" if recording.name.startswith("n") else UNLABELLED
 
     @classmethod
     def person_of(cls, name: str) -> str:
@@ -258,9 +252,9 @@ class AFTDB(PhysioNet):
     )
     url = "https://physionet.org/content/aftdb/1.0.0/"
     markers = ("learning-set/s[0-9][0-9].hea", "s[0-9][0-9].hea")
-    annotated, listed = "none", True
+    listed = True
     files = ("[abnst][0-9][0-9].hea", "*-set*/[abnst][0-9][0-9].hea")
-    download = Download(("RECORDS", "*[abnst][0-9][0-9].hea", "*[abnst][0-9][0-9].dat"))
+    download = ("RECORDS", "*[abnst][0-9][0-9].hea", "*[abnst][0-9][0-9].dat")
 
     def rhythm_before(self, recording: Recording) -> str:  # noqa: ARG002
         """Returns ``af`` for all records."""

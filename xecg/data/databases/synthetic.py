@@ -15,8 +15,8 @@ import numpy as np
 from platformdirs import user_cache_dir
 from tqdm import tqdm
 
-from xecg.data.databases.base import Database, LabelledRecording
-from xecg.data.databases.labels import beats, listed_records, rhythm_spans, rows_of
+from xecg.data.databases.base import AF, NOT_AF, Database, LabelledRecording
+from xecg.data.databases.labels import LabelTable, beats, rhythm_spans
 from xecg.errors import DataError, UnwritableError
 from xecg.signal.waves import QRS, P, T, wave_codes
 from xecg.signal.wfdb import (
@@ -58,8 +58,11 @@ class Synthetic(Database):
         "electrocardiogram signals. IEEE Transactions on Biomedical Engineering 50(3):289-294, "
         "2003. doi:10.1109/TBME.2003.808805"
     )
-    download = "xecg data prepare synthetic makes it"
     markers = (TABLE,)
+
+    @property
+    def _labels(self) -> LabelTable:
+        return LabelTable(self.folder / TABLE, {"A": AF, "N": NOT_AF, "O": NOT_AF})
 
     def tables(self) -> list[Path]:
         """Returns the table of persons."""
@@ -67,12 +70,12 @@ class Synthetic(Database):
 
     def records(self) -> list[str]:
         """Returns the records that the table lists, sorted."""
-        return listed_records(self.folder / TABLE, _LABELS.values(), "make them anew")
+        return self._labels.records()
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record with its rhythms, beats and waves."""
         path = self.folder / record
-        person = rows_of(record, self.folder / TABLE, _LABELS.values())[0].person
+        person = self._labels.rows(record)[0].person
         recording, reference = read_recording(path), read_annotations(path, "atr")
         n = recording.n_samples
         rhythms = rhythm_spans(reference, n, recording.sampling_rate)
