@@ -85,7 +85,8 @@ def _download(database: type[Database], hashes: dict[str, str | None], url: str,
                 try:
                     future.result()
                 except requests.HTTPError as error:
-                    if error.response.status_code != 404 or not _is_like(path, database.changed):
+                    gone = getattr(error.response, "status_code", None) == 404
+                    if not (gone and _is_like(path, database.changed)):
                         raise
                 except ValueError as error:  # pooch's for another checksum
                     different.append(f"{path} ({error})")

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from itertools import chain, count, takewhile
+from collections.abc import Iterable, Sequence
+from itertools import chain, count, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ import numpy as np
 from xecg.errors import RecordError
 from xecg.signal.recording import UNNAMED, ecg_lead
 
-_LARGEST_HEADER = 2**22  # bytes
+LARGEST = 2**22  # bytes of a header, or of annotations, of which 14 days of heartbeats take 2.8 MB
 # Samples in twelve bytes, by signal format. A byte of the compressed ones (FLAC) is taken to hold
 # no more than 64: so much a flat lead may take, and as much gaps and repeated samples may add.
 SAMPLES_PER_BYTE = 64
@@ -29,60 +28,19 @@ _IN_TWELVE_BYTES = {
     **dict.fromkeys(_COMPRESSED, 12 * SAMPLES_PER_BYTE),
 }  # fmt: skip
 
-# What is expected of the words of a header's lines, in their order, and the fields in them.
 _INTEGER = r"[-+]?\d{1,10}"
 _NUMBER = r"[-+]?(?:\d{1,30}\.?\d{0,30}|\.\d{1,30})(?:[eE][-+]?\d{1,2})?"
-_RECORD_LINE = {
-    "the name of the record": r"[^/]+(?:/(?P<segments>\d{1,6}))?",
-    "a number of signals up to 999": r"(?P<signals>\d{1,3})",
-    "a sampling rate in Hz": rf"(?P<rate>{_NUMBER})(?:/\S*)?",
-    "a number of samples": r"(?P<length>\d{1,15})",
-}
-_SEGMENT_LINE = {
-    "the name of a segment in the same folder": r"(?P<name>[^/]+)",
-    "its number of samples": r"(?P<length>\d{1,15})",
-}
-_SIGNAL_LINE = {
-    "the name of a file in the same folder": r"(?P<file>[^/]+)",
-    "a signal format": r"(?P<format>\d{1,3})(?:x(?P<per_frame>[1-9]\d{0,5}))?"
-    r"(?::(?P<skew>\d{1,10}))?(?:\+(?P<offset>\d{1,15}))?",
-    "a gain like 200(0)/mV": rf"(?P<gain>{_NUMBER})(?:\((?P<baseline>{_INTEGER})\))?"
-    r"(?:/(?P<unit>[^\s()]*))?",
-}
-
-
-def header_lines(header: Path) -> tuple[list[str], list[str]]:
-    """Returns the lines of a header in UTF-8 or Latin-1, and its comments."""
-    if not is_file(header) or header.stat().st_size > _LARGEST_HEADER:
-        raise unreadable(header, f"a file of at most {_LARGEST_HEADER} bytes", file_state(header))
-    content = header.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    lines = [line.strip() for line in re.split(r"[\r\n]", text) if line.strip()]
-    comments = [line.strip(" \t#") for line in lines if line.startswith("#")]
-    return [line for line in lines if not line.startswith("#")], comments
-
-
-def is_file(path: Path) -> bool:
-    """Returns whether there is a regular file, no pipe, device or loop of links."""
-    return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises where a name is too long)
-
-
-def file_state(file: Path) -> str:
-    """Returns the name of a file, and its size or what it is instead."""
-    if is_file(file):
-        return f"{file.name} ({file.stat().st_size} bytes)"
-    return f"{file.name} ({'no regular file' if os.path.lexists(file) else 'missing'})"
-
-
-def unreadable(file: Path, expected: str, found: object) -> RecordError:
-    """Returns the error for a file of a record."""
-    return RecordError(
-        f"{file}: cannot be read as a WFDB record: expected {expected}, found {found}. "
-        "Correct the header, or fetch the record again."
-    )
+_RECORD_LINE = (  # 100 2 360 650000
+    r"[^/\s]+(/(?P<segments>\d{1,6}))?\s+(?P<signals>\d{1,3})"
+    rf"(\s+(?P<rate>{_NUMBER})(/\S*)?(\s+(?P<length>\d{{1,15}})(\s.*)?)?)?"
+)
+_SEGMENT_LINE = r"(?P<name>[^/\s]+)(\s+(?P<length>\d{1,15})(\s.*)?)?"  # 100_1 21600
+_SIGNAL_LINE = (  # 100.dat 212 200(0)/mV 11 1024 995 -22131 0 MLII
+    r"(?P<file>[^/\s]+)\s+(?P<format>\d{1,3})(x(?P<per_frame>[1-9]\d{0,5}))?"
+    r"(:(?P<skew>\d{1,10}))?(\+(?P<offset>\d{1,15}))?"
+    rf"(\s+(?P<gain>{_NUMBER})(\((?P<baseline>{_INTEGER})\))?(/(?P<unit>[^\s()]*))?"
+    rf"(?P<numbers>(\s+{_INTEGER}(?!\S)){{0,5}})(\s+(?P<name>.*))?)?"
+)
 
 
 class Signal(NamedTuple):
@@ -101,14 +59,14 @@ class Signal(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True)
-class Header:
-    """A header whose fields are understood; what they promise has not been compared with files."""
+class Header(NamedTuple):
+    """A header whose fields are understood, and whose signal files are as long as it says."""
 
     path: Path
     frame_rate: float  # Hz
-    frames: int  # 0 if not given
-    comments: list[str]
+    frames: int
+    held: int  # frames that the signal files can hold, at most
+    comments: tuple[str, ...]
     signals: dict[str, Signal]  # by unique name
     segments: list[tuple[Header | None, int]]  # with their frames; null is a gap
 
@@ -127,66 +85,59 @@ class Header:
 
 
 def read_header(path: Path, *, is_segment: bool = False) -> Header:
-    """Reads a header and those of its segments; raises RecordError if a field is not understood."""
+    """Reads a header and those of its segments, and compares them with the sizes of their files.
+
+    Raises RecordError if a field is not understood, or a file is none or too short.
+    """
     lines, comments = header_lines(path)
-    first, *others = [line.split() for line in lines] or [[]]
-    if len(first) < 2:
-        raise unreadable(path, "a line with name and number of signals", lines[:1])
-    record = _fields(path, first, _RECORD_LINE)
+    record = _fields(path, "".join(lines[:1]), _RECORD_LINE, "100 2 360 650000")
     rate, frames = float(record.get("rate", 250)), int(record.get("length", 0))
     if not 0 < rate < np.inf:
         raise unreadable(path, "a sampling rate above 0 Hz", record["rate"])
-    if len(others) != int(n_lines := record.get("segments", record["signals"])):
-        raise unreadable(path, f"{n_lines} lines after the first", len(others))
+    if len(lines) - 1 != int(n_lines := record.get("segments", record["signals"])):
+        raise unreadable(path, f"{n_lines} lines after the first", len(lines) - 1)
     if "segments" not in record:
-        signals = [_read_signal(path, line) for line in lines[1:]]
-        named = dict(zip(unique_names(s.name for s in signals), signals, strict=True))
-        return Header(path, rate, frames, comments, named, [])
-    segments: dict[object, tuple[Header | None, int]] = {}
-    for number, words in enumerate(others):
-        segment = _fields(path, words, _SEGMENT_LINE)
-        part, length = None, int(segment.get("length", 0))
+        listed = [_read_signal(path, line) for line in lines[1:]]
+        named = dict(zip(unique_names(s.name for s in listed), listed, strict=True))
+        held = _frames_held(path, frames, listed)
+        return Header(path, rate, frames or held, held, comments, named, [])
+    segments: list[tuple[Header | None, int]] = []
+    for line in lines[1:]:
+        segment, part = _fields(path, line, _SEGMENT_LINE, "100_1 21600"), None
+        length = int(segment.get("length", 0))
         if segment["name"] != "~":
             file = named_file(path, f"{segment['name']}.hea")
-            if is_segment or file.resolve() in segments:
+            if is_segment or file.resolve() in [one.path.resolve() for one, _ in segments if one]:
                 raise unreadable(path, "each segment once, and none within a segment", file.name)
             part = read_header(file, is_segment=True)
             if part.frame_rate != rate:
                 raise unreadable(file, f"{rate} Hz as in {path.name}", f"{part.frame_rate} Hz")
-        segments[part.path.resolve() if part else number] = (part, length)
-    lengths = [length for _, length in segments.values()]
-    if frames not in (0, total := sum(lengths)):
+            if length > part.held:
+                raise unreadable(path, "segments no longer than their files", file.name)
+        segments.append((part, length))
+    if frames not in (0, total := sum(length for _, length in segments)):
         raise unreadable(path, f"{frames} samples in the segments", total)
-    layout = next((part.signals for part, _ in segments.values() if part), {})
-    is_variable = lengths[:1] == [0]  # the first one only lists the leads
-    data = list(segments.values())[is_variable:]
-    odd = [part.path.name for part, _ in data if part and part.signals.keys() != layout.keys()]
-    if odd and not is_variable:
-        raise unreadable(path, f"segments with the leads {', '.join(layout)}", odd[0])
-    known = dict(layout)
-    for part, _ in reversed(data):
-        known |= part.signals if part else {}
-    return Header(path, rate, total, comments, {name: known[name] for name in layout}, data)
+    # The first one gives the leads, and only that if it has no frames.
+    parts = [part for part, _ in segments if part]
+    known = {name: s for part in parts[::-1] if part.held for name, s in part.signals.items()}
+    signals = {name: known.get(name, s) for part in parts[:1] for name, s in part.signals.items()}
+    return Header(path, rate, total, total, comments, signals, segments)
 
 
-def _fields(header: Path, words: list[str], line: Mapping[str, str]) -> dict[str, str]:
-    """The fields of a line that are given; the first word that is not understood is refused."""
-    found: dict[str, str] = {}
-    for (expected, pattern), word in zip(line.items(), words, strict=False):
-        if not (match := re.fullmatch(pattern, word)):
-            raise unreadable(header, expected, repr(word))
-        found |= {name: text for name, text in match.groupdict().items() if text}
-    return found
+def _fields(header: Path, line: str, pattern: str, example: str) -> dict[str, str]:
+    """The fields of a line that are given; a line that is not understood is refused."""
+    if not (match := re.fullmatch(pattern, line)):
+        raise unreadable(header, f"a line like {example!r}", repr(line))
+    return {name: text for name, text in match.groupdict().items() if text}
 
 
 def _read_signal(header: Path, line: str) -> Signal:
-    words = line.split()
-    given = _fields(header, words, _SIGNAL_LINE)
-    numbers = [int(w) for w in takewhile(re.compile(rf"{_INTEGER}$").match, words[3:8])]
-    name = " ".join(words[3 + len(numbers) :])
-    if "format" not in given or (len(numbers) < 5 and re.search(r"\s[-+]?\d+(\s|$)", name)):
-        raise unreadable(header, "file, format, gain, five whole numbers and a name", repr(line))
-    _, zero, first, checksum, _ = [*numbers, *[None] * 5][:5]
+    example = "100.dat 212 200(0)/mV 11 1024 995 -22131 0 MLII"
+    given = _fields(header, line, _SIGNAL_LINE, example)
+    numbers, name = given.get("numbers", "").split(), given.get("name", "")
+    if len(numbers) < 5 and re.search(r"\s[-+]?\d+(\s|$)", name):
+        raise unreadable(header, f"five whole numbers and a name as in {example!r}", repr(line))
+    _, zero, first, checksum, _ = [*map(int, numbers), *[None] * 5][:5]
     return Signal(
         file=header.parent / given["file"],
         format=given["format"],
@@ -198,8 +149,63 @@ def _read_signal(header: Path, line: str) -> Signal:
         first=first,
         checksum=checksum or 0,
         unit=given.get("unit", "mV"),
-        name=name,
+        name=" ".join(name.split()),
     )
+
+
+def _frames_held(header: Path, frames: int, signals: Sequence[Signal]) -> int:
+    """Checks the signal files of a header; returns how many frames they hold, 0 if there is none.
+
+    ``frames`` is the number that the header gives, or 0.
+    """
+    held = []
+    for file, of_file in groupby(sorted(signals, key=lambda s: s.file), lambda s: s.file):
+        layout = [*of_file]
+        if file.name == "~":  # a segment that only lists the leads
+            continue
+        named_file(header, file.name)
+        (form, offset), *others = {(signal.format, signal.offset) for signal in layout}
+        if others or form not in _IN_TWELVE_BYTES or (form in _COMPRESSED and not frames):
+            expected = f"one of the formats {', '.join(_IN_TWELVE_BYTES)} and one offset in a file"
+            raise unreadable(header, f"{expected}, and a length if it is FLAC", states([file]))
+        n_bytes = max(0, file.stat().st_size - offset)
+        samples = n_bytes * _IN_TWELVE_BYTES[form] // 12
+        held.append(samples // sum(signal.per_frame for signal in layout))
+        if not max(signal.skew for signal in layout) < (frames or held[0]) <= held[-1]:
+            expected = f"{frames or held[0] or 'some'} samples of each signal"
+            raise unreadable(header, expected, states([file]))
+    return min(held, default=0)
+
+
+def named_file(header: Path, name: str) -> Path:
+    """A file that a header names: a regular one in its folder, or in that of the header's link."""
+    file = header.parent / name
+    if not is_file(file):  # whatever is wrong with the name
+        raise unreadable(header, "each file that it names", states([file]))
+    if file.is_symlink():
+        place = file.resolve()
+        if place.parent not in (header.parent.resolve(), header.resolve().parent):
+            raise unreadable(header, "files in its folder", f"{name}, a link to {place}")
+    return file
+
+
+def header_lines(header: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Returns the lines of a header in UTF-8 or Latin-1, and its comments."""
+    if not is_file(header) or header.stat().st_size > LARGEST:
+        raise unreadable(header, f"a file of at most {LARGEST} bytes", states([header]))
+    content = header.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    lines = [line.strip() for line in re.split(r"[\r\n]", text) if line.strip()]
+    comments = tuple(line.strip(" \t#") for line in lines if line.startswith("#"))
+    return [line for line in lines if not line.startswith("#")], comments
+
+
+def is_file(path: Path) -> bool:
+    """Returns whether there is a regular file, no pipe, device or loop of links."""
+    return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises where a name is too long)
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
@@ -212,36 +218,18 @@ def unique_names(names: Iterable[str]) -> list[str]:
     return list(unique)
 
 
-def named_file(header: Path, name: str) -> Path:
-    """A file that a header names: a regular one in its folder, or in that of the header's link."""
-    file = header.parent / name
-    if not is_file(file):  # whatever is wrong with the name
-        raise unreadable(header, "each file that it names", file_state(file))
-    if file.is_symlink():
-        place = file.resolve()
-        if place.parent not in (header.parent.resolve(), header.resolve().parent):
-            raise unreadable(header, "files in its folder", f"{name}, a link to {place}")
-    return file
+def states(files: Iterable[Path]) -> str:
+    """Returns the names of files, and their sizes or what they are instead."""
+    found = []
+    for file in dict.fromkeys(files):
+        state = f"{file.stat().st_size} bytes" if is_file(file) else "no regular file"
+        found.append(f"{file.name} ({state if os.path.lexists(file) else 'missing'})")
+    return ", ".join(found)
 
 
-def frames_held(header: Header) -> int:
-    """Checks the signal files of a header, and returns its number of frames."""
-    files: dict[Path, list[Signal]] = {}
-    for signal in header.signals.values():
-        files.setdefault(signal.file, []).append(signal)
-    frames = header.frames
-    for file, signals in files.items():
-        named_file(header.path, file.name)
-        (form, offset), *others = {(signal.format, signal.offset) for signal in signals}
-        if others or form not in _IN_TWELVE_BYTES or (form in _COMPRESSED and not header.frames):
-            expected = f"one of the formats {', '.join(_IN_TWELVE_BYTES)} and one offset in a file"
-            expected += ", and a length if it is FLAC"
-            raise unreadable(header.path, expected, ", ".join(map(file_state, files)))
-        per_frame = sum(signal.per_frame for signal in signals)
-        n_bytes = max(0, file.stat().st_size - offset)
-        held = n_bytes * _IN_TWELVE_BYTES[form] // (12 * per_frame)
-        frames = frames or held
-        if not 0 < frames <= held or max(signal.skew for signal in signals) >= frames:
-            expected = f"{frames or 'some'} samples of each signal"
-            raise unreadable(header.path, expected, ", ".join(map(file_state, files)))
-    return frames
+def unreadable(file: Path, expected: str, found: object) -> RecordError:
+    """Returns the error for a file of a record."""
+    return RecordError(
+        f"{file}: cannot be read as a WFDB record: expected {expected}, found {found}. "
+        "Correct the header, or fetch the record again."
+    )

@@ -18,22 +18,21 @@ from numpy.typing import NDArray
 
 from xecg.errors import RecordError
 from xecg.signal.header import (
+    LARGEST,
     SAMPLES_PER_BYTE,
     Header,
     Signal,
-    file_state,
-    frames_held,
     header_lines,
     is_file,
     named_file,
     read_header,
+    states,
     unreadable,
 )
 from xecg.signal.recording import Recording
 
 _SUFFIXES = (".hea", ".dat", ".mat")
 _IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-_LARGEST_ANNOTATIONS = 2**22  # bytes; 14 days of heartbeats take 2.8 MB
 _NOTES = {
     "t": rb"## time resolution: \d.*",
     "d": rb"## annotation type definitions",
@@ -75,13 +74,7 @@ def find_records(path: Path | str) -> list[Path]:
     """
     path = Path(path)
     if not path.is_dir():
-        stem = record_stem(path)
-        if not is_file(header := beside(stem, "hea")):
-            raise RecordError(
-                f"{path}: expected a folder of WFDB records or one record, but there is neither "
-                f"such a folder nor a header {header}."
-            )
-        return [stem]
+        return [_existing(beside(record_stem(path), "hea")).with_suffix("")]
     headers = sorted(path.rglob("*.hea"))
     segments = {file for header in headers for file in _named_segments(header)}
     records = [header.with_suffix("") for header in headers if header not in segments]
@@ -100,47 +93,6 @@ def _named_segments(header: Path) -> list[Path]:
     return [header.parent / f"{name}.hea" for name in names]
 
 
-def _read_signals(
-    header: Header, frames: int, held: int, leads: Mapping[str, Signal]
-) -> dict[str, NDArray[np.float64]]:
-    """Samples of the first of the frames that are held, of each signal at its own rate."""
-    import wfdb  # imports pandas
-
-    # wfdb takes the signals of one file for neighbours.
-    signals = dict(sorted(header.signals.items(), key=lambda item: item[1].file))
-    columns = map(list, zip(*signals.values(), strict=True))
-    paths, forms, per_frame, skews, offsets, gains, baselines, firsts, *_ = columns
-    files, n = [str(path.absolute()) for path in paths], len(signals)
-    known_firsts = [first or 0 for first in firsts]
-    try:
-        with np.errstate(all="ignore"):
-            # what rdrecord does once it has parsed a header, which takes five times as long
-            read = wfdb.io._signal._rd_segment(
-                *(files, "", None, forms, n, held, offsets, per_frame, skews, known_firsts),
-                *(0, frames, list(range(n)), False),
-            )
-            record = wfdb.Record(n_sig=n, fmt=forms, adc_gain=gains, baseline=baselines)
-            record.e_d_signal = read
-            physical = record.dac(expanded=True)
-    except Exception as error:  # wfdb raises whatever its decoding happens to hit
-        states = ", ".join(map(file_state, dict.fromkeys(paths)))
-        found = f"{type(error).__name__}: {error}; {states}"
-        raise unreadable(header.path, "samples for wfdb", found) from error
-    for (name, s), digital, samples in zip(signals.items(), read, physical, strict=True):
-        is_known = s.first is not None and s.checksum and frames == held
-        if is_known and (digital[0] != s.first or s.format == "8"):  # then the checksum tells
-            # A missing sample counts as a number of its own, a multiple of 2**7.
-            modulus = 2**7 if np.isnan(samples).any() else 2**16
-            if (int(digital.sum()) - s.checksum) % modulus > 0:
-                expected = f"the first value {s.first} or the checksum {s.checksum} of {name}"
-                raise unreadable(header.path, expected, f"others in {file_state(s.file)}")
-        known = leads.get(name, s)
-        if (s.per_frame, s.unit) != (known.per_frame, known.unit):
-            found = f"{s.per_frame} and {s.unit} of {name}"
-            raise unreadable(header.path, "samples per frame and units of its record", found)
-    return dict(zip(signals, physical, strict=True))
-
-
 def read_recording(path: Path | str) -> Recording:
     """Reads a WFDB record in any format that wfdb reads, of one or several segments.
 
@@ -153,34 +105,63 @@ def read_recording(path: Path | str) -> Recording:
     header = read_header(_existing(beside(stem, "hea")))
     if not (leads := header.signals):
         raise RecordError(f"{header.path}: names no signals, so there is no ECG to read.")
-    parts = [(part, n, frames_held(part) if part else n) for part, n in header.segments]
-    if short := [part.path.name for part, n, held in parts if part and n > held]:
-        raise unreadable(header.path, "segments no longer than their files", short)
-    if not parts:
-        parts = [(header, held := frames_held(header), held)]
-    files = {signal.file for part, *_ in parts if part for signal in part.signals.values()}
+    parts = header.segments or [(header, header.frames)]
+    files = {s.file for part, n in parts if part and n for s in part.signals.values()}
     n_bytes, per_frame = sum(file.stat().st_size for file in files), header.per_frame
-    n_samples = per_frame * sum(frames for _, frames, _ in parts)
+    n_samples = per_frame * header.frames
     if len(leads) * n_samples > SAMPLES_PER_BYTE * n_bytes + 2**24:
         raise unreadable(header.path, f"what {n_bytes} bytes can hold", f"{n_samples} samples")
     samples = np.full((len(leads), n_samples), np.nan, dtype=np.float32)
     stop = 0
-    for part, frames, held in parts:
+    for part, frames in parts:
         start, stop = stop, stop + frames * per_frame
-        read = _read_signals(part, frames, held, leads) if part and frames else {}
+        read = _read_signals(part, frames, leads) if part and frames else {}
         for row, name in zip(samples[:, start:stop], leads, strict=True):
             if (one := read.get(name)) is not None:
-                even = len(one) == len(row)
                 with np.errstate(over="ignore"):  # infinite samples are refused
-                    row[:] = one if even else one[np.arange(len(row)) * len(one) // len(row)]
-    return Recording(
-        name=stem.name,
-        samples=samples,
-        sampling_rate=header.frame_rate * per_frame,
-        leads=tuple(leads),
-        units=tuple(signal.unit for signal in leads.values()),
-        comments=tuple(header.comments),
-    )
+                    row[:] = one[np.arange(len(row)) * len(one) // len(row)]
+    units = tuple(signal.unit for signal in leads.values())
+    rate = header.frame_rate * per_frame
+    return Recording(stem.name, samples, rate, tuple(leads), units, header.comments)
+
+
+def _read_signals(
+    header: Header, frames: int, leads: Mapping[str, Signal]
+) -> dict[str, NDArray[np.float64]]:
+    """Samples of the first of a header's frames, of each signal at its own rate."""
+    import wfdb  # imports pandas
+
+    # wfdb takes the signals of one file for neighbours.
+    signals = dict(sorted(header.signals.items(), key=lambda item: item[1].file))
+    columns = map(list, zip(*signals.values(), strict=True))
+    paths, forms, per_frame, skews, offsets, gains, baselines, firsts, *_ = columns
+    files, n = [str(path.absolute()) for path in paths], len(signals)
+    try:
+        with np.errstate(all="ignore"):
+            # what rdrecord does once it has parsed a header, which takes five times as long
+            read = wfdb.io._signal._rd_segment(
+                *(files, "", None, forms, n, header.frames, offsets, per_frame, skews),
+                *([first or 0 for first in firsts], 0, frames, list(range(n)), False),
+            )
+            record = wfdb.Record(n_sig=n, fmt=forms, adc_gain=gains, baseline=baselines)
+            record.e_d_signal = read
+            physical = record.dac(expanded=True)
+    except Exception as error:  # wfdb raises whatever its decoding happens to hit
+        found = f"{type(error).__name__}: {error}; {states(paths)}"
+        raise unreadable(header.path, "samples for wfdb", found) from error
+    for (name, s), digital, samples in zip(signals.items(), read, physical, strict=True):
+        is_known = s.first is not None and s.checksum and frames == header.frames
+        if is_known and (digital[0] != s.first or s.format == "8"):  # then the checksum tells
+            # A missing sample counts as a number of its own, a multiple of 2**7.
+            modulus = 2**7 if np.isnan(samples).any() else 2**16
+            if (int(digital.sum()) - s.checksum) % modulus > 0:
+                expected = f"the first value {s.first} or the checksum {s.checksum} of {name}"
+                raise unreadable(header.path, expected, f"others in {states([s.file])}")
+        known = leads.get(name, s)
+        if (s.per_frame, s.unit) != (known.per_frame, known.unit):
+            found = f"{s.per_frame} and {s.unit} of {name}"
+            raise unreadable(header.path, "samples per frame and units of its record", found)
+    return dict(zip(signals, physical, strict=True))
 
 
 def _existing(file: Path) -> Path:
@@ -199,9 +180,9 @@ def read_annotations(path: Path | str, extension: str) -> Annotations:
     import wfdb
 
     stem = record_stem(path)
-    file = _existing(beside(stem, extension))
-    header = read_header(beside(stem, "hea")) if is_file(beside(stem, "hea")) else None
-    named_file(header.path if header else stem, file.name)
+    file, about = _existing(beside(stem, extension)), beside(stem, "hea")
+    header = read_header(about) if is_file(about) else None
+    named_file(about, file.name)
     try:
         _check_notes(file)
         with TemporaryDirectory(prefix="xecg-", dir=_IN_MEMORY) as folder:
@@ -223,11 +204,8 @@ def read_annotations(path: Path | str, extension: str) -> Annotations:
             f"{file}: cannot be read as WFDB annotations ({type(error).__name__}: {error}). "
             "Fetch it again, or name another extension."
         ) from error
-    return Annotations(
-        samples=samples,
-        symbols=tuple(found.symbol),
-        notes=tuple(note.rstrip("\x00") for note in found.aux_note),
-    )
+    notes = tuple(note.rstrip("\x00") for note in found.aux_note)
+    return Annotations(samples, tuple(found.symbol), notes)
 
 
 def _check_notes(file: Path) -> None:
@@ -236,8 +214,8 @@ def _check_notes(file: Path) -> None:
     It loops over a note that begins with "## " but neither gives the first time resolution nor
     belongs to a list of definitions. A note follows its length and a byte above 251.
     """
-    if file.stat().st_size > _LARGEST_ANNOTATIONS:
-        raise ValueError(f"more than {_LARGEST_ANNOTATIONS} bytes")
+    if file.stat().st_size > LARGEST:
+        raise ValueError(f"more than {LARGEST} bytes")
     content, kinds = file.read_bytes(), ""
     for match in re.finditer(rb"(?s)(.)[\xfc-\xff](?=## )", content):
         note = content[match.end() : match.end() + match[1][0]]
@@ -261,8 +239,6 @@ def write_recording(recording: Recording, folder: Path | str, *, fmt: str = "16"
     # wfdb's highest sample does not fit where the lowest is above zero by less than a step.
     low, high = np.fmin.reduce(signals), np.fmax.reduce(signals)
     near = (low < high) & (low > 0) & (low * gains < 1)
-    gains = np.array(gains, dtype=np.float64)
-    gains[near] *= 1 - low[near] / high[near]
     wfdb.wrsamp(
         recording.name,
         fs=recording.sampling_rate,
@@ -270,7 +246,7 @@ def write_recording(recording: Recording, folder: Path | str, *, fmt: str = "16"
         sig_name=list(recording.leads),
         p_signal=signals,
         fmt=fmts,
-        adc_gain=[*gains],
+        adc_gain=[*np.where(near, gains * (1 - low / np.where(near, high, 1.0)), gains)],
         baseline=baselines,
         comments=list(recording.comments),
         write_dir=str(folder),

@@ -301,7 +301,7 @@ def ptbxl_person(record: str, tables: Iterable[Path]) -> str:
 def _row(rows: pd.DataFrame, record: str) -> list[str]:
     """Values of a record; empty text if the table does not have it."""
     number = ecg_id(record)
-    return rows.loc[number].tolist() if number in rows.index else [""] * rows.shape[1]
+    return rows.loc[[number]].iloc[0].tolist() if number in rows.index else [""] * rows.shape[1]
 
 
 def _columns(table: Path, *columns: str) -> pd.DataFrame:
