@@ -189,11 +189,10 @@ def test_segments_that_cannot_be_are_refused(tmp_path, header, message):
         read_recording(segments(tmp_path, header))
 
 
-def test_a_segment_without_a_lead_of_the_first_one_is_a_gap_in_it(tmp_path):
+def test_segments_of_a_fixed_layout_have_the_same_leads(tmp_path):
     path = segments(tmp_path, "m/2 1 250\ns1 100\ns2 100\n", leads=("II", "V5"))
-    recording = read_recording(path)
-    assert recording.leads == ("II",)
-    assert np.isnan(recording.samples[0, 100:]).all()
+    with pytest.raises(RecordError, match=r"segments with the leads II, found s2\.hea"):
+        read_recording(path)
 
 
 @pytest.mark.parametrize(("others", "rate"), [((1, 4), 100), ((2, 8), 100), ((1, 1), 100)])

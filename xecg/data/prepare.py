@@ -7,15 +7,16 @@ import pickle
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from pyarrow import parquet
 
 from xecg.data.databases import Database, get_database
@@ -129,22 +130,19 @@ def _prepared(
     if out.exists() and not (out / INFO).is_file():
         found = "something else, which is never replaced; give another --out"
         raise StoreError(f"{out}: expected a store or nothing, found {found}")
-    if not overwrite and (store := _reusable(out, recipe)):
+    if store := _reusable(out, recipe, overwrite):
         return store
     records = database.records()[: recipe.limit]
-    with executor(jobs, cluster) as pool, only_one(out) as waited:
-        if waited and (store := _reusable(out, recipe, overwrite)):
+    with executor(jobs, cluster) as pool, only_one(out):
+        if store := _reusable(out, recipe, overwrite):  # another process made it
             return store
         parts = Path(f"{out}.parts-{json_digest([recipe.fingerprint, database.identity])[:16]}")
         size = max(1, min(_LARGEST_PIECE, len(records) // _PIECES))
         pieces = [records[i : i + size] for i in range(0, len(records), size)]
         work = partial(prepare_piece, database, recipe)
         made = list(run_parts(work, pieces, parts, pool, title=database.name))
-        try:
-            info = _merge(made, database, recipe, parts / "store")
-            _install(parts / "store", out)
-        except OSError as error:
-            raise _cannot_write(out, error) from error
+        info = _merge(made, database, recipe, parts / "store")
+        _install(parts / "store", out)
         for folder in out.parent.glob(f"{out.name}.parts-*"):
             shutil.rmtree(folder, ignore_errors=True)
     for record, reason in list(info.skipped.items())[:_LOGGED]:
@@ -191,7 +189,7 @@ def file_digest(folder: Path, tables: Iterable[Path] = ()) -> str:
     return f"{len(sizes)} files of {n_bytes} bytes, {json_digest([sorted(sizes), read])[:16]}"
 
 
-def _reusable(out: Path, recipe: Recipe, overwrite: bool = False) -> Store | None:
+def _reusable(out: Path, recipe: Recipe, overwrite: bool) -> Store | None:
     """The store at ``out`` if it was made so; null if there is none, or another to overwrite."""
     if not out.exists():
         return None
@@ -209,29 +207,18 @@ def _reusable(out: Path, recipe: Recipe, overwrite: bool = False) -> Store | Non
 
 
 @contextmanager
-def only_one(out: Path) -> Iterator[bool]:
-    """Holds a lock beside ``out`` that the end of the process frees; yields whether it waited.
+def only_one(out: Path) -> Iterator[None]:
+    """Holds a lock beside ``out`` that the end of the process frees; another process waits for it.
 
-    Raises StoreError if the lock file cannot be written.
+    Raises StoreError if something cannot be written meanwhile.
     """
-    lock = FileLock(f"{out}.lock")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(Timeout):
-            lock.acquire(timeout=0)
-        if waited := not lock.is_locked:
-            _log.warning("%s: another process is preparing it; waiting", out)
-            lock.acquire()
+        with FileLock(f"{out}.lock"):
+            yield
     except OSError as error:
-        raise _cannot_write(out, error) from error
-    try:
-        yield waited
-    finally:
-        lock.release()
-
-
-def _cannot_write(out: Path, error: OSError) -> StoreError:
-    return StoreError(f"{out}: cannot be written ({error}); free the space or give another --out")
+        why = f"cannot be written ({error}); free the space or give another --out"
+        raise StoreError(f"{out}: {why}") from error
 
 
 def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], path: Path) -> None:
@@ -259,25 +246,16 @@ def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], pa
                     continue
                 error.add_note(f"while record {record} of {database.name} was cut into windows")
                 raise
-            group = {"group": labelled.person or f"{database.identity}/{record}"}
+            known = {"group": labelled.person or f"{database.identity}/{record}", "wave_row": -1}
             for windows in found:
                 left_out.update(windows.left_out)
                 annotated = [row["annotated_share"] > 0 for row in windows.rows]
                 waves = b"" if windows.waves is None else windows.waves[annotated]
                 pickle.dump((windows.signals, waves), file, protocol=5)
-                rows += [row | group for row in windows.rows]
-        pickle.dump({"index": _index_of(rows), "skipped": skipped, "left_out": left_out}, file)
-
-
-def _index_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    columns: dict[str, Any] = {}
-    for name, kind in COLUMNS.items():
-        if name != "wave_row":
-            dtype = np.dtype(np.str_ if kind == "category" else kind)
-            array = pa.array(np.array([row[name] for row in rows], dtype))
-            columns[name] = array.dictionary_encode() if kind == "category" else array
-    r_peaks = pa.array([row[R_PEAKS] for row in rows], pa.list_(pa.int32()))
-    return pa.table(columns | {R_PEAKS: r_peaks})
+                rows += [row | known for row in windows.rows]
+        kinds = {name: kind for name, kind in COLUMNS.items() if kind != "category"}
+        index = pd.DataFrame(rows, columns=[*COLUMNS, R_PEAKS])
+        pickle.dump((None, index.astype(kinds), skipped, left_out), file)
 
 
 def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Path) -> StoreInfo:
@@ -285,7 +263,7 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     (data := folder / "data").mkdir(parents=True)
     window = recipe.preprocessing.window_samples
-    tables: list[pa.Table] = []
+    tables: list[pd.DataFrame] = []
     skipped: dict[str, str] = {}
     left_out: Counter[str] = Counter()
     paths = data / SIGNALS, data / WAVES
@@ -297,14 +275,15 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
             if part.error is not None:
                 raise part.error
             with part.path.open("rb") as file:
-                while isinstance(found := pickle.load(file), tuple):
+                while (found := pickle.load(file))[0] is not None:
                     signals.write(found[0])
                     waves.write(found[1])
-            tables.append(found["index"])
-            skipped |= found["skipped"]
-            left_out.update(found["left_out"])
+            _, table, missing, unused = found
+            tables += [table] if len(table) else []
+            skipped |= missing
+            left_out.update(unused)
     n_records = sum(len(part.items) for part in parts)
-    if not sum(map(len, tables)):
+    if not tables:
         shutil.rmtree(folder.parent, ignore_errors=True)
         why = [f"{n} windows left out: {reason}" for reason, n in left_out.most_common()]
         why += [f"{record}: {reason}" for record, reason in skipped.items()]
@@ -345,29 +324,30 @@ def _rows(path: Path, dtype: str, width: int) -> Iterator[IO[bytes]]:
         np.lib.format.write_array_header_1_0(file, header | {"shape": (n_rows, width)})
 
 
-def _whole_index(tables: Sequence[pa.Table]) -> tuple[pa.Table, Counter[str]]:
+def _whole_index(tables: Sequence[pd.DataFrame]) -> tuple[pa.Table, Counter[str]]:
     """All lines, with the rows of the waves, and one group for identical signals.
 
     Identical signals that are AF and not AF are left out of AF, and counted with their records.
     """
-    index = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
-    annotated = index["annotated_share"].to_numpy() > 0
-    wave_row = np.where(annotated, np.cumsum(annotated) - 1, -1).astype(np.int32)
-    groups = index["group"].to_pandas().cat
-    names = sorted(groups.categories)
-    codes = groups.set_categories(names).cat.codes.to_numpy()
-    merged = pa.array(merge_groups(codes, index["digest"].to_numpy()), pa.int32())
-    columns = dict(zip(index.column_names, index.columns, strict=True))
-    columns["group"] = pa.DictionaryArray.from_arrays(merged, pa.array(names))
-    columns["wave_row"] = pa.array(wave_row)
-    labels = index.select(["record", "af", "digest"]).to_pandas()
-    known = labels[labels["af"] != LEFT_OUT]
+    index = pd.concat(tables, ignore_index=True)
+    annotated = index["annotated_share"] > 0
+    index["wave_row"] = (annotated.cumsum() - 1).where(annotated, -1).astype(np.int32)
+    known = index[index["af"] != LEFT_OUT]
     of_signal = known.groupby("digest")["af"]
     opposed = known[of_signal.transform("min") < of_signal.transform("max")]
-    columns["af"] = pa.array(labels["af"].mask(labels.index.isin(opposed.index), LEFT_OUT))
-    names = opposed.groupby("digest")["record"].transform(lambda r: ", ".join(sorted({*r})))
-    whole = pa.table({name: columns[name] for name in [*COLUMNS, R_PEAKS]})
-    return whole, Counter("AF and not AF for one signal, of " + names.astype(str))
+    index.loc[opposed.index, "af"] = LEFT_OUT
+    records = opposed.groupby("digest")["record"].transform(lambda r: ", ".join(sorted({*r})))
+    columns: dict[str, Any] = {}
+    for name, kind in COLUMNS.items():
+        texts = kind == "category"
+        column = pa.array(index[name].to_numpy(dtype=object if texts else kind))
+        columns[name] = column.dictionary_encode() if texts else column
+    codes, groups = pd.factorize(index["group"].to_numpy(dtype=object), sort=True)
+    merged = pa.array(merge_groups(codes, index["digest"].to_numpy()), pa.int32())
+    columns["group"] = pa.DictionaryArray.from_arrays(merged, pa.array(groups))
+    columns[R_PEAKS] = pa.array(index[R_PEAKS].tolist(), pa.list_(pa.int32()))
+    reasons = "AF and not AF for one signal, of " + records.astype(str)
+    return pa.table(columns), Counter(reasons)
 
 
 def _install(new: Path, out: Path) -> None:
@@ -375,12 +355,10 @@ def _install(new: Path, out: Path) -> None:
     if not out.exists():
         new.rename(out)
         return
-    info, used = StoreInfo.read(new), ""
-    with suppress(StoreError):  # damaged
-        used = StoreInfo.read(out).data
-    name = "data-2" if used == "data" else "data"
+    info = StoreInfo.read(new)
+    name = f"data-{info.fingerprint[:16]}"  # another recipe's, or that of a damaged store
     shutil.rmtree(out / name, ignore_errors=True)
     (new / info.data).rename(out / name)
     replace(info, data=name).write(out)  # from here on it is the new store
-    for old in {"data", "data-2"} - {name}:
-        shutil.rmtree(out / old, ignore_errors=True)
+    for old in {*out.glob("data*")} - {out / name}:
+        shutil.rmtree(old, ignore_errors=True)

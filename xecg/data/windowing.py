@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
@@ -92,7 +93,7 @@ def _windows_of(
         row["beat_symbols"] = "".join(sorted({*symbols[inside].tolist()}))
         row["r_peaks"] = (beats[inside] - start).astype(np.int32)
         rows.append(same | row)
-    return LabelledWindows(cut.signals, waves, rows, cut.left_out)
+    return LabelledWindows(cut.signals, waves, rows, Counter(cut.absent.values()))
 
 
 def rhythm_between(

@@ -117,8 +117,10 @@ def read_header(path: Path, *, is_segment: bool = False) -> Header:
         segments.append((part, length))
     if frames not in (0, total := sum(length for _, length in segments)):
         raise unreadable(path, f"{frames} samples in the segments", total)
-    # The first one gives the leads, and only that if it has no frames.
     parts = [part for part, _ in segments if part]
+    odd = [part.path.name for part in parts if part.signals.keys() != parts[0].signals.keys()]
+    if odd and segments[0][1] > 0:  # else the first one only lists the leads
+        raise unreadable(path, f"segments with the leads {', '.join(parts[0].signals)}", odd[0])
     known = {name: s for part in parts[::-1] if part.held for name, s in part.signals.items()}
     signals = {name: known.get(name, s) for part in parts[:1] for name, s in part.signals.items()}
     return Header(path, rate, total, total, comments, signals, segments)

@@ -1,10 +1,8 @@
 """Windows of one length, rate, band and scale, cut from a lead; what is left out, and why."""
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -54,37 +52,17 @@ def limit_band(
     high = high_hz if high_hz is not None and high_hz < sampling_rate / 2 else None
     if low_hz is None and high is None:
         return signal
+    edges = np.squeeze([edge for edge in (low_hz, high) if edge is not None])
+    kind = "lowpass" if low_hz is None else "highpass" if high is None else "bandpass"
+    sections = dsp.butter(_FILTER_ORDER, edges, kind, output="sos", fs=sampling_rate)
     padding = min(round(_PADDING_S * sampling_rate), len(signal) - 1)
-    sections, settled = _sections(low_hz, high, sampling_rate)
-    ends = signal[padding:0:-1], signal[-2 : -padding - 2 : -1]
-    filtered = np.concatenate([ends[0], signal, ends[1]])
-    for _ in range(2):  # as sosfiltfilt does, which designs ``settled`` anew each time
-        filtered = dsp.sosfilt(sections, filtered, zi=settled * filtered[0])[0][::-1]
-    return filtered[padding : padding + len(signal)]
+    return np.asarray(dsp.sosfiltfilt(sections, signal, padtype="even", padlen=padding))
 
 
-@lru_cache(maxsize=64)
-def _sections(
-    low_hz: float | None, high_hz: float | None, rate: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns the sections of a filter, and their states after a long time of ones."""
-    edges = np.squeeze([edge for edge in (low_hz, high_hz) if edge is not None])
-    kind = "lowpass" if low_hz is None else "highpass" if high_hz is None else "bandpass"
-    sections = dsp.butter(_FILTER_ORDER, edges, kind, output="sos", fs=rate)
-    return sections, dsp.sosfilt_zi(sections)
-
-
-@lru_cache(maxsize=64)
 def resampling_ratio(rate_from: float, rate_to: float) -> Fraction:
     """Returns the ratio of two sampling rates, exact or off by 36 ms in half an hour at most."""
     # by way of text, so that 257.5 and 333.3 are what they look like
     return (Fraction(str(rate_to)) / Fraction(str(rate_from))).limit_denominator(_LARGEST_FACTOR)
-
-
-@lru_cache(maxsize=8)
-def _low_pass(factor: int) -> NDArray[np.float64]:
-    """The filter that resample_poly designs, each time, for a larger factor of its two."""
-    return np.asarray(dsp.firwin(20 * factor + 1, 1 / factor, window=("kaiser", 5.0)))
 
 
 @dataclass(frozen=True)
@@ -138,12 +116,9 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
         """Makes settings from ``to_dict``; raises ConfigError if one is missing or unknown."""
-        expected, found = {field.name for field in fields(cls)}, set(settings)
-        if expected != found:
-            raise ConfigError(
-                f"Preprocessing settings: expected {sorted(expected)}; "
-                f"missing {sorted(expected - found)}, unknown {sorted(found - expected)}."
-            )
+        if (expected := vars(cls()).keys()) != settings.keys():
+            found = f"expected {sorted(expected)}, found {sorted(settings)}"
+            raise ConfigError(f"Preprocessing settings: {found}.")
         return cls(**settings)
 
     def filter_and_resample(
@@ -159,8 +134,7 @@ class Preprocessing:
         samples = limit_band(samples, sampling_rate, self.low_hz, self.high_hz)
         up, down = resampling_ratio(sampling_rate, self.sampling_rate).as_integer_ratio()
         if up != down:
-            low_pass = _low_pass(max(up, down))
-            samples = dsp.resample_poly(samples, up, down, window=low_pass, padtype="line")
+            samples = dsp.resample_poly(samples, up, down, padtype="line")
         return samples.astype(np.float32)
 
     def scale(self, windows: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -196,23 +170,8 @@ class Windows:
     starts: NDArray[np.int64]  # (windows,), first sample of each at the rate of the preprocessing
     absent: dict[int, str]  # why each other window is left out, by its first sample
 
-    @property
-    def left_out(self) -> dict[str, int]:
-        """Number of windows left out, by reason."""
-        return dict(Counter(self.absent.values()))
-
     def __len__(self) -> int:
         return len(self.starts)
-
-
-def window_starts(
-    n_samples: int, window: int, stride: int, *, align_last: bool = False
-) -> NDArray[np.int64]:
-    """Returns first samples of all windows within a record; ``align_last`` adds one at its end."""
-    starts = np.arange(0, n_samples - window + 1, stride, dtype=np.int64)
-    if align_last and len(starts) and starts[-1] + window < n_samples:
-        starts = np.append(starts, n_samples - window)
-    return starts
 
 
 def cut_windows(
@@ -240,13 +199,15 @@ def cut_windows(
     stride = window if stride_s is None else _whole_samples(stride_s, rate, "stride_s")
     bridged, missing = bridge_missing(signal)
     filtered = preprocessing.filter_and_resample(bridged, sampling_rate)
-    starts = window_starts(len(filtered), window, stride, align_last=align_last)
-    if not len(starts):
+    starts, last = np.arange(0, len(filtered) - window + 1, stride), len(filtered) - window
+    if align_last:
+        starts = np.union1d(starts, [last])
+    if last < 0:
         raise RecordError(
             f"Record {record!r} lasts {len(signal) / sampling_rate:.2f} s, less than one window "
             f"of {preprocessing.window_s:g} s. Leave it out, or set a shorter window."
         )
-    signals = np.stack([filtered[start : start + window] for start in starts])
+    signals = filtered[starts[:, np.newaxis] + np.arange(window)]
     # first raw sample that each window touches, and the one after the last
     first = np.floor(starts * (sampling_rate / rate)).astype(np.int64)
     stop = np.ceil((starts + window) * (sampling_rate / rate)).astype(np.int64)
