@@ -20,7 +20,7 @@ MAY_NOT = {
 }
 ONLY_IN = {
     "dask": {"xecg/executors.py"},
-    "zennit": {"xecg/explain/chain.py"},
+    "zennit": {"xecg/explain/deep_taylor.py"},
     "wfdb": {"xecg/signal/wfdb.py"},
     "sleepecg": {"xecg/signal/heartbeats.py"},
 }

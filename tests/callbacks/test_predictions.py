@@ -46,7 +46,7 @@ def test_a_test_leaves_a_row_per_window_that_says_what_the_network_says(run):
         np.testing.assert_allclose(table[f"p_af_{branch}"], z.softmax(1)[:, 1], atol=1e-5)
         assert (table[f"{branch}_enrichment_qrs"].dropna() >= 0).all()
         assert {f"{branch}_{name}" for name in WAVES} <= {*table}
-        assert table[f"{branch}_effect_qrs"].notna().equals(table[f"{branch}_gini"].notna())
+        assert table[f"{branch}_effect_qrs"].notna().equals(table[f"{branch}_conservation"].notna())
 
 
 def test_the_same_windows_of_every_network_are_explained(run):

@@ -39,7 +39,7 @@ def names_of(
         f"relevance/{branch}/{rhythm}/{in_af.get(name, name) if rhythm == 'af' else name}"
         for branch in branches
         for rhythm in classes
-        for name in (*statistics, "domain_specificity", "map_correlation", *COUNTS)
+        for name in (*statistics, "domain_specificity", *COUNTS)
     }
 
 
@@ -163,20 +163,6 @@ def test_two_epochs_and_two_more_equal_four(tmp_path):
     for one, other in zip(whole.seen, resumed, strict=True):
         assert one.keys() == other.keys() == NAMES
         assert same(one, other)
-    correlation = "relevance/rhythm/af/map_correlation"
-    assert np.isnan(whole.seen[0][correlation])
-    assert not np.isnan(resumed[2][correlation])
-
-
-def test_maps_of_other_windows_are_not_compared(tmp_path):
-    saving, relevance = ModelCheckpoint(tmp_path, filename="one"), Relevance()
-    first = [RelevanceLogger(n_windows=8), saving]
-    fit(*first, task=able_task(), epochs=2, enable_checkpointing=True)
-    other = RelevanceLogger(n_windows=8, seed=1)
-    with pytest.warns(UserWarning, match="map_correlation"):
-        fit(other, relevance, epochs=4, ckpt_path=tmp_path / "one.ckpt")
-    name = "relevance/rhythm/af/map_correlation"
-    assert [np.isnan(metrics[name]) for metrics in relevance.seen] == [True, False]
 
 
 @pytest.mark.parametrize("options", [{"fast_dev_run": True}, {"num_sanity_val_steps": 1}])
@@ -184,7 +170,6 @@ def test_the_first_epoch_is_the_first_after_training(options):
     relevance = Relevance()
     fit(RelevanceLogger(n_windows=8), relevance, epochs=1, **options)
     assert relevance.seen[-1].keys() == NAMES
-    assert np.isnan(relevance.seen[-1]["relevance/rhythm/af/map_correlation"])
 
 
 def test_a_trained_network_is_explained_by_validate():
@@ -239,13 +224,11 @@ def test_attribution_and_statistics_may_be_ones_own():
     assert seen["relevance/rhythm/af/early"] == pytest.approx(0.5, abs=0.05)
 
 
-def test_two_attributions_are_logged_side_by_side(tmp_path):
-    saving, relevance = ModelCheckpoint(tmp_path, filename="one"), Relevance()
+def test_two_attributions_are_logged_side_by_side():
+    relevance = Relevance()
     both = [RelevanceLogger(8), RelevanceLogger(8, "zbox", name="zbox_relevance")]
-    fit(*both, saving, relevance, epochs=1, enable_checkpointing=True)
+    fit(*both, relevance, epochs=1)
     assert relevance.seen[0].keys() == NAMES | {f"zbox_{name}" for name in NAMES}
-    states = torch.load(tmp_path / "one.ckpt", weights_only=True)["callbacks"]
-    assert len([key for key in states if "RelevanceLogger" in key]) == 2
 
 
 class PreTraining(Heartbeats):
@@ -329,7 +312,6 @@ def test_impossible_settings_are_refused(arguments, message):
 # What W&B has in the end: an offline run, read back from the file that it wrote.
 
 EPOCHS, STEPS = 4, 4  # steps an epoch
-HISTOGRAMS = {f"{name}_histogram" for name in NAMES if "enrichment" in name}
 
 
 class RandomStates(Callback):
@@ -368,14 +350,11 @@ def history(run):
 def test_every_name_is_there_for_every_epoch(history):
     for name in NAMES:
         assert [row["epoch"] for row in history if name in row] == list(range(EPOCHS)), name
-    for name in HISTOGRAMS:
-        steps = [record["trainer/global_step"] for record in history if name in record]
-        assert steps == [STEPS * (epoch + 1) for epoch in range(EPOCHS)], name
     for name in ("relevance/windows", "relevance/ecgs"):
         steps = [record["trainer/global_step"] for record in history if name in record]
         assert steps == [STEPS, 3 * STEPS, 4 * STEPS]
     assert {name for record in history for name in record if "relevance" in name} == {
-        *NAMES, *HISTOGRAMS, "relevance/windows", "relevance/ecgs"
+        *NAMES, "relevance/windows", "relevance/ecgs"
     }  # fmt: skip
 
 
@@ -384,15 +363,6 @@ def test_all_loggers_have_the_same_numbers(run, history):
         by_csv = [float(row[name]) for row in rows_with(name, run[0])]
         by_wandb = [float(record[name]) for record in history if name in record]
         assert np.array_equal(by_csv, by_wandb, equal_nan=True)
-
-
-def test_histograms_are_of_the_windows_that_the_means_are_over(history):
-    for name in NAMES:
-        if name.endswith("/n"):
-            histogram = name.removesuffix("n") + "enrichment_qrs_histogram"
-            counts = [record[name] for record in history if name in record]
-            binned = [record[histogram]["values"] for record in history if histogram in record]
-            assert [sum(values) for values in binned] == counts
 
 
 def test_the_table_has_a_row_for_each_window(run, history):
@@ -436,38 +406,9 @@ def test_without_a_wandb_logger_wandb_is_not_touched(monkeypatch):
     fit(RelevanceLogger(n_windows=8), epochs=1, task=able_task())
 
 
-class MediaLogger(WandbLogger):
-    """Keeps what is logged beside the scalars, in place of a run."""
-
-    def __init__(self):
-        super().__init__(offline=True)
-        self.media = []
-
-    @property
-    def experiment(self):
-        return self
-
-    def log(self, media):
-        self.media.append(media)
-
-    def log_metrics(self, metrics, step=None):
-        pass
-
-
 @pytest.mark.parametrize("diverged", ["conv.weight", "norm.running_var"])
-def test_diverged_weights_are_logged_as_nan_and_stop_nothing(diverged):
-    task, relevance, logger = able_task(), Relevance(), MediaLogger()
+def test_nothing_is_logged_of_diverged_weights_and_nothing_stopped(diverged):
+    task, relevance = able_task(), Relevance()
     task.branches["rhythm"].block8.state_dict()[diverged].view(-1)[0] = torch.nan
-    fit(RelevanceLogger(n_windows=8), relevance, task=task, logger=logger)
-    assert len(relevance.seen) == 2
-    for metrics in relevance.seen:
-        assert metrics.keys() == NAMES
-        for name, value in metrics.items():
-            if name.split("/")[-1] not in COUNTS:
-                assert np.isnan(value)
-            else:
-                assert value == (4 if name.endswith("n_windows") else 0)
-    names = [name for media in logger.media for name in media]
-    assert names.count("relevance/windows") == 2  # in the first epoch and in the end
-    assert "relevance/ecgs" not in names
-    assert not any("histogram" in name for name in names)
+    fit(RelevanceLogger(n_windows=8), relevance, task=task)
+    assert relevance.seen == [{}, {}]

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from xecg.errors import NetworkError
-from xecg.explain.chain import chain_of, frozen_copy, layers_to, traced
+from xecg.explain.deep_taylor import chain_of, frozen_copy, layers_to, traced
 
 X = torch.rand(2, 1, 32)
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from xecg.errors import ConfigError, DataError
 from xecg.explain import agreement, wave_effects
+from xecg.explain.effects import bridged
 from xecg.explain.relevance import WAVE_CODES, WAVES, enrichment_column, slug
 from xecg.networks.xecgarch import XECGArch
 from xecg.signal.waves import NOT_ANNOTATED, OTHER, P, codes_around_r_peaks
@@ -66,15 +67,15 @@ def test_a_branch_that_reads_one_wave_has_effects_there_alone(seed, wave, fillin
     assert (found["all"][[f"effect_{name}" for name in NAMES]] != 0).all(axis=None)
 
 
-@given(seeds, st.floats(-1, 1), st.booleans())
+@given(seeds, st.floats(-1, 1))
 @few
-def test_replacing_by_what_is_there_changes_nothing(seed, slope, rescale):
+def test_replacing_by_what_is_there_changes_nothing(seed, slope):
     line = np.linspace(0, slope, TIME) + np.random.default_rng(seed).random((2, 1, 1))
     torch.manual_seed(seed)
     x = torch.from_numpy(line).float()
     network = XECGArch.build(channels=4)
     for filling in ("line", "baseline", "stretch"):
-        for table in effects_of(network, x, filling=filling, rescale=rescale).values():
+        for table in effects_of(network, x, filling=filling).values():
             effects = table[[f"effect_{name}" for name in (*NAMES, "rr")]]
             assert effects.to_numpy() == pytest.approx(0, abs=5e-3)  # rounding, by random weights
 
@@ -88,14 +89,6 @@ def test_an_effect_is_the_fall_of_the_margin_and_a_flip_its_change_of_sign():
         assert found["effect_p"] == pytest.approx(effect)
         assert found["flips_p"] == flips
         assert found["effect_qrs"] == found["flips_qrs"] == 0
-
-
-def test_without_qrs_the_other_waves_grow_if_rescaled():
-    x = torch.zeros(1, 1, TIME)
-    x[0, 0, CODES == P], x[0, 0, PEAKS] = 0.2, 1.0
-    network = network_of(one=Reads(CODES == P))
-    assert effects_of(network, x)["one"]["effect_qrs"][0] == 0
-    assert effects_of(network, x, rescale=True)["one"]["effect_qrs"][0] == pytest.approx(-0.8)
 
 
 def test_annotated_waves_count_where_there_are_any():
@@ -185,3 +178,18 @@ def test_agreement_is_one_where_waves_matter_as_they_are_relevant():
     half = np.repeat([[1.0, 0.0]], 10, axis=1)
     false.loc[:9] = true.loc[:9]
     assert agreement(false)(half)[0] == pytest.approx(1)
+
+
+@given(seeds, st.sampled_from([0, 0.1, 0.5, 0.9, 0.97, 1]))
+def test_bridges_are_numpys_row_by_row_and_keep_the_rest_to_the_bit(seed, share):
+    rng = np.random.default_rng(seed)
+    signals = np.broadcast_to(rng.random((2, 1, 23), np.float32), (2, 3, 23))
+    replaced = rng.random((2, 3, 23)) < share
+    filled = bridged(signals, replaced)
+    assert filled.dtype == np.float32
+    np.testing.assert_array_equal(filled[~replaced], signals[~replaced])
+    samples = np.arange(23)
+    for at in np.ndindex(2, 3):
+        signal, kept = signals[at], samples[~replaced[at]]
+        line = np.interp(samples, kept, signal[kept]) if kept.size else np.full(23, signal.mean())
+        np.testing.assert_allclose(filled[at], line, atol=1e-6)

@@ -1,6 +1,7 @@
 """Maps of networks of which it is known what they look at."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -9,38 +10,42 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import spearmanr
 from torch import nn
 
-from xecg.errors import ConfigError, DataError, UnknownNameError
+from xecg.errors import UnknownNameError
+from xecg.explain import faithfulness
 from xecg.explain.attributions import ATTRIBUTIONS
+from xecg.explain.effects import bridged
 from xecg.explain.faithfulness import (
     CONTROLS,
     FILLINGS,
-    MEASURES,
     METHODS,
     Decisions,
-    Settings,
-    _means,
-    agree,
-    area_between,
+    _area,
+    agreement,
     cascade,
-    correlations,
-    curves,
+    correlation,
+    curve,
     evaluate_maps,
-    fill,
     fresh_networks,
     relevance_ranks,
     segment_relevance,
 )
-from xecg.metrics.bootstrap import intervals
 from xecg.networks.branch import BlockSpec, Branch
 from xecg.networks.xecgarch import XECGArch
 
 GROUPS = np.array([f"p{number // 2}" for number in range(12)])
 N_BLOCKS = 8
-SETTINGS = Settings(steps=8, draws=3)
 STAGES = ["head", *(f"block{number}" for number in range(N_BLOCKS, 0, -1))]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faithfulness, "STEPS", 8)
+        patch.setattr(faithfulness, "DRAWS", 3)
+        yield
 
 
 @pytest.fixture
@@ -62,27 +67,6 @@ def random_ranks(n: int, segments: int, seed: int = 0) -> NDArray[np.int64]:
 def of_terms(decisions: Decisions, length: int = 1) -> NDArray[np.float64]:
     method = ATTRIBUTIONS["input_x_gradient"](decisions.network)
     return segment_relevance(method, decisions.x, decisions.classes, length)
-
-
-@given(st.integers(0, 2**32 - 1), st.sampled_from([0, 0.1, 0.5, 0.9, 0.97, 1]))
-def test_fillings_are_numpys_row_by_row_and_keep_the_rest_to_the_bit(
-    seed: int, share: float
-) -> None:
-    rng = np.random.default_rng(seed)
-    signals = np.broadcast_to(rng.random((2, 1, 23), np.float32), (2, 3, 23))
-    replaced = rng.random((2, 3, 23)) < share
-    bridged, zeros = (fill(signals, replaced, filling) for filling in FILLINGS)
-    for filled in (bridged, zeros):
-        assert filled.dtype == np.float32
-        np.testing.assert_array_equal(filled[~replaced], signals[~replaced])
-    assert not zeros[replaced].any()
-    samples = np.arange(23)
-    for at in np.ndindex(2, 3):
-        row, gone, signal = bridged[at], replaced[at], signals[at]
-        whole = np.full(23, signal.mean())
-        kept = samples[~gone]
-        expected = np.interp(samples, kept, signal[kept]) if kept.size else whole
-        np.testing.assert_allclose(row, expected, atol=1e-6)
 
 
 def test_relevance_of_segments_is_the_mean_of_absolute_attributions(decisions: Decisions) -> None:
@@ -110,47 +94,56 @@ def test_ties_stand_in_random_order_that_comes_from_the_seed() -> None:
     assert np.abs(ranks.mean(axis=0) - 24.5).max() < 5  # five standard errors of a uniform rank
 
 
+def filled(x: torch.Tensor, replaced: NDArray[np.bool_], filling: str) -> torch.Tensor:
+    signals = x.squeeze(1).numpy()
+    if filling == "interpolation":
+        return torch.from_numpy(bridged(signals, replaced))[:, None]
+    return torch.from_numpy(np.where(replaced, np.float32(0), signals))[:, None]
+
+
 @pytest.mark.parametrize("filling", FILLINGS)
 def test_curves_are_those_of_one_window_and_one_step_after_the_other(
-    decisions: Decisions, filling: str
+    decisions: Decisions, filling: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(faithfulness, "STEPS", 4)
     ranks = random_ranks(12, 14)  # the last segment has one sample
-    shares, outputs = curves(decisions, ranks, filling, length=3, steps=4)
+    shares, found = curve(decisions, ranks, filling, length=3)
     np.testing.assert_allclose(shares, [0, 4 / 14, 7 / 14, 10 / 14, 1])
-    for order, places in {"MoRF": ranks, "LeRF": 13 - ranks}.items():
-        for step, n_replaced in enumerate((0, 4, 7, 10, 14)):
-            replaced = np.repeat(places < n_replaced, 3, axis=1)[:, :40]
-            x = torch.from_numpy(fill(decisions.x.squeeze(1).numpy(), replaced, filling))
-            logits = decisions.network(x[:, None])
-            for measure, values in zip(MEASURES, (logits.softmax(1), logits), strict=True):
-                expected = values[torch.arange(12), decisions.classes]
-                found = outputs[order, measure][:, step]
-                np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    for step, n_replaced in enumerate((0, 4, 7, 10, 14)):
+        replaced = np.repeat(ranks < n_replaced, 3, axis=1)[:, :40]
+        p = decisions.network(filled(decisions.x, replaced, filling)).softmax(1)
+        expected = p[torch.arange(12), decisions.classes]
+        np.testing.assert_allclose(found[:, step], expected, rtol=1e-5, atol=1e-6)
+
+
+def area_of(decisions: Decisions, relevance: NDArray[np.float64], filling: str = "zero") -> float:
+    ranked = decisions._replace(relevance={"map": relevance})
+    return _area(ranked, "map", filling, 1, seed=0)
 
 
 def test_of_a_positive_sum_no_order_has_a_larger_area_than_that_of_its_terms(
     decisions: Decisions,
 ) -> None:
     """With zero, the change of a sum is the sum of what was taken: its terms are the truth."""
-    decisions.network.linear.weight.abs_()
-    ranks = relevance_ranks(of_terms(decisions), 0)
-    best = area_between(*curves(decisions, ranks, "zero", length=1, steps=20))
+    decisions.network.linear.weight.abs_()[0] = 0
+    decisions = decisions._replace(classes=torch.ones_like(decisions.classes))
+    best = area_of(decisions, of_terms(decisions))
     for seed in range(5):
-        other = curves(decisions, random_ranks(12, 40, seed), "zero", length=1, steps=20)
-        assert (best > area_between(*other))[:, MEASURES.index("logit")].all()
+        other = np.random.default_rng(seed).random((12, 40))
+        assert (best > area_of(decisions, other)).all()
 
 
 def test_the_reverse_order_has_the_opposite_area(decisions: Decisions) -> None:
-    ranks = random_ranks(12, 8)
-    forth, back = (
-        area_between(*curves(decisions, order, "interpolation", length=5, steps=8))
-        for order in (ranks, 7 - ranks)
-    )
+    maps = np.random.default_rng(0).random((12, 40))
+    forth, back = (area_of(decisions, order, "interpolation") for order in (maps, -maps))
     np.testing.assert_allclose(forth, -back, atol=1e-9)
 
 
-def test_quantus_pixel_flipping_gives_the_same_curve(decisions: Decisions) -> None:
+def test_quantus_pixel_flipping_gives_the_same_curve(
+    decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     quantus = pytest.importorskip("quantus", reason="quantus is not installed (extra: compare)")
+    monkeypatch.setattr(faithfulness, "STEPS", 10)
     maps = of_terms(decisions)
     flipping = quantus.PixelFlipping(
         features_in_step=4,
@@ -169,8 +162,8 @@ def test_quantus_pixel_flipping_gives_the_same_curve(decisions: Decisions) -> No
         softmax=True,
         device="cpu",
     )
-    _, outputs = curves(decisions, relevance_ranks(maps, 0), "zero", length=1, steps=10)
-    found = outputs["MoRF", "probability"][:, 1:]  # Quantus leaves the whole window out
+    _, found = curve(decisions, relevance_ranks(maps, 0), "zero", length=1)
+    found = found[:, 1:]  # Quantus leaves the whole window out
     np.testing.assert_allclose(found, np.array(expected), atol=1e-6)
 
 
@@ -221,38 +214,33 @@ def test_fresh_networks_come_from_their_seed_and_leave_torchs_state(trained: XEC
     assert not torch.equal(first, weights(6)[0])
 
 
-def test_coefficients_are_scipys_and_a_constant_map_has_none() -> None:
+def test_rho_is_scipys_and_a_constant_map_has_none() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.random((6, 80)).round(1), rng.random((6, 80)).round(1)  # with ties
     b += a
     b[5] = 0
-    found = correlations(a, b)
+    found = correlation(a, b)
     for row in range(5):
-        expected = spearmanr(a[row], b[row]).statistic, pearsonr(a[row], b[row]).statistic
-        assert found[row] == pytest.approx(expected)
-    assert np.isnan(found[5]).all()
-    np.testing.assert_allclose(correlations(a, 1e-6 * a), 1)
+        assert found[row] == pytest.approx(spearmanr(a[row], b[row]).statistic)
+    assert np.isnan(found[5])
+    np.testing.assert_allclose(correlation(a, 1e-6 * a), 1)
 
 
-def agreement(maps: list[NDArray[np.float64]], classes: list[list[int]]) -> pd.Series:
+def agreed(maps: list[NDArray[np.float64]], classes: list[list[int]]) -> NDArray[np.float64]:
     explained = [
         Decisions(nn.Identity(), torch.empty(0), torch.tensor(of), {"zbox": relevance})
         for relevance, of in zip(maps, classes, strict=True)
     ]
-    table = agree(explained, np.arange(len(maps[0])).astype(str), Settings(("zbox",)))
-    return table.set_index("coefficient").loc["pearson"]
+    return agreement(explained, "zbox")
 
 
 def test_agreement_is_the_mean_over_pairs_that_agree_on_the_class() -> None:
     maps = np.random.default_rng(1).random((3, 60))
     other = 1 - maps  # perfectly opposed
-    found = agreement([maps, maps, other], [[0, 0, 0], [0, 1, 0], [0, 0, 1]])
-    assert found.value == pytest.approx(((1 - 1 - 1) / 3 - 1 + 1) / 3)
-    assert found.windows == 3
-    assert found.networks == 3
-    one_pair = agreement([maps, maps], [[0, 0, 0], [1, 0, 0]])
-    assert (one_pair.value, one_pair.windows) == (pytest.approx(1), 2)
-    assert np.isnan(agreement([maps, np.zeros_like(maps)], [[0, 0, 0]] * 2).value)
+    found = agreed([maps, maps, other], [[0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    np.testing.assert_allclose(found, [(1 - 1 - 1) / 3, -1, 1])
+    np.testing.assert_allclose(agreed([maps, maps], [[0, 0, 0], [1, 0, 0]]), [np.nan, 1, 1])
+    assert np.isnan(agreed([maps, np.zeros_like(maps)], [[0, 0, 0]] * 2)).all()
 
 
 def network_of_pulses(seed: int) -> XECGArch:
@@ -281,33 +269,28 @@ def x() -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def found(x: NDArray[np.float32]) -> dict[str, pd.DataFrame]:
+def networks() -> list[XECGArch]:
+    return [network_of_pulses(0), network_of_pulses(1)]
+
+
+@pytest.fixture(scope="module")
+def found(networks: list[XECGArch], x: NDArray[np.float32]) -> dict[str, pd.DataFrame]:
     pytest.importorskip("captum", reason="captum is not installed (extra: compare)")
-    return evaluate_maps([network_of_pulses(0), network_of_pulses(1)], x, GROUPS, 250, SETTINGS)
-
-
-def by_method(table: pd.DataFrame, filling: str) -> pd.Series:
-    chosen = table[(table.filling == filling) & (table.measure == "logit")]
-    return chosen[chosen.predicted == "all"].set_index("method").value
+    return evaluate_maps(networks, x, GROUPS, 250)
 
 
 @pytest.mark.parametrize("filling", FILLINGS)
 def test_maps_of_what_the_network_sees_beat_those_that_know_no_network(
     found: dict[str, pd.DataFrame], filling: str
 ) -> None:
-    areas = by_method(found["areas"], filling)
+    areas = found["areas"].set_index(["filling", "method"]).value[filling]
     for method in ("innvestigate", "zbox", "gradient", "integrated_gradients"):
         assert areas[method] > 2 * max(areas["steepness"], areas["random"])
     assert abs(areas["random"]) < 0.3 * areas["zbox"]
-    gains = by_method(found["gains"], filling)
-    assert set(gains.index) == {*METHODS, "random"}
-    for method, value in gains.items():
-        assert value == pytest.approx(areas[method] - areas["steepness"])
 
 
 def test_every_map_is_in_the_tables(found: dict[str, pd.DataFrame]) -> None:
-    for name in ("curves", "areas"):
-        assert list(found[name].method.unique()) == [*METHODS, *CONTROLS]
+    assert list(found["areas"].method.unique()) == [*METHODS, *CONTROLS]
     cases = found["randomisation"].groupby("method", sort=False).stage.unique()
     assert {method: list(stages) for method, stages in cases.items()} == dict.fromkeys(
         METHODS, STAGES
@@ -315,70 +298,30 @@ def test_every_map_is_in_the_tables(found: dict[str, pd.DataFrame]) -> None:
     agreement = found["agreement"]
     assert list(agreement.method.unique()) == list(METHODS)
     assert (agreement.value > 0.99).all()
-    assert set(agreement.windows) == {12}
-    assert set(agreement.groups) == {6}
-
-
-def test_means_and_intervals_are_over_groups_and_leave_out_what_is_undefined() -> None:
-    values = np.random.default_rng(1).random((12, 2))
-    values[:2, 1] = np.nan
-    table = _means(values, GROUPS, 3, {"column": ["a", "b"]}).set_index("column")
-    found = intervals(
-        lambda weights: {"a": weights @ values[:, 0] / weights.sum(1)}, GROUPS, seed=3
-    )
-    assert table.loc["a", ["value", "low", "high"]].tolist() == pytest.approx(
-        [found["a"].value, found["a"].low, found["a"].high]
-    )
-    assert table.value["b"] == pytest.approx(np.nanmean(values[:, 1]))
-    assert table.windows.tolist() == [12, 10]
-    assert table.groups.tolist() == [6, 5]
-    nothing = _means(np.full((12, 1), np.nan), GROUPS, 0, {})
-    assert nothing[["value", "low", "high"]].isna().all(axis=None)
-    assert (nothing.windows[0], nothing.groups[0]) == (0, 0)
+    assert (agreement[["networks", "n", "n_groups"]] == [2, 12, 6]).all(axis=None)
 
 
 def test_random_networks_make_other_maps_and_the_trained_one_the_same(
-    found: dict[str, pd.DataFrame], x: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+    found: dict[str, pd.DataFrame],
+    networks: list[XECGArch],
+    x: NDArray[np.float32],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    last = found["randomisation"].query("stage == 'block1' and coefficient == 'spearman'")
+    last = found["randomisation"].query("stage == 'block1'")
     assert (last.value.dropna() < 0.99).all()
-    network = network_of_pulses(0)
-    where = "xecg.explain.faithfulness.fresh_networks"
-    monkeypatch.setattr(where, lambda trained, n, seed: [trained] * n)
-    settings = Settings(("gradient", "zbox"), steps=2, draws=2)
-    same = evaluate_maps([network], x, GROUPS, 250, settings)["randomisation"]
+    monkeypatch.setattr(faithfulness, "fresh_networks", lambda trained, n, seed: [trained] * n)
+    same = evaluate_maps(networks[:1], x, GROUPS, 250, ["gradient", "zbox"])["randomisation"]
     np.testing.assert_allclose(same.value, 1)
 
 
 def test_the_same_seed_gives_the_same_tables(
-    x: NDArray[np.float32], found: dict[str, pd.DataFrame]
+    networks: list[XECGArch], x: NDArray[np.float32]
 ) -> None:
-    again = evaluate_maps([network_of_pulses(0), network_of_pulses(1)], x, GROUPS, 250, SETTINGS)
-    for name, table in found.items():
+    one, again = (evaluate_maps(networks, x, GROUPS, 250, ["zbox"]) for _ in range(2))
+    for name, table in one.items():
         pd.testing.assert_frame_equal(again[name], table)
 
 
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"methods": ()}, ConfigError, "methods"),
-        ({"methods": ("magic",)}, UnknownNameError, "'magic'"),
-        ({"steps": 0}, ConfigError, "steps.*found 0"),
-        ({"segment_ms": -5.0}, ConfigError, "segment_ms.*found -5"),
-        ({"segment_ms": float("nan")}, ConfigError, "segment_ms.*found nan"),
-        ({"draws": 0}, ConfigError, "draws.*found 0"),
-    ],
-)
-def test_settings_out_of_range_are_refused(
-    settings: dict[str, object], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        Settings(**settings)
-
-
-def test_what_does_not_go_together_is_refused(x: NDArray[np.float32]) -> None:
-    network = network_of_pulses(0)
-    with pytest.raises(DataError, match=r"\(12, 500\) and \(3,\)"):
-        evaluate_maps([network], x, GROUPS[:3], 250, Settings())
-    with pytest.raises(ConfigError, match=r"steps.*100, found 101"):
-        evaluate_maps([network], x, GROUPS, 250, Settings(steps=101))
+def test_an_unknown_method_is_refused(networks: list[XECGArch], x: NDArray[np.float32]) -> None:
+    with pytest.raises(UnknownNameError, match="'magic'"):
+        evaluate_maps(networks, x, GROUPS, 250, ["magic"])

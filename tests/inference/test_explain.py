@@ -6,11 +6,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from xecg.cli import main
 from xecg.explain.deep_taylor import DeepTaylor
 from xecg.explain.effects import wave_effects
-from xecg.explain.paper import new_canvas, save_figure
+from xecg.explain.figures import png as png_of
+from xecg.explain.figures import save_svg
 from xecg.explain.relevance import WAVES, enrichment_column, wave_relevance
 from xecg.inference.explain import Entry, write_page
 from xecg.signal.wfdb import read_recording
@@ -317,8 +319,8 @@ def page(folder, *entries, failures=None, weights="w.safetensors"):
 
 
 def test_the_page_holds_all_it_shows(tmp_path):
-    for ending in ("png", "svg"):
-        save_figure(new_canvas(50, 20)[0], tmp_path / f"p.{ending}")
+    (tmp_path / "p.png").write_bytes(png_of(np.zeros((160, 400, 4), np.uint8), 203.2))
+    save_svg(Figure(), tmp_path / "p.svg")
     found = page(tmp_path, entry(pictures=["p.png", "p.svg"]))
     assert not found.open
     assert not found.of("script")

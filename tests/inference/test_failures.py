@@ -149,7 +149,9 @@ def test_a_page_holds_figures_card_digests_and_checklist(
     (tmp_path / "small.md").write_text("# Card of <small>\n| a | b |\n|---|---|\n| `c` | d |\n")
     folder = tmp_path / "faithful"
     folder.mkdir()
-    (folder / "faithfulness.md").write_text("Area between curves.\n")
+    (folder / "areas.csv").write_text(
+        "branch,method,filling,value,low,high\nrhythm,zbox,zero,0.246,0.2,0.3\n"
+    )
     flags = ["--stores", synthetic_store.path, "--out", tmp_path / "out", "--threshold=0.6"]
     flags += ["--report", tmp_path / "new" / "page.html", "--faithfulness", folder]
     assert cli.main(["test", f"--weights={written}", *map(str, flags)]) == 0
@@ -158,7 +160,8 @@ def test_a_page_holds_figures_card_digests_and_checklist(
     assert synthetic_store.info.fingerprint in page
     assert "Card of &lt;small&gt;" in page
     assert "<td>c</td>" in page
-    assert "Area between curves." in page
+    assert "Area between the perturbation curves" in page
+    assert "0.246 [0.200, 0.300]" in page
     assert "above 0.6" in page
     assert all(digest in page for digest in synthetic_store.info.sha256.values())
     assert "muscle, 12 dB" in page

@@ -45,7 +45,7 @@ def test_agents_make_runs_that_the_report_reads(
         output = run_with(server, "wandb", "agent", f"{ENTITY}/xecg/{SWEEP}")
     assert [run.exit_code for run in server.runs.values()] == [0, 0], output
     runs = Path("runs/finetune_frozen0")
-    assert main(["study", "report", str(runs), "--resamples=20", "--example_depths=3"]) == 0
+    assert main(["study", "report", str(runs), "--resamples=20"]) == 0
     accuracy = pd.read_csv(runs / "report" / "accuracy.csv")
     assert {*accuracy["frozen_layers"]} == {"scratch", "3"}
     relevance = pd.read_csv(runs / "report" / "relevance.csv")

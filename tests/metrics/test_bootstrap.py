@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,7 +7,7 @@ from scipy.stats import spearmanr
 
 from xecg.errors import ConfigError, DataError
 from xecg.metrics import bootstrap
-from xecg.metrics.bootstrap import Interval, group_weights, intervals, rank_correlation
+from xecg.metrics.bootstrap import Interval, group_weights, intervals, means, rank_correlation
 
 
 def mean_interval(values, groups, **options):
@@ -103,3 +104,19 @@ def test_weighted_rank_correlation_is_that_of_rows_drawn_as_often(rows):
         assert np.isnan(found) or abs(found) <= 1
     else:
         assert found == pytest.approx(spearmanr(x, y).statistic)
+
+
+def test_means_and_intervals_are_over_groups_and_leave_out_what_is_undefined():
+    groups = np.array([f"p{number // 2}" for number in range(12)])
+    values = pd.DataFrame(np.random.default_rng(1).random((12, 3)), columns=["a", "b", "none"])
+    values.loc[:1, "b"], values["none"] = np.nan, np.nan
+    found = means(values, groups, seed=3)
+    (alone,) = intervals(
+        lambda weights: {"a": weights @ values["a"] / weights.sum(1)}, groups, seed=3
+    ).values()
+    ends = [alone.value, alone.low, alone.high]
+    assert found.loc["a", ["value", "low", "high"]].tolist() == pytest.approx(ends)
+    assert found["value"]["b"] == pytest.approx(values["b"].mean())
+    assert found["n"].tolist() == [12, 10, 0]
+    assert found["n_groups"].tolist() == [6, 5, 0]
+    assert found.loc["none", ["value", "low", "high"]].isna().all()

@@ -11,8 +11,15 @@ from scipy.stats import spearmanr
 from xecg.errors import DataError
 from xecg.files import SUMS, write_sums
 from xecg.metrics.classification import classification_report
-from xecg.study.figures import select
-from xecg.study.ladder import METRICS, SCRATCH, SPECIFICITY, analyse, read_ladders, read_runs
+from xecg.study.ladder import (
+    METRICS,
+    SCRATCH,
+    SPECIFICITY,
+    analyse,
+    read_ladders,
+    read_runs,
+    select,
+)
 
 QUICK = {"resamples": 200, "permutations": 499, "seed": 0}
 
@@ -234,19 +241,6 @@ def test_two_depths_are_no_trend(tmp_path):
     analysis = analysed(tmp_path / "two", depths=(None, 0, 8))
     found = trend(analysis, "accuracy", "fused", "", "")
     assert np.isnan([found["rho"], found["low"], found["p"]]).all()
-    assert analysis.tradeoffs["rho"].isna().all()
-
-
-def test_accuracy_that_follows_specificity_is_seen(tmp_path):
-    analysis = analysed(
-        tmp_path / "follows",
-        test_sets=(("fake", 400, 400),),
-        seeds=(0, 1),
-        accuracy=lambda depth, branch: 0.5 if depth is None else 0.6 + 0.04 * depth,
-    )
-    assert analysis.tradeoffs["part"].tolist() == ["morphology", "rhythm"]
-    assert (analysis.tradeoffs["rho"] == 1).all()
-    assert (analysis.tradeoffs["low"] > 0.9).all()
 
 
 def test_a_new_statistic_and_a_third_branch_are_read_without_a_word(ladder):

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from xecg.explain.paper import png
+from xecg.explain.figures import png
 from xecg.files import write_whole
 
 _SUBFOLDERS = {"TensorBoardLogger": "tensorboard", "MLFlowLogger": "mlruns"}

@@ -13,9 +13,8 @@ from tqdm import tqdm
 from xecg.callbacks.loggers import keeps_pictures, log_figure
 from xecg.errors import ConfigError
 from xecg.explain.attributions import BranchExplainer
-from xecg.explain.curves import draw_curves
-from xecg.explain.effects import wave_effects
-from xecg.explain.relevance import wave_relevance
+from xecg.explain.effects import measured
+from xecg.explain.figures import draw_curves
 from xecg.files import csv_text, write_whole
 
 _BATCH = 64  # windows: an explanation keeps the activations of all layers
@@ -91,12 +90,8 @@ class WindowTables(Callback):
             chosen = rows[start : start + _BATCH]
             signal = dataset.__getitems__(positions[chosen].tolist()).signal.to(task.device)
             peaks = [dataset.r_peaks(position) for position in positions[chosen]]
-            tables = []
-            effects = wave_effects(explainer, signal, peaks, sampling_rate)
-            for branch, (logits, maps) in explainer.explain(signal).items():
-                explained = logits.amax(dim=1).cpu()
-                table = wave_relevance(maps.cpu(), peaks, sampling_rate, logits=explained)
-                tables.append(table.join(effects[branch]).add_prefix(f"{branch}_"))
+            found = measured(explainer, signal, peaks, sampling_rate)
+            tables = [of.table.add_prefix(f"{branch}_") for branch, of in found.items()]
             parts.append(pd.concat(tables, axis=1).set_index(chosen))
         return pd.concat(parts)
 

@@ -1,18 +1,15 @@
 """Watching where a network looks while it trains."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice, product
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 from torch import Tensor
@@ -20,8 +17,7 @@ from torch import Tensor
 from xecg.callbacks.loggers import keeps_pictures, log_figure
 from xecg.errors import ConfigError
 from xecg.explain.attributions import ATTRIBUTIONS, BranchExplainer
-from xecg.explain.deep_taylor import Explanation
-from xecg.explain.effects import agreement, wave_effects
+from xecg.explain.effects import Measured, agreement, measured
 from xecg.explain.pictures import ExplainedWindow, draw_page
 from xecg.explain.relevance import (
     CLASSES,
@@ -32,14 +28,12 @@ from xecg.explain.relevance import (
     domain_specificity,
     enrichment_column,
     slug,
-    wave_relevance,
     wave_title,
 )
 
 TITLES: Mapping[int, str] = dict(enumerate(CLASSES)) | {-1: "unlabelled"}
-CORRELATION, AGREEMENT = "map_correlation", "agreement"
+AGREEMENT = "agreement"
 _METHODS = ("r_peaks", "column", "__getitems__")  # of validation data
-_Measured = tuple[pd.DataFrame, Tensor]  # of a branch: table of the windows, maps (n, time)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +49,6 @@ class WatchedWindows:
     def classes(self) -> list[int]:
         """Keys of ``TITLES``: non-AF and AF, or unlabelled alone."""
         return [-1] if self.index["af"].max() < 0 else [0, 1]
-
-    def digest(self) -> str:
-        """Returns a short name for the windows' content."""
-        return hashlib.blake2b(self.signals.numpy().tobytes(), digest_size=16).hexdigest()
 
     def to_draw(self, n: int) -> list[int]:
         """Returns rows of ``n`` windows, half of them AF where windows are labelled."""
@@ -92,55 +82,20 @@ def watch(dataset: Any, n_windows: int, sampling_rate: float, seed: int) -> Watc
     return WatchedWindows(dataset.__getitems__(chosen).signal, peaks, sampling_rate, index)
 
 
-def measure_branch(
-    windows: WatchedWindows,
-    explanation: Explanation,
-    last: Tensor | None,
-    classifies: bool,
-    statistics: list[str] | None = None,
-) -> tuple[pd.DataFrame, Tensor]:
-    """Returns a row a window, and the maps as ``last`` of the next epoch.
-
-    Columns are those of :func:`wave_relevance`, ``map_correlation`` with the last maps (NaN unless
-    both times right), ``right`` (the true class is predicted; without classes the output is finite)
-    and, of a classifier, ``p_af``.
-    """
-    logits, maps = explanation.logits, explanation.relevance[:, 0]
-    peaks, rate, explained = windows.r_peaks, windows.sampling_rate, logits.amax(dim=1).numpy()
-    table = wave_relevance(maps.numpy(), peaks, rate, logits=explained, statistics=statistics)
-    right = logits.isfinite().all(dim=1).numpy()
-    if classifies:
-        right &= logits.argmax(dim=1).numpy() == windows.index["af"].to_numpy()
-    table[CORRELATION] = np.nan
-    if last is not None:  # Pearson's r of each map with the last; NaN where either is constant
-        x, y = (rows - rows.mean(dim=1, keepdim=True) for rows in (maps, last.float()))
-        norms = torch.linalg.vector_norm(x, dim=1) * torch.linalg.vector_norm(y, dim=1)
-        correlation = torch.einsum("nt,nt->n", x, y) / norms
-        table[CORRELATION] = np.where(right, correlation.numpy(), np.nan)
-    table["right"] = right
-    if classifies:
-        table["p_af"] = logits.double().softmax(dim=1)[:, 1].numpy()
-    highest = maps.amax(dim=1, keepdim=True).clamp_min(torch.finfo().tiny)
-    scaled = maps / highest * torch.from_numpy(right)[:, None]  # in [0, 1], zero where wrong
-    return table, scaled.half()
-
-
-def class_means(
-    name: str, table: pd.DataFrame, rhythm: str
-) -> tuple[dict[str, float], pd.DataFrame]:
-    """Returns means over the rightly predicted windows of a class, and the averaged columns."""
+def class_means(name: str, table: pd.DataFrame, rhythm: str) -> dict[str, float]:
+    """Returns means over the rightly predicted windows of a class."""
     p, p_here, qrs = map(enrichment_column, ("P", wave_title("P", rhythm), "QRS"))
     columns = table[table["right"]].drop(columns=["right", "p_af"], errors="ignore")
-    agree = agreement(columns)
-    columns = columns.rename(columns={p: p_here})
-    means = {str(key): float(mean) for key, mean in columns.mean().items()}
+    means = {
+        str(key): float(mean) for key, mean in columns.rename(columns={p: p_here}).mean().items()
+    }
     if "effect_p" in means:
-        means[AGREEMENT] = float(agree(np.ones((1, len(columns))))[0])
+        means[AGREEMENT] = float(agreement(columns)(np.ones((1, len(columns))))[0])
     if name in OWN_WAVE and {p_here, qrs} <= means.keys():
         means[SPECIFICITY] = float(domain_specificity(means[p_here], means[qrs], name))
-    means["n"] = float(columns.drop(columns=CORRELATION).notna().any(axis=1).sum())
+    means["n"] = float(columns.notna().any(axis=1).sum())
     means["n_right"], means["n_windows"] = float(len(columns)), float(len(table))
-    return means, columns
+    return means
 
 
 class RelevanceLogger(Callback):
@@ -154,13 +109,13 @@ class RelevanceLogger(Callback):
     Every logger gets ``relevance/<branch>/<non_af|af|unlabelled>/<column>``: means of the columns
     of :func:`xecg.explain.wave_relevance` (in AF ``enrichment_where_p_would_be``) and
     :func:`xecg.explain.wave_effects`, ``domain_specificity``, ``agreement`` (of enrichments and
-    effects), ``map_correlation`` (each map with the one before), ``n`` (windows of the means),
-    ``n_right`` and ``n_windows``, and a picture of some windows with what they are and P(AF).
-    Weights & Biases also gets histograms of the enrichments and a table of the windows.
+    effects), ``n`` (windows of the means), ``n_right`` and ``n_windows``, and a picture of some
+    windows with what they are and P(AF). Weights & Biases also gets a table of the windows.
 
     Every number is there every time. A mean over no window is NaN: ``ModelCheckpoint`` takes it for
-    the worst value, ``EarlyStopping`` stops at it unless ``check_finite`` is false. Training and
-    random state are left alone; a resumed run logs what it would have logged without the stop.
+    the worst value, ``EarlyStopping`` stops at it unless ``check_finite`` is false. Nothing is
+    logged of a network that has diverged. Training and random state are left alone; a resumed run
+    logs what it would have logged without the stop.
 
     Args:
         n_windows: Number of watched windows; the time that logging takes grows with it.
@@ -169,7 +124,8 @@ class RelevanceLogger(Callback):
         effects: Whether effects are measured, seven forward passes of the windows.
         every_n_epochs: Number of epochs from one logging to the next, from the first epoch on.
         n_pictures: Number of ECGs in the picture, half of them AF; 0 for no picture.
-        show_every_n_epochs: Number of epochs from one table and picture to the next.
+        show_every_n_epochs: Number of epochs from one table and picture to the next; the last
+            epoch has them too.
         seed: Random seed of the draw of windows.
         name: First part of the names, to tell two of these callbacks apart.
 
@@ -199,22 +155,6 @@ class RelevanceLogger(Callback):
                 raise ConfigError(f"{setting} must be at least {least}; found {found}")
         _ = ATTRIBUTIONS[attribution], [STATISTICS[one] for one in statistics or ()]  # are known
         self._windows: WatchedWindows | None = None
-        self._last_maps: dict[str, Tensor] = {}
-        self._last_maps_of = ""
-        self._to_be_shown: dict[str, _Measured] = {}
-
-    @property
-    def state_key(self) -> str:
-        """Key of the state in a checkpoint."""
-        return self._generate_state_key(name=self.name)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the last maps, and a name for the windows that they are maps of."""
-        return {"maps": self._last_maps, "maps_of": self._last_maps_of}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up the last maps."""
-        self._last_maps, self._last_maps_of = state_dict["maps"], state_dict["maps_of"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Raises ConfigError if the network has no branches, or no sampling rate is known."""
@@ -236,34 +176,23 @@ class RelevanceLogger(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explains the windows and logs what is found."""
-        if trainer.sanity_checking or not _due(trainer, self.every_n_epochs):
+        network: Any = pl_module.network
+        weights = [*network.parameters(), *network.branches.buffers()]
+        finite = all(bool(tensor.isfinite().all()) for tensor in weights)
+        if not finite or trainer.sanity_checking or not _due(trainer, self.every_n_epochs):
             return
         with isolate_rng():
             windows = self._windows or self._draw(trainer)
-            branches = self._explain(pl_module, windows)
-            means, averaged = dict[str, float](), dict[str, list[float]]()
-            for (name, (table, _)), code in product(branches.items(), windows.classes):
-                prefix = f"{self.name}/{name}/{slug(TITLES[code])}"
-                in_class = table[windows.index["af"] == code]
-                of_class, columns = class_means(name, in_class, TITLES[code])
-                means |= {f"{prefix}/{key}": value for key, value in of_class.items()}
-                for key, values in columns.filter(like="enrichment_").items():
-                    averaged[f"{prefix}/{key}_histogram"] = values.dropna().tolist()
+            branches = self._measure(pl_module, windows)
+            means = {}
+            for (name, of), code in product(branches.items(), windows.classes):
+                in_class = of.table[windows.index["af"] == code]
+                for key, value in class_means(name, in_class, TITLES[code]).items():
+                    means[f"{self.name}/{name}/{slug(TITLES[code])}/{key}"] = value
             pl_module.log_dict(means, sync_dist=True)
-            if _wandb_runs(trainer):
-                from wandb import Histogram
-
-                _log(trainer, {key: Histogram(found) for key, found in averaged.items() if found})
-            if keeps_pictures(trainer):
-                self._to_be_shown = branches
-                if _due(trainer, self.show_every_n_epochs):
-                    self._show(trainer, windows)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Shows the windows as they are in the end, if that is not done."""
-        if self._windows is not None and self._to_be_shown:
-            with isolate_rng():
-                self._show(trainer, self._windows)
+            is_last = trainer.current_epoch + 1 == trainer.max_epochs
+            if keeps_pictures(trainer) and (is_last or _due(trainer, self.show_every_n_epochs)):
+                self._show(trainer, windows, branches)
 
     def _draw(self, trainer: Trainer) -> WatchedWindows:
         loaders = trainer.val_dataloaders
@@ -271,49 +200,39 @@ class RelevanceLogger(Callback):
         dataset = getattr(loader, "dataset", loader)
         sampling_rate = trainer.datamodule.sampling_rate  # type: ignore[attr-defined]
         self._windows = watch(dataset, self.n_windows, sampling_rate, self.seed)
-        maps_of = f"{self.attribution} {self._windows.digest()}"
-        if self._last_maps and self._last_maps_of != maps_of:
-            rank_zero_warn(
-                "the checkpoint's relevance maps are of other validation windows or another "
-                f"attribution; {self.name}/*/*/{CORRELATION} starts anew"
-            )
-            self._last_maps = {}
-        self._last_maps_of = maps_of
         return self._windows
 
-    def _explain(self, pl_module: LightningModule, windows: WatchedWindows) -> dict[str, _Measured]:
-        """Every process explains all windows; what they log is synchronised."""
-        network, rate = cast(Any, pl_module.network), windows.sampling_rate
-        x = windows.signals.to(pl_module.device)
-        weights = [*network.parameters(), *network.branches.buffers()]
+    def _measure(self, pl_module: LightningModule, windows: WatchedWindows) -> dict[str, Measured]:
+        """Every process measures all windows; what they log is synchronised.
+
+        Tables get ``right`` (the true class is predicted; True without classes) and, of a
+        classifier, ``p_af``.
+        """
+        network: Any = pl_module.network
         explainer = BranchExplainer(network, self.attribution)
-        if all(bool(tensor.isfinite().all()) for tensor in weights):
-            explained = explainer.explain(x)
-        else:  # training has diverged, which is not this callback's to stop
-            nothing = Explanation(x.new_full((len(x), 2), torch.nan), torch.full_like(x, torch.nan))
-            explained = dict.fromkeys(network.branches, nothing)
-        effects = wave_effects(explainer, x, windows.r_peaks, rate) if self.effects else {}
-        measured, classifies = {}, hasattr(network, "heads")
-        for name, (logits, maps) in explained.items():
-            explanation, last = Explanation(logits.cpu(), maps.cpu()), self._last_maps.get(name)
-            table, now = measure_branch(windows, explanation, last, classifies, self.statistics)
-            if self.effects:
-                table = table.join(effects[name].astype(np.float32))
-            measured[name], self._last_maps[name] = (table, explanation.relevance[:, 0]), now
-        return measured
+        of = windows.signals.to(pl_module.device), windows.r_peaks, windows.sampling_rate
+        found = measured(explainer, *of, effects=self.effects, statistics=self.statistics)
+        for table, logits, _ in found.values():
+            table["right"] = True
+            if hasattr(network, "heads"):
+                table["right"] = logits.argmax(dim=1).numpy() == windows.index["af"].to_numpy()
+                table["p_af"] = logits.double().softmax(dim=1)[:, 1].numpy()
+        return found
 
-    def _show(self, trainer: Trainer, windows: WatchedWindows) -> None:
-        branches, self._to_be_shown = self._to_be_shown, {}
-        if _wandb_runs(trainer):
-            from wandb import Table
+    def _show(
+        self, trainer: Trainer, windows: WatchedWindows, branches: Mapping[str, Measured]
+    ) -> None:
+        index = windows.index.assign(**{"class": windows.index["af"].map(TITLES)})
+        tables = [index.drop(columns="af")]
+        for name, of in branches.items():
+            tables.append(of.table.drop(columns="right").add_prefix(f"{name}_"))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                from wandb import Table
 
-            index = windows.index.assign(**{"class": windows.index["af"].map(TITLES)})
-            tables = [index.drop(columns="af")]
-            for name, (table, _) in branches.items():
-                tables.append(table.drop(columns="right").add_prefix(f"{name}_"))
-            _log(trainer, {f"{self.name}/windows": Table(dataframe=pd.concat(tables, axis=1))})
-        finite = all(bool(maps.isfinite().all()) for _, maps in branches.values())
-        rows = windows.to_draw(self.n_pictures if finite else 0)
+                shown = {f"{self.name}/windows": Table(dataframe=pd.concat(tables, axis=1))}
+                logger.experiment.log({**shown, "trainer/global_step": trainer.global_step})
+        rows = windows.to_draw(self.n_pictures)
         if drawn := [_drawable(windows, branches, row) for row in rows]:
             figure = draw_page(drawn)
             figure.set_dpi(72)  # 841 pixels across, to be read on a screen
@@ -321,10 +240,10 @@ class RelevanceLogger(Callback):
 
 
 def _drawable(
-    windows: WatchedWindows, branches: Mapping[str, _Measured], row: int
+    windows: WatchedWindows, branches: Mapping[str, Measured], row: int
 ) -> ExplainedWindow:
     label = windows.index.iloc[row]
-    p_af = {name: table["p_af"][row] for name, (table, _) in branches.items() if "p_af" in table}
+    p_af = {n: of.table["p_af"][row] for n, of in branches.items() if "p_af" in of.table}
     return ExplainedWindow(
         record=f"{label['record']} labelled {TITLES[label['af']]}",
         lead=str(label["lead"]),
@@ -333,7 +252,7 @@ def _drawable(
         unit="",  # scaled to [0, 1]
         sampling_rate=windows.sampling_rate,
         r_peaks=windows.r_peaks[row],
-        relevance={name: maps[row].numpy() for name, (_, maps) in branches.items()},
+        relevance={name: of.relevance[row].numpy() for name, of in branches.items()},
         p_af=p_af,
         predicted={name: TITLES[int(value > 0.5)] for name, value in p_af.items()},
     )
@@ -347,14 +266,3 @@ def _caption(window: ExplainedWindow) -> str:
 def _due(trainer: Trainer, every_n_epochs: int) -> bool:
     """Whether it is an epoch's turn; outside a fit there is one epoch alone."""
     return trainer.state.fn != TrainerFn.FITTING or trainer.current_epoch % every_n_epochs == 0
-
-
-def _wandb_runs(trainer: Trainer) -> list[Any]:
-    """The runs to log to; none in all processes but the first."""
-    loggers = trainer.loggers if trainer.is_global_zero else []
-    return [logger.experiment for logger in loggers if isinstance(logger, WandbLogger)]
-
-
-def _log(trainer: Trainer, media: Mapping[str, Any]) -> None:
-    for run in _wandb_runs(trainer):
-        run.log({**media, "trainer/global_step": trainer.global_step})

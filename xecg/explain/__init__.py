@@ -7,7 +7,7 @@ _NAMES = {  # torch and matplotlib are imported only with the names that need th
     "attributions": "ATTRIBUTIONS BranchExplainer",
     "deep_taylor": "DeepTaylor",
     "effects": "agreement wave_effects",
-    "pictures": "ExplainedWindow draw_page save_figure",
+    "pictures": "ExplainedWindow draw_page",
     "relevance": "STATISTICS domain_specificity wave_relevance",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

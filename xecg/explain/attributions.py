@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xecg.errors import ConfigError, NetworkError
-from xecg.explain.chain import frozen_copy
-from xecg.explain.deep_taylor import DeepTaylor, Explanation
+from xecg.explain.deep_taylor import DeepTaylor, Explanation, frozen_copy
 from xecg.networks.xecgarch import PWaveNetwork, RRNetwork
 from xecg.plugins import Registry
 

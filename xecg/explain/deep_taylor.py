@@ -8,10 +8,16 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from zennit.canonizers import SequentialMergeBatchNorm
 
 from xecg.errors import ConfigError, DataError, NetworkError
-from xecg.explain.chain import AVERAGES, WEIGHTED, Layer, chain_of, frozen_copy, layers_to, traced
+from xecg.networks.branch import BatchNorm1d, Conv1d
 
+WEIGHTED = (nn.Conv1d, nn.Linear)
+AVERAGES = (nn.AvgPool1d, nn.AdaptiveAvgPool1d)
+IDENTITIES = (nn.Dropout, nn.Identity)  # in eval mode
+OTHERS = (nn.BatchNorm1d, nn.ReLU, nn.MaxPool1d, nn.Flatten, Conv1d, BatchNorm1d)
+LAYERS = (*WEIGHTED, *OTHERS, *AVERAGES, *IDENTITIES)
 RuleSet = Literal["innvestigate", "zbox"]
 Target = int | Tensor | Literal["predicted"]
 
@@ -22,6 +28,16 @@ SAME_OUTPUT = 1e-2  # of the largest logit: merging rounds, a wrong layer is off
 Part = tuple[Callable[[Tensor], Tensor], nn.Module]
 # A layer and the parts of its rule; () hands relevance on unchanged, None takes the gradient.
 Step = tuple[nn.Module, tuple[Part, ...] | None]
+
+
+class Layer(NamedTuple):
+    """A layer and its path in the network."""
+
+    path: str
+    module: nn.Module
+
+    def __str__(self) -> str:
+        return f"{self.path} ({type(self.module).__name__})"
 
 
 class Explanation(NamedTuple):
@@ -108,12 +124,12 @@ class DeepTaylor:
       first layer's input lies in [low, high], means share in proportion. Relevance sums to
       :math:`\max(0, z)`, without the share of neurons that their bias alone made active.
 
-    A copy in eval mode and float32 is explained, of the network as it is at the call. On a GPU,
-    sums hold to three digits while ``torch.backends.cudnn.allow_tf32`` is true. Raises ConfigError
-    if the settings contradict each other.
+    A copy in eval mode and float32 is explained, of the network as it is now. On a GPU, sums hold
+    to three digits while ``torch.backends.cudnn.allow_tf32`` is true. Raises ConfigError if the
+    settings contradict each other.
 
     Args:
-        network: Chain of ``xecg.explain.chain.LAYERS``, or several, that returns logits
+        network: Chain of ``LAYERS``, or several, that returns logits
             ``(batch, classes)`` or a mapping of names to logits.
         rules: Rule set.
         relu_in_conv: With ``"innvestigate"``, whether a ReLU right behind a convolution is that
@@ -143,10 +159,11 @@ class DeepTaylor:
             raise ConfigError("relu_in_conv belongs to rules='innvestigate'; found rules='zbox'")
         if not -math.inf < low < high < math.inf:
             raise ConfigError(f"low must be below high, both finite; found {low} and {high}")
-        self.network, self.rules = network, rules
+        with torch.inference_mode(False), torch.no_grad():
+            self.network, self.rules = frozen_copy(network), rules
         self.relu_in_conv, self.bounded = relu_in_conv, bounded or rules == "zbox"
         self.bounds, self.epsilon_head = (low, high), epsilon_head
-        self._copied: tuple[Any, list[Tensor], dict[str, list[Step]]] | None = None
+        self._steps: dict[torch.Size, dict[str, list[Step]]] = {}
 
     def __call__(self, x: Tensor, target: Target = "predicted") -> Tensor | dict[str, Tensor]:
         """Returns the relevance of each sample for the target's logit, of the shape of ``x``.
@@ -192,18 +209,13 @@ class DeepTaylor:
         return x
 
     def steps(self, x: Tensor) -> dict[str, list[Step]]:
-        """Returns the steps to each output by name (kept until the network changes)."""
-        state = [*self.network.parameters(), *self.network.buffers()]
-        modules = [id(module) for module in self.network.modules()]
-        key = x.shape[1:], x.device, modules, [tensor.dtype for tensor in state]
-        known = self._copied
-        if known and known[0] == key and all(map(torch.equal, state, known[1])):
-            return known[2]
-        outputs = traced(frozen_copy(self.network), x[:1].clone())
-        named = outputs if isinstance(outputs, Mapping) else {"": outputs}
-        steps = {name: self._steps_to(output, x[:1]) for name, output in named.items()}
-        self._copied = key, [tensor.detach().clone() for tensor in state], steps
-        return steps
+        """Returns the steps to each output by name, kept for windows of one shape."""
+        if x.shape[1:] not in self._steps:
+            outputs = traced(self.network, x[:1].clone())
+            named = outputs if isinstance(outputs, Mapping) else {"": outputs}
+            found = {name: self._steps_to(output, x[:1]) for name, output in named.items()}
+            self._steps[x.shape[1:]] = found
+        return self._steps[x.shape[1:]]
 
     def _steps_to(self, output: Any, x: Tensor) -> list[Step]:
         layers = layers_to(output, "the output of the network")
@@ -276,3 +288,113 @@ def _classes(logits: Tensor, target: Target) -> Tensor:
         found = f"{target!r}, {tuple(classes.shape)} of {classes.dtype}"
         raise DataError(f"expected {wanted}; found {found}")
     return classes.long()
+
+
+def frozen_copy(network: nn.Module) -> nn.Module:
+    """Returns a copy in eval mode and float32, without gradients and hooks.
+
+    Batch normalisation that processes share, or that has no weights, becomes a plain one.
+    """
+    network = getattr(network, "_orig_mod", network)  # what torch.compile wraps
+    no_hooks: dict[int, Any] = {}  # they belong to others and may hold a whole trainer
+    for module in network.modules():
+        hooks = [value for name, value in vars(module).items() if "_hooks" in name]
+        no_hooks |= {id(value): type(value)() for value in hooks if isinstance(value, dict)}
+    copied = copy.deepcopy(network, no_hooks)
+    for parent in list(copied.modules()):
+        for name, norm in list(parent.named_children()):
+            # The second is what Lightning leaves behind after a fit.
+            shared = type(norm).__name__ in ("SyncBatchNorm", "_BatchNormXd")
+            if shared or (isinstance(norm, nn.BatchNorm1d) and not norm.affine):
+                kept: Any = norm
+                plain = nn.BatchNorm1d(
+                    kept.num_features, kept.eps, None, True, kept.running_mean is not None
+                )
+                plain.load_state_dict(kept.state_dict(), strict=kept.affine)
+                setattr(parent, name, plain.to(next((t.device for t in kept.buffers()), None)))
+    return copied.eval().float().requires_grad_(False)
+
+
+def traced(network: nn.Module, x: Tensor) -> Any:
+    """Returns the output for ``x``; :func:`layers_to` says which layers led to its tensors.
+
+    Raises NetworkError if the network computes by anything but chains of ``LAYERS``, and DataError
+    if it does not take such windows.
+    """
+    layers = {module: Layer(path or "network", module) for path, module in network.named_modules()}
+    taken: list[tuple[Layer, ...]] = []
+
+    def take(module: nn.Module, args: tuple[Any, ...]) -> None:
+        layer = layers[module]
+        if type(module) not in LAYERS:
+            kinds = ", ".join(dict.fromkeys(kind.__name__ for kind in LAYERS))
+            raise NetworkError(
+                f"deep Taylor decomposition covers chains of {kinds}; found {layer}. Replace it, "
+                "or explain the part without it"
+            )
+        if isinstance(module, nn.BatchNorm1d) and module.running_mean is None:
+            raise NetworkError(
+                f"{layer} keeps no running statistics, so that a window's relevance would depend "
+                "on its batch; set track_running_stats=True and train again"
+            )
+        taken.append(layers_to(args[0], f"the input of {layer}"))
+
+    def give(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
+        output.traced = ((*taken.pop(), layers[module]), output._version)
+
+    start: Any = x
+    start.traced = ((), x._version)
+    leaves = [module for module in layers if next(module.children(), None) is None]
+    handles = [leaf.register_forward_pre_hook(take) for leaf in leaves]
+    handles += [leaf.register_forward_hook(give) for leaf in leaves]
+    try:
+        with torch.no_grad():
+            return network(x)
+    except RuntimeError as error:
+        found = f"{tuple(x.shape[1:])} (channels, time)"
+        raise DataError(f"the network takes no windows of {found}: {error}") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def layers_to(tensor: Any, where: str) -> tuple[Layer, ...]:
+    """Returns the layers from the input to a tensor of a traced pass.
+
+    Raises NetworkError if no layer returned the tensor, or it was changed in place since.
+    """
+    layers: tuple[Layer, ...]
+    layers, version = getattr(tensor, "traced", ((), None))
+    if version is None or version != tensor._version:  # the version counts changes
+        raise NetworkError(
+            f"{where} is not the output of a layer: a functional call or a residual is before it. "
+            "Deep Taylor decomposition needs a chain of modules"
+        )
+    return layers
+
+
+def chain_of(layers: tuple[Layer, ...], *, merge: bool) -> list[Layer]:
+    """Returns copies of the layers that compute something, batch normalisation merged if asked.
+
+    Raises NetworkError if the layer before a batch normalisation cannot take it.
+    """
+    chain = [Layer(p, copy.deepcopy(m)) for p, m in layers if not isinstance(m, IDENTITIES)]
+    for _, module in chain:
+        if isinstance(module, nn.ReLU):
+            module.inplace = False  # what it would overwrite is needed for its gradient
+    norms = [i for i, layer in enumerate(chain) if isinstance(layer.module, nn.BatchNorm1d)]
+    if not merge or not norms:
+        return chain
+    for index in norms:
+        norm: Any = chain[index].module
+        before: Any = chain[index - 1].module if index else None
+        if not isinstance(before, WEIGHTED) or len(before.weight) != norm.num_features:
+            place = chain[index - 1] if index else "the input"
+            raise NetworkError(
+                f"{chain[index]} follows {place}; it can be merged only into a Conv1d or Linear "
+                "right before it. Move it there, or explain with rules='innvestigate'"
+            )
+    # zennit merges in the order of registration, which here is the order of computation.
+    merged = SequentialMergeBatchNorm().apply(nn.Sequential(*(layer.module for layer in chain)))
+    assert len(merged) == len(norms)
+    return [layer for i, layer in enumerate(chain) if i not in norms]

@@ -4,6 +4,7 @@ Relevance is computed from weights; an effect is observed, and needs forward pas
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,14 @@ from torch import Tensor, nn
 
 from xecg.errors import ConfigError
 from xecg.explain.attributions import BranchExplainer
-from xecg.explain.faithfulness import fill
-from xecg.explain.relevance import FEWEST_BEATS, WAVE_CODES, WAVES, checked_waves, slug
+from xecg.explain.relevance import (
+    FEWEST_BEATS,
+    WAVE_CODES,
+    WAVES,
+    checked_waves,
+    slug,
+    wave_relevance,
+)
 from xecg.metrics.bootstrap import FloatArray, rank_correlation
 from xecg.signal.heartbeats import equal_rr
 from xecg.signal.synthetic import add_f_waves
@@ -34,7 +41,6 @@ def wave_effects(
     waves: ArrayLike | None = None,
     *,
     filling: str = "line",
-    rescale: bool = False,
     min_beats: int = FEWEST_BEATS,
     seed: int = 0,
 ) -> dict[str, pd.DataFrame]:
@@ -57,9 +63,8 @@ def wave_effects(
         filling: What replaces a wave. ``line``: straight between the samples beside it.
             ``baseline``: the line through the means of the T-P stretches, with an edge where a
             wave does not begin on it. ``stretch``: as ``line``, and added to it what varies in the
-            longest T-P stretch of another of the windows, repeated.
-        rescale: Scale changed windows to the range that they had, as preprocessing would. Where
-            QRS complexes are gone, all other waves grow by that, and their growth has effects too.
+            longest T-P stretch of another of the windows, repeated. Changed windows are not scaled
+            again: where QRS complexes are gone, all other waves would grow, with effects of that.
         min_beats: Fewest R peaks of a window that is measured.
         seed: Random seed of fibrillatory waves and of where stretches are from.
 
@@ -77,8 +82,7 @@ def wave_effects(
     tables = {name: pd.DataFrame(index=range(len(x))) for name in decisions}
     for change, changed in _changes(signals, peaks, codes, rate, filling, seed):
         changed[missing] = np.nan
-        scaled = _rescaled(changed, signals) if rescale else changed
-        after = explainer.logits(torch.from_numpy(scaled).unsqueeze(1).to(x.device))
+        after = explainer.logits(torch.from_numpy(changed).unsqueeze(1).to(x.device))
         for name, (decided, margin) in decisions.items():
             left = _margins(after[name], decided)[1]
             tables[name][f"effect_{change}"] = margin - left
@@ -86,11 +90,36 @@ def wave_effects(
     return tables
 
 
-def _rescaled(changed: NDArray[np.float32], signals: NDArray[np.float32]) -> NDArray[np.float32]:
-    low, high = changed.min(axis=1, keepdims=True), changed.max(axis=1, keepdims=True)
-    share = (changed - low) / np.where(high == low, 1, high - low)
-    lowest = signals.min(axis=1, keepdims=True)
-    return np.asarray(lowest + share * np.ptp(signals, axis=1, keepdims=True), np.float32)
+class Measured(NamedTuple):
+    """What a branch makes of windows, and where it looks in them."""
+
+    table: pd.DataFrame  # a row a window, the columns of wave_relevance and wave_effects
+    logits: Tensor  # (n, classes)
+    relevance: Tensor  # (n, time)
+
+
+def measured(
+    explainer: BranchExplainer,
+    x: Tensor,
+    r_peaks: Sequence[ArrayLike],
+    sampling_rate: float,
+    waves: ArrayLike | None = None,
+    *,
+    effects: bool = True,
+    statistics: Sequence[str] | None = None,
+) -> dict[str, Measured]:
+    """Explains windows and measures, by branch, relevance per wave and, if asked for, effects.
+
+    The arguments are those of :func:`wave_effects` and :func:`wave_relevance`.
+    """
+    place, found = (r_peaks, sampling_rate, waves), {}
+    used = wave_effects(explainer, x, *place) if effects else {}
+    for branch, explained in explainer.explain(x).items():
+        logits, maps = (tensor.cpu() for tensor in explained)
+        decided = logits.amax(dim=1)
+        table = wave_relevance(maps, *place, logits=decided, statistics=statistics)
+        found[branch] = Measured(table.join(used.get(branch, [])), logits, maps[:, 0])
+    return found
 
 
 def agreement(table: pd.DataFrame) -> Callable[[FloatArray], FloatArray]:
@@ -133,7 +162,7 @@ def _changes(
         gone = codes == code
         if code == OTHER:
             gone = np.array([_middles(*of, rate) for of in zip(codes, stretches, strict=True)])
-        changed = fill(signals, gone, "interpolation")
+        changed = bridged(signals, gone)
         for row, lost in enumerate(gone if filling != "line" else ()):
             if filling == "baseline":
                 changed[row, lost] = _baseline(signals[row], stretches[row])[lost]
@@ -146,6 +175,20 @@ def _changes(
     both = [*zip(signals, peaks, strict=True)]
     yield "rr", np.array([equal_rr(*window, rate) for window in both])
     yield "f_waves", np.array([add_f_waves(*window, rate, seed) for window in both])
+
+
+def bridged(signals: NDArray[np.float32], replaced: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Replaces samples of signals ``(..., time)`` by straight lines between those that are kept.
+
+    Beyond the first and the last it is constant; where none is kept, it is the mean.
+    """
+    filled = np.ascontiguousarray(np.where(replaced, np.float32(0), signals))
+    rows = zip(*(a.reshape(-1, a.shape[-1]) for a in (filled, signals, replaced)), strict=True)
+    for row, signal, gone in rows:
+        kept = np.flatnonzero(~gone)
+        known = signal[kept] if kept.size else signal.mean(keepdims=True)
+        row[gone] = np.interp(np.flatnonzero(gone), kept if kept.size else [0], known)
+    return filled
 
 
 def _middles(codes: NDArray[np.uint8], stretches: Stretches, rate: float) -> NDArray[np.bool_]:

@@ -14,8 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from xecg.errors import NetworkError
 from xecg.explain.attributions import branch_outputs
-from xecg.explain.chain import frozen_copy
-from xecg.explain.deep_taylor import DeepTaylor, explain_steps
+from xecg.explain.deep_taylor import DeepTaylor, explain_steps, frozen_copy
 
 aten = torch.ops.aten
 

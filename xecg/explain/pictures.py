@@ -10,45 +10,43 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
+from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path as Outline
+from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
 from xecg.errors import DataError
-from xecg.explain.paper import (
-    DPI,
-    INK,
-    MM_PER_INCH,
-    MM_PER_S,
-    POINTS_PER_MM,
-    QUIET_INK,
-    SQUARE_MM,
-    amplitude,
-    bold_width,
-    coloured_trace,
-    display_relevance,
-    draw_calibration,
-    draw_paper,
-    marks,
-    new_canvas,
-    png,
-    save_figure,
-    text_at,
-)
+from xecg.explain.figures import INK, MM_PER_INCH, QUIET_INK, png, save_svg
 from xecg.files import write_whole
 from xecg.networks import FUSED
 from xecg.signal.waves import QRS, P, codes_around_r_peaks, runs_of
 
+MM_PER_S, MM_PER_MV = 25.0, 10.0
+PIXELS_PER_MM = 8  # of a PNG; a whole number keeps the grid even
+# Slate, blue, violet, magenta; darker with relevance, for print and the colour-blind.
+_SHADES = ("#84929e", "#5679b5", "#7146ab", "#7d0048")
+RELEVANCE = LinearSegmentedColormap.from_list("relevance", _SHADES)
+_DPI = PIXELS_PER_MM * MM_PER_INCH
+_POINTS_PER_MM = 72 / MM_PER_INCH
+_SQUARE_MM = 5  # between bold lines of the paper
+_FINE, _BOLD, _EDGE = "#fae4e0", "#f0b9b0", "#d9968b"  # its lines
+_THIN_MM, _THICK_MM = 0.3, 0.9  # of a trace
+_LEVELS = 32  # of colour
+_MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3}
 _MARGIN_MM = 13.5  # 10 s of ECG then fill A4 across, 297 mm
 _ORIGIN_MM = _MARGIN_MM + 15.0  # of a trace, behind paper for the calibration pulse
-_LEAD_OUT_MM = 5.0  # paper after a trace
 _HEADER_MM, _CAPTION_MM, _FOOTER_MM = 13.5, 5.5, 11.0
 _CLEARANCE_MM = 4.0  # paper above and below a trace
 
 _WAVES = {P: ("$\\mathsf{P}$", 3.6, "#8fc1e3"), QRS: ("$\\mathsf{QRS}$", 8.5, "#b7b4c2")}
-_BAR = ("least", "evidence", "most")
 _DOUBT = 3.0  # factor between the odds of AF and those of the threshold, below which it is doubtful
 _READS = {"morphology": "shape of each beat", "rhythm": "order of the beats"}
 _IN_AF = "AF has no P waves: QRS complexes count by their shape here, not by their timing"
@@ -60,7 +58,6 @@ _USUAL = (
     "P, QRS: where these waves usually lie around an R peak, not measured; in AF, P is where a P "
     "wave would be."
 )
-_ANNOTATED = "P, QRS: as annotated."
 _BETWEEN = "   ·   "
 _UP_AND_DOWN, _AROUND = np.array([0, 1, 1, 0, 0]), [Outline.MOVETO, *[Outline.LINETO] * 4]
 
@@ -86,23 +83,16 @@ class ExplainedWindow:
     waves: NDArray[np.uint8] | None = None  # annotated codes (time,); by default around R peaks
 
     def __post_init__(self) -> None:
-        n, rate, branches = self.signal.size, self.sampling_rate, len(self.relevance)
-        if self.signal.ndim != 1 or n < 2:
-            self._refuse("a signal (time,)", self.signal.shape)
-        if not rate > 0 or not branches:
-            wanted = "a sampling rate above 0 and at least one branch"
-            self._refuse(wanted, f"{rate:g} Hz and {branches}")
-        for name, values in {"signal": self.signal, **self.relevance}.items():
-            finite = np.isfinite(values)
-            if values.shape != (n,) or not finite.all():
-                found = f"shape {values.shape} with {finite.sum()} finite"
-                self._refuse(f"{n} finite numbers for {name}", found)
-        if self.waves is not None and self.waves.shape != (n,):
-            self._refuse(f"{n} codes of waves", self.waves.shape)
-        peaks = np.asarray(self.r_peaks)
-        if peaks.size and not 0 <= peaks.min() <= peaks.max() < n:
-            found = f"{peaks.min()} to {peaks.max()}"
-            self._refuse("R peaks", found, within=f", samples 0 to {n - 1}")
+        n, arrays = self.signal.size, [self.signal, *self.relevance.values()]
+        fit = n > 1 and self.sampling_rate > 0 and len(arrays) > 1
+        fit = fit and all(one.shape == (n,) and np.isfinite(one).all() for one in arrays)
+        fit = fit and (self.waves is None or self.waves.shape == (n,))
+        if not fit or not all(0 <= peak < n for peak in self.r_peaks):
+            raise DataError(
+                f"the window at {self.start_s:g} s of record {self.record}: expected a signal, "
+                "relevance of one or more branches and, if any, waves of one length (time,), "
+                "finite, with R peaks within it; found others"
+            )
 
     @property
     def doubtful(self) -> bool:
@@ -123,11 +113,6 @@ class ExplainedWindow:
         if len(set(said.values())) > 1 and "disagree" not in self.note:
             each = ", ".join(f"{name} says {called}" for name, called in said.items())
             yield f"the branches disagree: {each}"
-        if (
-            len(set(said.values())) == 1
-            and self.predicted.get(FUSED, (alone := min(said.values()))) != alone
-        ):
-            yield f"each branch by itself says {alone}: its own P(AF) is on that side of 0.5"
 
     def caption(self, branch: str) -> Iterator[str]:
         """Yields what a branch reads, what it says, and what is coloured."""
@@ -140,10 +125,6 @@ class ExplainedWindow:
             if any_evidence and what == "AF" and branch == "morphology":
                 yield _IN_AF
 
-    def _refuse(self, wanted: str, found: Any, within: str = "") -> None:
-        where = f"the window at {self.start_s:g} s of record {self.record}{within}"
-        raise DataError(f"Expected {wanted} in {where}, found {found}.")
-
 
 def draw_page(windows: Sequence[ExplainedWindow]) -> Figure:
     """Draws windows one below the other in true size: 25 mm/s, and 10 mm/mV where there are mV.
@@ -152,33 +133,33 @@ def draw_page(windows: Sequence[ExplainedWindow]) -> Figure:
     """
     if not windows:
         raise DataError("Expected at least one window to draw, found none.")
-    figure, axes = _blank(forms := tuple(map(_form, windows)))
+    figure = _blank(forms := tuple(map(_form, windows)))
     for artist in _written(forms, windows):
-        axes.add_artist(artist)
+        figure.axes[0].add_artist(artist)
     return figure
 
 
-def save_page(windows: Sequence[ExplainedWindow], path: Path | str) -> Path:
-    """Writes a page as :func:`draw_page` draws it, a PNG in a third of its time.
+def save_page(windows: Sequence[ExplainedWindow], path: Path) -> Path:
+    """Writes a page as :func:`draw_page` draws it, as SVG or, in a third of its time, as PNG.
 
     The forms of a PNG are drawn once for many pages. A file that exists is replaced.
     """
-    if not windows or Path(path).suffix != ".png":
-        return save_figure(draw_page(windows), path, overwrite=True)
+    if path.suffix != ".png":
+        return save_svg(draw_page(windows), path)
     printed = _printed(forms := tuple(map(_form, windows)))
     height, width, _ = printed.shape
-    figure = Figure((width / DPI, height / DPI), DPI)
+    figure = Figure((width / _DPI, height / _DPI), _DPI)
     canvas: Any = FigureCanvasAgg(figure)
     renderer = canvas.get_renderer()
     pixels = np.asarray(renderer.buffer_rgba())
     pixels[:] = printed
-    per_mm = Affine2D().scale(DPI / MM_PER_INCH)
+    per_mm = Affine2D().scale(_DPI / MM_PER_INCH)
     for artist in sorted(_written(forms, windows), key=Artist.get_zorder):
         artist.set_figure(figure)
         artist.set_transform(per_mm)
         artist.draw(renderer)
-    write_whole(Path(path), png(pixels, DPI))
-    return Path(path)
+    write_whole(path, png(pixels, _DPI))
+    return path
 
 
 @dataclass(frozen=True)
@@ -196,7 +177,7 @@ class _Form:
     @property
     def right(self) -> float:
         """Right edge of the paper."""
-        return _ORIGIN_MM + MM_PER_S * self.duration_s + _LEAD_OUT_MM
+        return _ORIGIN_MM + MM_PER_S * self.duration_s + 5.0
 
     @property
     def height(self) -> float:
@@ -216,14 +197,21 @@ class _Form:
         """Draws the form, whose upper edge is at ``top``."""
         small: dict[str, Any] = {"size": 6.5, "color": QUIET_INK, "parse_math": False}
         xs = np.linspace(self.right - 40, self.right, 200)
-        line = np.stack([xs, np.full(200, top - 7.5)], axis=1)
-        axes.add_artist(coloured_trace(line, np.linspace(0, 1, 200)))
-        for text, side, x in zip(_BAR, ("left", "center", "right"), xs[[0, 99, -1]], strict=True):
+        bar = np.stack([xs, np.full(200, top - 7.5)], axis=1)
+        axes.add_artist(_coloured_trace(bar, np.linspace(0, 1, 200)))
+        words = {"left": "least", "center": "evidence", "right": "most"}
+        for (side, text), x in zip(words.items(), xs[[0, 99, -1]], strict=True):
             axes.text(x, top - 6.3, text, ha=side, **small)
         for title, bottom in zip(self.titles, self.edges(top), strict=True):
-            draw_paper(axes, _MARGIN_MM, bottom, self.right - _MARGIN_MM, self.strip)
-            if self.gain is not None:
-                draw_calibration(axes, _MARGIN_MM + 3, bottom + self.baseline, self.gain)
+            self._draw_paper(axes, bottom)
+            if self.gain is not None:  # the calibration pulse, 1 mV for 0.2 s
+                left, base = _MARGIN_MM + 3, bottom + self.baseline
+                pulse = np.array([0, 0, 1, 1, 0, 0]) * self.gain + base
+                line = Line2D(np.array([0, 2, 2, 7, 7, 9]) + left, pulse, color=INK, linewidth=1.0)
+                line.set_solid_joinstyle("miter")
+                axes.add_artist(line)
+                at = {"ha": "center", "va": "top", "size": 6, "color": QUIET_INK}
+                axes.text(left + 4.5, base - 1.2, "1 mV", **at)
             axes.add_artist(next(_titled(title, "", bottom + self.strip + 1.5, 8)))
         y = top - self.height + _FOOTER_MM
         for second in range(int(self.duration_s) + 1):
@@ -232,42 +220,57 @@ class _Form:
         axes.text(_MARGIN_MM, y - 9.5, self.notes[0], linespacing=1.3, **small)
         axes.text(self.right, y - 9.5, self.notes[1], ha="right", **small)
 
+    def _draw_paper(self, axes: Axes, bottom: float) -> None:
+        """Draws the grid of a strip."""
+        left, width = _MARGIN_MM, self.right - _MARGIN_MM
+        for step, colour, line_mm in ((1, _FINE, 0.1), (_SQUARE_MM, _BOLD, 0.15)):
+            xs = np.arange(0, width + 1e-6, step) + left
+            ys = np.arange(0, self.strip + 1e-6, step) + bottom
+            lines = [[(x, bottom), (x, bottom + self.strip)] for x in xs]
+            lines += [[(left, y), (left + width, y)] for y in ys]
+            codes = np.tile([Outline.MOVETO, Outline.LINETO], len(lines))
+            look: dict[str, Any] = {"edgecolor": colour, "linewidth": line_mm * _POINTS_PER_MM}
+            grid = Outline(np.concatenate(lines), codes)  # one artist, which draws fast
+            axes.add_artist(PathPatch(grid, fill=False, snap=True, **look))
+        look = {"fill": False, "edgecolor": _EDGE, "linewidth": 0.6}
+        axes.add_artist(Rectangle((left, bottom), width, self.strip, **look))
+
 
 def _form(window: ExplainedWindow) -> _Form:
     trace, gain = amplitude(window.signal, window.unit)
     # Bold lines run through the baseline and the upper edge.
-    baseline = SQUARE_MM * np.ceil((_CLEARANCE_MM - trace.min()) / SQUARE_MM)
-    strip = SQUARE_MM * np.ceil((baseline + trace.max() + _CLEARANCE_MM) / SQUARE_MM)
+    baseline = _SQUARE_MM * np.ceil((_CLEARANCE_MM - trace.min()) / _SQUARE_MM)
+    strip = _SQUARE_MM * np.ceil((baseline + trace.max() + _CLEARANCE_MM) / _SQUARE_MM)
     edges = zip(("from", "to"), window.band_hz, strict=True)
     band = [f" {word} {hz:g} Hz" for word, hz in edges if hz is not None]
     scale = f"{gain:g} mm/mV" if gain else "amplitude scaled, not in mV"
     right = ["time in s", f"{MM_PER_S:g} mm/s", scale, "".join(["filtered", *band] if band else [])]
-    left = f"{_COLOUR}\n▾ R peak. {_USUAL if window.waves is None else _ANNOTATED}"
-    titles = tuple(map(_title, window.relevance))
+    left = f"{_COLOUR}\n▾ R peak. {_USUAL if window.waves is None else 'P, QRS: as annotated.'}"
+    reads = {name: f" ({_READS[name]})" if name in _READS else "" for name in window.relevance}
+    titles = tuple(f"{name.capitalize()} branch{what}" for name, what in reads.items())
     duration_s = window.signal.size / window.sampling_rate
     notes = left, _BETWEEN.join(filter(None, right))
     return _Form(titles, window.start_s, duration_s, baseline, strip, gain, notes)
 
 
-def _title(branch: str) -> str:
-    reads = f" ({_READS[branch]})" if branch in _READS else ""
-    return f"{branch.capitalize()} branch{reads}"
-
-
-def _blank(forms: Sequence[_Form]) -> tuple[Figure, Axes]:
+def _blank(forms: Sequence[_Form]) -> Figure:
+    """A figure with one axes over all of it, in mm from bottom left, and forms on it."""
     top = sum(form.height for form in forms)
-    figure, axes = new_canvas(max(form.right for form in forms) + _MARGIN_MM, top)
+    width = max(form.right for form in forms) + _MARGIN_MM
+    figure = Figure(figsize=(width / MM_PER_INCH, top / MM_PER_INCH), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, top))
+    axes.set_axis_off()
     for form in forms:
         form.draw(axes, top)
         top -= form.height
-    return figure, axes
+    return figure
 
 
 @lru_cache(maxsize=12)
 def _printed(forms: tuple[_Form, ...]) -> NDArray[np.uint8]:
     """The pixels of forms that nothing is written on, RGBA ``(height, width, 4)``."""
-    figure, _ = _blank(forms)
-    figure.dpi = DPI
+    figure = _blank(forms)
+    figure.dpi = _DPI
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())
@@ -275,10 +278,8 @@ def _printed(forms: tuple[_Form, ...]) -> NDArray[np.uint8]:
 
 def _written(forms: Sequence[_Form], windows: Sequence[ExplainedWindow]) -> Iterator[Artist]:
     """Yields what is written on forms, one below the other; in mm."""
-    top = sum(form.height for form in forms)
-    for form, window in zip(forms, windows, strict=True):
-        yield from _window(form, window, top)
-        top -= form.height
+    for number, (form, window) in enumerate(zip(forms, windows, strict=True)):
+        yield from _window(form, window, top=sum(form.height for form in forms[number:]))
 
 
 def _window(form: _Form, window: ExplainedWindow, top: float) -> Iterator[Artist]:
@@ -290,7 +291,8 @@ def _window(form: _Form, window: ExplainedWindow, top: float) -> Iterator[Artist
     lead = _BETWEEN.join([f"lead {window.lead}", span])
     yield from _titled(window.record, lead, top - 6.2, 11)
     yield from _verdict(window, top - 11.4)
-    for bottom, (branch, relevance) in zip(form.edges(top), window.relevance.items(), strict=True):
+    strips = zip(form.titles, form.edges(top), window.relevance.items(), strict=True)
+    for title, bottom, (branch, relevance) in strips:
         for code, (word, size, tint) in _WAVES.items():
             if runs := runs_of(codes == code):
                 spans = form.across(np.array(runs), rate)
@@ -298,12 +300,12 @@ def _window(form: _Form, window: ExplainedWindow, top: float) -> Iterator[Artist
                 bands = np.stack([spans[:, [0, 0, 1, 1, 0]].ravel(), ys], axis=1)
                 outline = Outline(bands, np.tile(_AROUND, len(runs)))
                 yield PathPatch(outline, facecolor=tint, linewidth=0, alpha=0.25)
-                yield marks(spans.mean(axis=1), bottom + 1.2, word, size)
-        yield marks(peaks, bottom + form.strip - 1.2, "v", 3)
+                yield _marks(spans.mean(axis=1), bottom + 1.2, word, size)
+        yield _marks(peaks, bottom + form.strip - 1.2, "v", 3)
         points = np.stack([xs, bottom + form.baseline + trace], axis=1)
-        yield coloured_trace(points, display_relevance(relevance, rate))
+        yield _coloured_trace(points, display_relevance(relevance, rate))
         caption = _BETWEEN.join(window.caption(branch))
-        yield from list(_titled(_title(branch), caption, bottom + form.strip + 1.5, 8))[1:]
+        yield from list(_titled(title, caption, bottom + form.strip + 1.5, 8))[1:]
 
 
 def _verdict(window: ExplainedWindow, y: float) -> Iterator[Artist]:
@@ -314,15 +316,85 @@ def _verdict(window: ExplainedWindow, y: float) -> Iterator[Artist]:
         box: dict[str, Any] = {"facecolor": INK if sure else "white", "edgecolor": INK}
         box |= {"boxstyle": "round,pad=0.25", "linestyle": "-" if sure else (0, (3, 2))}
         look = {"weight": "bold", "color": "white" if sure else INK, "bbox": box}
-        yield text_at(x + 0.9, y, called, 9, **look)
-        x += bold_width(called, 9) + 4.5
+        yield _text(x + 0.9, y, called, 9, **look)
+        x += _bold_width(called, 9) + 4.5
     says = [f"P(AF) {window.p_af[FUSED]:.2f}"] if FUSED in window.p_af else []
     if says and window.threshold is not None:
         says = [f"{says[0]}, called AF above {window.threshold:.2g}"]
-    yield text_at(x, y, _BETWEEN.join([*says, *window.remarks()]), 9)
+    yield _text(x, y, _BETWEEN.join([*says, *window.remarks()]), 9)
 
 
 def _titled(title: str, text: str, y: float, size: float) -> Iterator[Artist]:
     """A bold title, and a text behind it on the same line."""
-    yield text_at(_MARGIN_MM, y, title, size, weight="bold")
-    yield text_at(_MARGIN_MM + bold_width(title, size) + size / POINTS_PER_MM, y, text, size)
+    yield _text(_MARGIN_MM, y, title, size, weight="bold")
+    yield _text(_MARGIN_MM + _bold_width(title, size) + size / _POINTS_PER_MM, y, text, size)
+
+
+def _text(x: float, y: float, text: str, size: float, **look: Any) -> Text:
+    """A text in which ``$`` is no formula."""
+    plain: dict[str, Any] = {"color": INK, "parse_math": False, "va": "baseline"}
+    return Text(x, y, text, size=size, **plain | look)
+
+
+@lru_cache(maxsize=64)
+def _bold_width(text: str, size: float) -> float:
+    """Width of a bold text in mm."""
+    font = FontProperties(size=size, weight="bold")
+    return float(text_to_path.get_text_width_height_descent(text, font, False)[0]) / _POINTS_PER_MM
+
+
+_marker = lru_cache(MarkerStyle)
+
+
+def _marks(xs: Any, y: float, marker: str, size: float) -> Line2D:
+    """Marks on one height, each a marker of matplotlib."""
+    look: dict[str, Any] = {"markersize": size, "color": QUIET_INK, "markeredgewidth": 0}
+    return Line2D(xs, np.full(len(xs), y), linestyle="", marker=_marker(marker), **look)
+
+
+def _coloured_trace(points: NDArray[np.float64], values: NDArray[np.float64]) -> PathCollection:
+    """A line through ``points (time, 2)``, darker and thicker where ``values (time,)`` are larger.
+
+    It is cut where its level of colour changes; a level has all its pieces, each up to the first
+    point of the next; the largest is drawn last.
+    """
+    of_points = np.rint(values[:-1] * (_LEVELS - 1)).astype(np.int64)
+    levels, outlines = np.unique(of_points), []
+    for level in levels:
+        starts = np.append(of_points == level, False)  # a segment at this point
+        stops = np.append(False, starts[:-1])
+        moves = np.where(stops, Outline.LINETO, Outline.MOVETO)
+        outlines.append(Outline(points[starts | stops], moves[starts | stops]))
+    shares = levels / (_LEVELS - 1)
+    widths = (_THIN_MM + (_THICK_MM - _THIN_MM) * shares) * _POINTS_PER_MM
+    look: dict[str, Any] = {"capstyle": "round", "joinstyle": "round", "linewidths": widths}
+    return PathCollection(outlines, facecolors="none", edgecolors=RELEVANCE(shares), **look)
+
+
+def display_relevance(relevance: NDArray[np.floating], sampling_rate: float) -> NDArray[np.float64]:
+    """Returns relevance ``(time,)`` for the eye: its mean over 20 ms, scaled to 0 to 1.
+
+    The 99th percentile, or half the largest value if that is more, and all above it become 1.
+    """
+    width = max(1, round(0.02 * sampling_rate))  # 0.5 mm on paper: what is finer cannot be seen
+    positive = np.clip(relevance, 0, None).astype(np.float64)
+    smooth = np.convolve(positive, np.ones(width) / width, mode="same")
+    high = max(np.percentile(smooth, 99), smooth.max() / 2)  # one outlying beat pales no other
+    return np.minimum(smooth / high, 1.0) if high > 0 else smooth
+
+
+def amplitude(signal: NDArray[np.floating], unit: str) -> tuple[NDArray[np.float64], float | None]:
+    """Returns heights in mm above the baseline (the median), ``(time,)``, and the gain in mm/mV.
+
+    The gain is 10 mm/mV, halved until the trace fits 60 mm. Where ``unit`` is not mV, uV or V, the
+    trace is 20 mm high, and the gain is None.
+    """
+    values = np.array(signal, dtype=np.float64)
+    values -= np.median(values)  # as an ECG recorder, which passes no constant
+    mv_per_unit, extent = _MV_PER_UNIT.get(unit.strip().lower()), float(np.ptp(values))
+    if mv_per_unit is None:
+        return values * (20.0 / extent if extent else 0.0), None
+    gain = MM_PER_MV
+    while extent * mv_per_unit * gain > 60.0:
+        gain /= 2  # as on an ECG recorder
+    return values * mv_per_unit * gain, gain

@@ -20,7 +20,6 @@ WAVE_CODES = (P, QRS, T, OTHER)  # in the order of WAVES
 CLASSES = ("non-AF", "AF")
 OWN_WAVE: Mapping[str, str] = {"morphology": "P", "rhythm": "QRS"}  # of a branch's domain
 FEWEST_BEATS = 4  # R peaks of a window whose waves are measured, as in the published tables
-POINTING_TOLERANCE_MS = 50.0  # the half-width of the QRS window
 SPECIFICITY = "domain_specificity"
 _ROUNDING = 1e-4  # of a map's largest value: what single precision may leave below zero
 
@@ -64,16 +63,6 @@ class Maps:
         parts = [(self.codes == code) * values for code in WAVE_CODES]
         return np.stack([part.sum(axis=1, dtype=np.float64) for part in parts], axis=1)
 
-    @cached_property
-    def near_r_peaks(self) -> NDArray[np.bool_]:
-        """Whether a sample lies within 50 ms of an R peak, ``(n, time)``."""
-        tolerance = int(POINTING_TOLERANCE_MS * self.sampling_rate / 1000)
-        reach = np.arange(-tolerance, tolerance + 1)
-        near = np.zeros(self.relevance.shape, dtype=np.bool_)
-        for row, peaks in zip(near, self.r_peaks, strict=True):
-            row[np.clip(peaks[:, None] + reach, 0, row.size - 1)] = True
-        return near
-
 
 STATISTICS: Registry[Callable[[Maps], ArrayLike]] = Registry("statistics")
 """Functions of :class:`Maps` that return a number for each map, ``(n,)``; NaN where undefined."""
@@ -86,34 +75,6 @@ def enrichment(maps: Maps, wave: str) -> FloatArray:
     return divide(share, divide(samples[:, column], samples.sum(axis=1)))
 
 
-def pointing(maps: Maps) -> FloatArray:
-    """1 where the largest relevance lies within 50 ms of an R peak, else 0.
-
-    The pointing game of Zhang et al. 2018, doi 10.1007/s11263-017-1059-x.
-    """
-    rows, largest = np.arange(len(maps.relevance)), maps.relevance.argmax(axis=1)
-    hits: FloatArray = maps.near_r_peaks[rows, largest].astype(np.float64)
-    return hits
-
-
-def pointing_chance(maps: Maps) -> FloatArray:
-    """Share of the window within 50 ms of an R peak: chance for :func:`pointing`."""
-    share: FloatArray = maps.near_r_peaks.mean(axis=1)
-    return share
-
-
-def gini(maps: Maps) -> FloatArray:
-    """Gini coefficient over samples: 0 if relevance is spread evenly, near 1 if on one sample.
-
-    Source: Hurley and Rickard 2009, doi 10.1109/TIT.2009.2027527.
-    """
-    rows, time = np.sort(maps.relevance, axis=1), maps.relevance.shape[1]
-    ranks, total = np.arange(1.0, time + 1), rows.sum(axis=1, dtype=np.float64)
-    weighted = np.einsum("ij,j->i", rows, ranks)  # casts in small pieces, a matmul all at once
-    coefficients: FloatArray = divide(2 * weighted, time * total) - (time + 1) / time
-    return coefficients
-
-
 def conservation(maps: Maps) -> FloatArray:
     """Sum of the map / the logit that it explains; NaN where that is not positive or known."""
     explained = np.where(maps.logits > 0, maps.logits, np.nan)
@@ -122,8 +83,7 @@ def conservation(maps: Maps) -> FloatArray:
 
 for _wave in WAVES:
     STATISTICS.register(enrichment_column(_wave), partial(enrichment, wave=_wave))
-for _statistic in (conservation, gini, pointing, pointing_chance):
-    STATISTICS.register(_statistic.__name__, _statistic)
+STATISTICS.register("conservation", conservation)
 
 
 def wave_relevance(

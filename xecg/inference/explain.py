@@ -13,8 +13,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from xecg.errors import ConfigError
-from xecg.explain.paper import PIXELS_PER_MM
-from xecg.explain.pictures import save_page
+from xecg.explain.pictures import PIXELS_PER_MM, save_page
 from xecg.explain.relevance import WAVES, enrichment_column, wave_title
 from xecg.files import whole_file
 from xecg.inference.maps import NOT_JUDGED, Maps, spread

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from xecg.errors import ConfigError, WeightsError
-from xecg.inference.maps import Floats, Maps
+from xecg.explain.relevance import wave_relevance
+from xecg.inference.maps import Floats
 from xecg.inference.model import Model
-from xecg.inference.records import LeadWindows
 from xecg.networks import FUSED
 
 FORMAT, ATTRIBUTION = "xecg-export-1", "innvestigate"
@@ -91,17 +93,19 @@ class ExportedModel(Model):
             )
         return self.network  # type: ignore[no-any-return]
 
-    def maps(self, leads: Sequence[LeadWindows], explainer: Any, effects: bool = False) -> Maps:
-        """Returns the maps of all windows; raises ConfigError if effects are asked for."""
-        if effects:
-            raise ConfigError(f"effects: need the weights that {self.weights} was made of")
-        return super().maps(leads, explainer)
-
     def _p_af(self, windows: Floats) -> dict[str, Floats]:
         return self.network.p_af(windows)  # type: ignore[no-any-return]
 
-    def _explained(self, explainer: Any, signal: Floats) -> dict[str, tuple[Floats, Floats]]:
-        return explainer.maps(signal)  # type: ignore[no-any-return]
+    def _measured(
+        self, explainer: Any, signal: Floats, r_peaks: list[NDArray[np.int64]], effects: bool
+    ) -> dict[str, tuple[pd.DataFrame, Floats]]:
+        if effects:
+            raise ConfigError(f"effects: need the weights that {self.weights} was made of")
+        rate = self.preprocessing.sampling_rate
+        return {
+            branch: (wave_relevance(maps, r_peaks, rate, logits=logits), maps)
+            for branch, (logits, maps) in explainer.maps(signal).items()
+        }
 
 
 def _session(graph: Any) -> Any:

@@ -15,15 +15,14 @@ from tqdm import tqdm
 
 from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError
-from xecg.explain.curves import draw_reliability, draw_roc
-from xecg.explain.paper import INK, save_figure, tidy
+from xecg.explain.figures import INK, draw_reliability, draw_roc, save_svg, tidy
 from xecg.explain.relevance import CLASSES
 from xecg.files import check_empty, csv_text, write_whole
-from xecg.inference.evaluate import REPORT, rows_to_test, wave_trial
+from xecg.inference.evaluate import faithfulness_of, rows_to_test, wave_trial
 from xecg.inference.explain import inline
 from xecg.inference.maps import NOT_JUDGED, predicted
 from xecg.inference.model import Model, load, one_thread
-from xecg.metrics.bootstrap import mean, with_interval
+from xecg.metrics.bootstrap import mean, with_intervals
 from xecg.metrics.calibration import PREVALENCES, predictive_value
 from xecg.metrics.classification import classification_report
 from xecg.networks.weights import WeightsInfo, load_xecgarch
@@ -93,8 +92,7 @@ def find_failures(
         WeightsError: The weights cannot be used, or do not say what they learnt from.
     """
     check_empty(out)
-    if faithfulness and not (faithfulness / REPORT).is_file():
-        raise ConfigError(f"faithfulness: expected {REPORT} in {faithfulness}, found none")
+    faithful = faithfulness_of(faithfulness) if faithfulness else {}
     model = load(weights, operating_point=operating_point, threshold=threshold)
     _, info = load_xecgarch(model.weights)
     chosen = _chosen(stores, {model.weights: info}, split)
@@ -115,7 +113,7 @@ def find_failures(
         print(f"{_title(store)}: {len(rows)} windows, {origin}\n{text}\n")
     if report:
         sections = [_section(of, origin, tables, out) for of, (_, origin) in chosen.items()]
-        _write_page(report, model, info.provenance, sections, faithfulness)
+        _write_page(report, model, info.provenance, sections, faithful)
     print(f"Everything is in {out}")
 
 
@@ -280,23 +278,12 @@ def _counts(windows: pd.DataFrame, *keys: str) -> pd.DataFrame:
     return table
 
 
-def with_intervals(
-    table: pd.DataFrame, row: str, column: str, *, counts: bool = False
-) -> pd.DataFrame:
-    """Returns values with their intervals as text, in rows and columns by two columns."""
-    rows = table.to_dict("records")
-    texts = [with_interval(one) + f" ({one['n']} of {one['n_groups']})" * counts for one in rows]
-    wide = table.assign(text=texts).pivot(index=row, columns=column, values="text")
-    names = table[row].unique(), table[column].unique()
-    return wide.reindex(index=names[0], columns=names[1]).fillna("")
-
-
 def _write_page(
     page: Path,
     model: Model,
     provenance: Mapping[str, Any],
     sections: list[dict[str, Any]],
-    faithfulness: Path | None,
+    faithfulness: Mapping[str, pd.DataFrame],
 ) -> None:
     """Writes what one needs to defend a model with, or to refuse it."""
     loader, card = PackageLoader("xecg.inference"), model.weights.with_suffix(".md")
@@ -304,10 +291,8 @@ def _write_page(
     html = partial(pd.DataFrame.to_html, border=0, na_rep="", index_names=False)
     facts: dict[str, Any] = {"model": model, "provenance": provenance, "sections": sections}
     facts |= {"often": OFTEN, "html": html, "version": version("xecg-lightning")}
+    facts["faithfulness"] = faithfulness
     facts["card"] = card.read_text(encoding="utf-8") if card.is_file() else ""
-    if faithfulness:
-        facts["faithfulness"] = (faithfulness / REPORT).read_text(encoding="utf-8")
-        facts["drawn"] = [inline(path)["src"] for path in sorted(faithfulness.glob("*.png"))]
     write_whole(page, environment.get_template("test.html.j2").render(facts))
 
 
@@ -318,7 +303,7 @@ def _section(
     name = _title(store)
     of = {key: t[t["store"] == name].drop(columns="store") for key, t in tables.items()}
     windows, people = of["windows"], of["people"]
-    figure = save_figure(_figure(of), folder / f"{name}.svg", overwrite=True)
+    figure = save_svg(_figure(of), folder / f"{name}.svg")
     counts = windows.groupby("truth").agg(
         windows=("person", "size"), persons=("person", "nunique"), records=("record", "nunique")
     )

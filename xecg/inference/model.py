@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from xecg.errors import ConfigError, RecordError, WeightsError
-from xecg.explain.relevance import CLASSES, wave_relevance
+from xecg.explain.relevance import CLASSES
 from xecg.files import sha256
 from xecg.inference.maps import NOT_JUDGED, Floats, Maps, predicted
 from xecg.inference.records import LeadWindows, cut_lead
@@ -199,12 +199,10 @@ class Model:
         signal = np.concatenate([lead.signals for lead in leads])
         r_peaks = [peaks for lead in leads for peaks in lead.r_peaks]
         rate = self.preprocessing.sampling_rate
-        relevance, tables = {}, [self.table(leads)]
-        found = self._effects(explainer, signal, r_peaks) if effects else {}
-        for branch, (logits, relevance[branch]) in self._explained(explainer, signal).items():
-            measured = wave_relevance(relevance[branch], r_peaks, rate, logits=logits)
-            tables.append(measured.join(found.get(branch, [])).add_prefix(f"{branch}_"))
-        table = pd.concat(tables, axis=1)
+        found = self._measured(explainer, signal, r_peaks, effects)
+        tables = [of.add_prefix(f"{branch}_") for branch, (of, _) in found.items()]
+        table = pd.concat([self.table(leads), *tables], axis=1)
+        relevance = {branch: maps for branch, (_, maps) in found.items()}
         return Maps(table, signal, relevance, r_peaks, rate, leads, self.threshold)
 
     def p_af(self, windows: Floats) -> dict[str, Floats]:
@@ -239,25 +237,17 @@ class Model:
                     parts[name].append(p[:, 1].numpy())
         return {name: np.concatenate(part) for name, part in parts.items()}
 
-    def _explained(self, explainer: Any, signal: Floats) -> dict[str, tuple[Floats, Floats]]:
-        """By branch the explained logits ``(n,)`` and the maps ``(n, time)``."""
+    def _measured(
+        self, explainer: Any, signal: Floats, r_peaks: list[NDArray[np.int64]], effects: bool
+    ) -> dict[str, tuple[pd.DataFrame, Floats]]:
+        """By branch what is measured of each window, and the maps ``(n, time)``."""
         import torch
 
-        explained = explainer.explain(torch.from_numpy(signal).unsqueeze(1)).items()
-        return {
-            branch: (logits.amax(dim=1).numpy(), maps.squeeze(1).numpy())
-            for branch, (logits, maps) in explained
-        }
+        from xecg.explain.effects import measured
 
-    def _effects(
-        self, explainer: Any, signal: Floats, r_peaks: list[NDArray[np.int64]]
-    ) -> dict[str, pd.DataFrame]:
-        import torch
-
-        from xecg.explain.effects import wave_effects
-
-        x = torch.from_numpy(signal).unsqueeze(1)
-        return wave_effects(explainer, x, r_peaks, self.preprocessing.sampling_rate)
+        x, rate = torch.from_numpy(signal).unsqueeze(1), self.preprocessing.sampling_rate
+        found = measured(explainer, x, r_peaks, rate, effects=effects)
+        return {branch: (of.table, of.relevance.numpy()) for branch, of in found.items()}
 
 
 def load(

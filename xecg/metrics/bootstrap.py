@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
@@ -95,6 +96,20 @@ def mean(values: ArrayLike, groups: ArrayLike) -> Interval:
     return intervals(statistics, groups, over={"mean": [np.ones(numbers.size, bool)]})["mean"]
 
 
+def means(table: pd.DataFrame, groups: ArrayLike, seed: int = 0) -> pd.DataFrame:
+    """Returns the mean of each column without NaN: a row a column, the fields of an Interval."""
+    values = table.to_numpy(np.float64)
+    known = ~np.isnan(values)
+
+    def statistics(weights: FloatArray) -> dict[Any, FloatArray]:
+        sums = weights @ np.nan_to_num(values), weights @ known.astype(np.float64)
+        return dict(zip(table, divide(*sums).T, strict=True))
+
+    over: Any = dict(zip(table, ([column] for column in known.T), strict=True))
+    found = intervals(statistics, groups, over=over, seed=seed)
+    return pd.DataFrame([vars(one) for one in found.values()], index=table.columns)
+
+
 def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """Divides, with NaN (undefined) where the denominator is zero."""
     quotient = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
@@ -116,6 +131,16 @@ def with_interval(row: Any, digits: int = 3, name: str = "value") -> str:
     value, low, high = row[name], row["low"], row["high"]
     interval = "" if np.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
     return "-" if np.isnan(value) else f"{value:.{digits}f}{interval}"
+
+
+def with_intervals(
+    table: pd.DataFrame, rows: str | list[str], column: str, *, counts: bool = False
+) -> pd.DataFrame:
+    """Returns values with their intervals as text, in rows and columns by columns of a table."""
+    count = " ({n} of {n_groups})" if counts else ""
+    texts = [with_interval(one) + count.format(**one) for one in table.to_dict("records")]
+    wide = table.assign(text=texts).pivot_table("text", rows, column, "first", sort=False)
+    return wide.fillna("")
 
 
 def rank_correlation(x: FloatArray, y: FloatArray, weights: FloatArray) -> FloatArray:

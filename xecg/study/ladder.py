@@ -31,7 +31,6 @@ SCRATCH = -1  # depth of training from random weights, which is no rung of the l
 METRICS = {"accuracy": "accuracy", "f1": "F1 (AF)", "auroc": "AUROC"}
 SPECIFICITY, AGREEMENT = "domain specificity", "agreement"
 EFFECTS = ("effect", "flips")  # measures of what a branch uses, by change
-TRADED_CLASS = "non-AF"  # where there are P waves: its specificity is compared with the accuracy
 KEY = ["measure", "part", "class", "wave"]
 _BRANCH_OF = {"PWaveDetection": "morphology", "RRVariability": "rhythm"}
 _NAMES = ["record", "group", "lead"]
@@ -170,7 +169,6 @@ class Analysis:
     means: pd.DataFrame  # over seeds at each depth: value, interval, counts, reference ("known")
     networks: pd.DataFrame  # value of each network
     trends: pd.DataFrame  # Spearman's rho with the depth
-    tradeoffs: pd.DataFrame  # rho over depths between a branch's specificity and its accuracy
 
 
 def analyse(
@@ -183,19 +181,20 @@ def analyse(
     """
     draws = _Draws(ladder, resamples, seed)
     known = _known(reference) if reference and reference.test_set == ladder.test_set else {}
-    found = dict(_measures(ladder, draws))
-    means, networks, trends, tradeoffs = [], [], [], []
-    for key, measure in found.items():
+    means, networks, trends = [], [], []
+    for key, measure in _measures(ladder, draws):
         named = {"test_set": ladder.test_set} | dict(zip(KEY, key, strict=True))
         means.append(_means(measure, ladder).assign(**named, known=known.get(key, np.nan)))
         networks.append(ladder.cells.assign(**named, value=measure.values[0]))
-        depths = np.broadcast_to(ladder.cells["depth"].to_numpy(float), measure.values.shape)
-        trends.append(named | _trend(depths, measure.values, draws, permutations))
-        if key == (SPECIFICITY, branch := key[1], TRADED_CLASS, ""):
-            accuracy = found["accuracy", branch, "", ""].values
-            tradeoffs.append(named | _trend(accuracy, measure.values, draws, permutations))
+        trends.append(named | _trend(measure.values, draws, permutations))
     frames = pd.concat(means, ignore_index=True), pd.concat(networks, ignore_index=True)
-    return Analysis(ladder, *frames, pd.DataFrame(trends), pd.DataFrame(tradeoffs))
+    return Analysis(ladder, *frames, pd.DataFrame(trends))
+
+
+def select(frame: pd.DataFrame, *key: str) -> pd.DataFrame:
+    """Returns the rows of a measure, part, class and wave."""
+    chosen: pd.DataFrame = frame[(frame[KEY] == list(key)).all(axis=1)]
+    return chosen
 
 
 def _known(reference: Reference) -> dict[Key, float]:
@@ -311,24 +310,24 @@ def _means(measure: Measure, ladder: Ladder) -> pd.DataFrame:
     return found.assign(value=means[0], low=ends[:, 0], high=ends[:, 1]).reset_index()
 
 
-def _trend(x: FloatArray, y: FloatArray, draws: _Draws, permutations: int) -> dict[str, Any]:
-    """Spearman's rho over rungs between means over seeds of two measures, ``(1 + resamples, c)``.
+def _trend(values: FloatArray, draws: _Draws, permutations: int) -> dict[str, Any]:
+    """Spearman's rho over rungs between depth and mean over seeds of ``(1 + resamples, c)``.
 
     In its interval persons or records and, independently, seeds are resampled. Its p is that of
     the two-sided permutation test of the means.
     """
     ladder, cells = draws.ladder, draws.ladder.cells
     depths = [depth for depth in ladder.depths if depth != SCRATCH]
-    known = _over_seeds(x[:1], ladder, depths) + _over_seeds(y[:1], ladder, depths)
-    rungs = np.array(depths)[np.isfinite(known[0])].tolist()
-    means, others = (_over_seeds(one, ladder, rungs, draws.seeds) for one in (y, x))
-    rho = _rho(others, means)
+    known = np.isfinite(_over_seeds(values[:1], ladder, depths)[0])
+    rungs = np.array(depths)[known].tolist()
+    means = _over_seeds(values, ladder, rungs, draws.seeds)
+    rho = _rho(np.array(rungs), means)
     low, high = percentile_interval(rho[1:], 0.95)
     row = {"rho": rho[0], "low": low, "high": high, "p": np.nan, "permutations": 0, "exact": False}
     if not np.isnan(rho[0]):
         test = permutation_test(
             (means[0],),
-            lambda shuffled, axis: np.abs(_rho(others[0], shuffled)),  # noqa: ARG005
+            lambda shuffled, axis: np.abs(_rho(np.array(rungs), shuffled)),  # noqa: ARG005
             permutation_type="pairings",
             alternative="greater",
             vectorized=True,
@@ -337,17 +336,24 @@ def _trend(x: FloatArray, y: FloatArray, draws: _Draws, permutations: int) -> di
         )
         n = factorial(len(rungs))
         row |= {"p": test.pvalue, "permutations": min(n, permutations), "exact": n <= permutations}
-    of_rungs = cells[cells["depth"].isin(rungs) & np.isfinite(x[0] + y[0])]
-    by_seed = of_rungs.index.groupby(of_rungs["seed"]).values()
-    seed_rhos = pd.Series([float(_rho(x[0, one], y[0, one])) for one in by_seed]).dropna()
+    of_rungs = cells[cells["depth"].isin(rungs) & np.isfinite(values[0])]
+    seed_rhos = pd.Series(
+        [
+            float(_rho(of_seed["depth"].to_numpy(), values[0, of_seed.index]))
+            for _, of_seed in of_rungs.groupby("seed")
+        ]
+    ).dropna()
     row |= {"depths": len(rungs), "lowest_seed_rho": seed_rhos.min()}
     return row | {"seed_rhos": seed_rhos.tolist(), "ends": means[0, [0, -1]] if rungs else []}
 
 
-def _rho(x: FloatArray, y: FloatArray) -> FloatArray:
-    """Spearman's rho along the last axis; NaN where a row is constant, holds a NaN or is short."""
-    if x.shape[-1] < _FEWEST_DEPTHS:
-        return np.full(x.shape[:-1], np.nan)
-    ranks: list[FloatArray] = [rankdata(values, axis=-1) for values in (x, y)]
+def _rho(depths: NDArray[np.int64], y: FloatArray) -> FloatArray:
+    """Spearman's rho of each row of ``y (..., n)`` with depths ``(n,)``.
+
+    NaN where a row is constant, holds a NaN or is short.
+    """
+    if len(depths) < _FEWEST_DEPTHS:
+        return np.full(y.shape[:-1], np.nan)
+    ranks: list[FloatArray] = [rankdata(values, axis=-1) for values in (depths, y)]
     a, b = (rank - rank.mean(axis=-1, keepdims=True) for rank in ranks)
     return divide((a * b).sum(axis=-1), np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1)))

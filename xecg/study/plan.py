@@ -2,10 +2,9 @@
 
 import json
 from argparse import ArgumentError
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser
 
@@ -20,15 +19,6 @@ class Fit:
 
     configs: list[Path]  # its --config files, in order
     arguments: dict[str, Any] = field(default_factory=dict)  # its other flags
-
-
-@dataclass(frozen=True)
-class Explain:
-    """How the windows of the test sets are explained; see the callback ``WindowTables``."""
-
-    rules: str = "innvestigate"  # name of the attribution method
-    sets: list[str] | None = None  # names of the test sets; null: all
-    max_windows: int | None = None  # of a test set, drawn at random; null: all
 
 
 @dataclass(frozen=True)
@@ -52,13 +42,11 @@ class Study:
     """A ladder of frozen depths; ConfigError if a number is out of range or nothing is trained."""
 
     folder: Path
-    seeds: list[int]  # of fine-tuning
+    seeds: list[int]  # of fine-tuning; the first one pre-trains
     frozen_layers: list[int]  # numbers of blocks that stay frozen, counted from the input
     pretraining: dict[str, Fit | str]  # by branch; or its weights: a file, a released name
     finetuning: Fit  # of every depth
     scratch: bool = True  # whether to train from random weights too
-    pretraining_seeds: Literal["first", "each"] = "first"  # seeds that pre-train
-    explain: Explain = field(default_factory=Explain)
     reference: Reference = field(default_factory=Reference)
 
     def __post_init__(self) -> None:
@@ -79,13 +67,10 @@ class Study:
         return {key: fit for key, fit in kinds.items() if isinstance(fit, Fit)}
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One training of a study, and the names of the pre-trainings that it starts from."""
 
     name: str
-    seed: int
-    depth: str  # a number, or "scratch"; empty in pre-training
     flags: tuple[str, ...]  # of its `xecg fit`, but for the folder
     needs: tuple[str, ...] = ()
 
@@ -105,31 +90,30 @@ def read_study(path: Path) -> Study:
 
 
 def cells_of(study: Study) -> list[Cell]:
-    """Returns the cells in the order in which they are made, pre-training first."""
-    pretrained: dict[str, Cell] = {}
-    tuned = []
+    """Returns the cells in the order in which they are made, pre-training first.
+
+    All windows of the test sets are explained, unless the fine-tuning's arguments say otherwise.
+    """
+    weights, first = dict[str, Any](study.pretraining), study.seeds[0]
+    cells = []
+    for branch, how in study.pretraining.items() if study.frozen_layers else ():
+        if isinstance(how, Fit):
+            name = f"pretrain-{branch}-seed{first}"
+            cells.append(Cell(name, _flags(how, first)))
+            weights[branch] = str(study.folder / "cells" / name / "weights.safetensors")
+    needs = tuple(cell.name for cell in cells)
+    explained = {"test_windows.explain": None} | study.finetuning.arguments
+    finetuning = replace(study.finetuning, arguments=explained)
     for seed in study.seeds:
-        weights, needs = dict(study.pretraining), []
-        first = study.seeds[0] if study.pretraining_seeds == "first" else seed
-        for branch, how in study.pretraining.items():
-            if isinstance(how, Fit) and study.frozen_layers:
-                name = f"pretrain-{branch}-seed{first}"
-                pretrained[name] = Cell(name, first, "", _flags(how, first))
-                weights[branch] = str(study.folder / "cells" / name / "weights.safetensors")
-                needs.append(name)
-        for depth in (*map(str, study.frozen_layers), *["scratch"] * study.scratch):
-            rung = depth != "scratch"
-            setting = {
-                "model.pretrained": weights if rung else None,
-                "freezing.frozen_layers": int(depth) if rung else 0,
-                "test_windows.explain": study.explain.max_windows,
-                "test_windows.attribution": study.explain.rules,
-                "test_windows.sets": study.explain.sets,
-            }
-            name = f"frozen{depth}-seed{seed}" if rung else f"scratch-seed{seed}"
-            flags = _flags(study.finetuning, seed, **setting)
-            tuned.append(Cell(name, seed, depth, flags, (*needs,) if rung else ()))
-    return [*pretrained.values(), *tuned]
+        for depth in study.frozen_layers:
+            start = {"model.pretrained": weights, "freezing.frozen_layers": depth}
+            flags = _flags(finetuning, seed, **start)
+            cells.append(Cell(f"frozen{depth}-seed{seed}", flags, needs))
+        if study.scratch:
+            start = {"model.pretrained": None, "freezing.frozen_layers": 0}
+            flags = _flags(finetuning, seed, **start)
+            cells.append(Cell(f"scratch-seed{seed}", flags))
+    return cells
 
 
 def _flags(fit: Fit, seed: int, **setting: Any) -> tuple[str, ...]:
@@ -138,19 +122,3 @@ def _flags(fit: Fit, seed: int, **setting: Any) -> tuple[str, ...]:
     for key, value in (fit.arguments | setting).items():
         flags.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
     return tuple(flags)
-
-
-def choose(cells: Sequence[Cell], depths: list[str] | None, seeds: list[int] | None) -> list[Cell]:
-    """Returns the fine-tuned cells of these depths and seeds, and the pre-training they need.
-
-    Raises ConfigError if a depth or seed is not in the study.
-    """
-    tuned = [cell for cell in cells if cell.depth]
-    for flag, key, asked in (("frozen_layers", "depth", depths), ("seed", "seed", seeds)):
-        there = dict.fromkeys(getattr(cell, key) for cell in tuned)
-        if unknown := [value for value in asked or () if value not in there]:
-            listed = ", ".join(map(str, there))
-            raise ConfigError(f"--{flag} {unknown[0]}: the study has {listed}")
-        tuned = [cell for cell in tuned if getattr(cell, key) in (asked or there)]
-    needed = {name for cell in tuned for name in cell.needs}
-    return [cell for cell in cells if cell.name in needed or cell in tuned]

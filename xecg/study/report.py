@@ -1,30 +1,27 @@
 """``xecg study report``: tables, figures and a page of what a folder of runs shows."""
 
-from argparse import ArgumentError
-from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader
-from jsonargparse import ArgumentParser
 from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 from tqdm import tqdm
 
-from xecg.data.datamodules import WindowDataModule
-from xecg.errors import ConfigError, DataError, XECGError
-from xecg.explain.attributions import BranchExplainer
-from xecg.explain.paper import save_figure
-from xecg.explain.pictures import ExplainedWindow, draw_page
-from xecg.explain.relevance import CLASSES, wave_title
-from xecg.files import SUMS, check_sums, read_settings, write_whole
+from xecg.errors import ConfigError
+from xecg.explain.figures import QUIET_INK, save_svg
+from xecg.explain.relevance import CLASSES, OWN_WAVE, wave_title
+from xecg.files import SUMS, check_sums, write_whole
 from xecg.inference.explain import inline
 from xecg.metrics.bootstrap import with_interval
-from xecg.networks.weights import load_xecgarch
 from xecg.networks.xecgarch import FUSED
-from xecg.study.figures import FIGURES, STYLE, depth_title, p_text, span
 from xecg.study.ladder import (
     AGREEMENT,
     EFFECTS,
@@ -33,17 +30,40 @@ from xecg.study.ladder import (
     SCRATCH,
     SPECIFICITY,
     Analysis,
-    Ladder,
+    Key,
     analyse,
     read_ladders,
     read_runs,
+    select,
 )
-from xecg.study.plan import Explain, Reference, Study, cells_of, read_study
+from xecg.study.plan import Reference, Study, cells_of, read_study
 
 PAGE = "report.html"
+_STYLE = Path(__file__).parent / "templates" / "figures.mplstyle"
 _ROW = ["test_set", "part", "frozen_layers", "value", "low", "high", "seeds", "seed_sd"]
 _ROW += ["fewest_windows", "most_windows", "fewest_groups"]
 _RHO = ["rho", "low", "high", "p", "permutations", "exact", "depths", "lowest_seed_rho"]
+_FIGURES = {  # name: label of the vertical axis, and what stands for no preference on it
+    "specificity": ("domain specificity (bits; 0: no preference)", 0),
+    "relevance": ("enrichment (share of relevance\n/ share of time; 1: chance)", 1),
+    "effects": ("share of decisions that flip", 0),
+    "accuracy": ("", None),
+}
+_GAP = 1.7  # from the first rung to training from scratch
+_ASIDE = 0.16  # from a mean to the dots of its seeds
+_DASHES: Any = (0, (5, 3))
+# Label, colour (distinct in lightness too), marker, and how far a line stands to the right, so that
+# intervals are side by side.
+_LOOKS = {
+    "morphology": ("morphology", "#7d0048", "o", 0.0),
+    "rhythm": ("rhythm", "#1f6f8b", "s", 0.0),
+    FUSED: (FUSED, "#2b2f36", "D", 0.0),
+    "P": ("P wave (AF: where it would be)", "#c2700f", "^", -0.06),
+    "QRS": ("QRS complex", "#35599a", "o", 0.06),
+    "other": ("as much of the T-P stretch", QUIET_INK, "s", 0.0),
+    "non-AF": ("non-AF", "#2b2f36", "o", -0.06),
+    "AF": ("AF (P: where it would be)", "#b5651d", "s", 0.06),
+}
 
 
 def write_report(
@@ -51,26 +71,22 @@ def write_report(
     *,
     out: Path | None = None,
     config: Path | None = None,
-    example_depths: list[int] | None = None,
-    no_examples: bool = False,
     resamples: int = 1000,
     permutations: int = 9999,
     seed: int = 0,
 ) -> Path:
     """Writes what the finished runs of a folder show: tables (CSV), figures and a page.
 
-    Metrics, enrichment of waves and domain specificity against the frozen depth, trends, and ECGs
-    explained at several depths. An unfinished study is reported as far as it is.
+    Metrics, enrichment of waves, effects and domain specificity against the frozen depth, and
+    trends. An unfinished study is reported as far as it is.
 
     Args:
         folder: Folder of a study, or of runs that W&B agents made with ``xecg fit``.
         out: Folder to write to; FOLDER/report by default.
         config: Config of a study whose reference values are shown; that of the study by default.
-        example_depths: Frozen depths of the example ECGs, 0 3 8 by default.
-        no_examples: Leave the example ECGs out.
         resamples: Number of resamples of the bootstrap.
         permutations: Number of permutations of a test that has more.
-        seed: Random seed of resamples, permutations and examples.
+        seed: Random seed of resamples and permutations.
 
     Returns:
         Path of the page.
@@ -82,18 +98,15 @@ def write_report(
     _check(out, resamples, permutations)
     own = _own(folder)
     study = read_study(config) if config else own
-    reference, explain = (study.reference, study.explain) if study else (Reference(), Explain())
+    reference = study.reference if study else Reference()
     runs, left_out = read_runs(folder)
     analyses = [
         analyse(ladder, resamples, permutations, seed, reference)
         for ladder in tqdm(list(read_ladders(runs)), "analyse", disable=None)
     ]
-    depths = [] if no_examples else example_depths or [0, 3, 8]
     out.mkdir(parents=True, exist_ok=True)
     sections = [
-        _section(analysis, reference)
-        | {"figures": _figures(analysis, reference, out)}
-        | _examples(analysis.ladder, depths, explain.rules, seed, out)
+        _section(analysis, reference) | {"figures": _figures(analysis, reference, out)}
         for analysis in tqdm(analyses, "draw", disable=None)
     ]
     tested = _pretraining(runs)
@@ -136,9 +149,9 @@ def _write_tables(
     analyses: list[Analysis], ranges: list[pd.DataFrame], tested: pd.DataFrame, folder: Path
 ) -> None:
     """Writes the tables for programs that are not empty."""
-    means, trends, tradeoffs = (
+    means, trends = (
         pd.concat([getattr(analysis, name) for analysis in analyses])
-        for name in ("means", "trends", "tradeoffs")
+        for name in ("means", "trends")
     )
     means = means.assign(frozen_layers=means["depth"].map(depth_title))
     measure, order = means["measure"], [analysis.ladder.test_set for analysis in analyses]
@@ -155,7 +168,6 @@ def _write_tables(
         "specificity": means[measure == SPECIFICITY][["class", *_ROW]],
         "statistics": means[others][["measure", "class", *_ROW]],
         "trend": trends[["test_set", *KEY, *_RHO]],
-        "accuracy_specificity": tradeoffs.get(["test_set", "part", "class", *_RHO], tradeoffs),
         "pretraining": tested,
     }
     for name, table in tables.items():
@@ -195,7 +207,6 @@ def _section(analysis: Analysis, reference: Reference) -> dict[str, Any]:
         "of": lambda measure: means[means["measure"] == measure],
         "claim": trends.assign(reached=answer)[specific],
         "trends": trends[~specific],
-        "tradeoffs": analysis.tradeoffs.assign(measure="accuracy", wave=""),
         "ranges": _ranges(analysis, reference),
     }
 
@@ -221,90 +232,141 @@ def _write_page(path: Path, folder: Path, **facts: Any) -> None:
 def _figures(analysis: Analysis, reference: Reference, folder: Path) -> dict[str, str]:
     """Draws the figures that there is something for; returns them as part of a page."""
     pictures = {}
-    with style.context(STYLE):
-        for kind, draw in FIGURES.items():
-            if figure := draw(analysis, reference):
+    with style.context(_STYLE):
+        for kind in _FIGURES:
+            panels = _panels(kind, analysis.ladder.branches)
+            if analysis.means["measure"].isin([*_keys(panels)]).any():
+                figure = _draw(kind, panels, analysis, reference)
                 path = folder / f"{kind}_{analysis.ladder.test_set}.svg"
-                pictures[kind] = inline(save_figure(figure, path, overwrite=True))["src"]
+                pictures[kind] = inline(save_svg(figure, path))["src"]
     return pictures
 
 
-def _examples(
-    ladder: Ladder, depths: list[int], attribution: str, seed: int, folder: Path
-) -> dict[str, Any]:
-    """Pictures of examples with their captions; why there are none, if there are none."""
-    shown, reason = [], ""
-    if any(depth in ladder.depths for depth in depths):
-        reason = "Left out: no window is predicted rightly by every network that was asked for."
-    try:
-        for rhythm, of_seed, window in examples(ladder, depths, attribution, seed):
-            path = folder / f"example_{rhythm}_{ladder.test_set}.svg"
-            picture = inline(save_figure(draw_page([window]), path, overwrite=True))
-            shown.append((picture["src"], rhythm, of_seed, window.record))
-    except (XECGError, OSError) as error:
-        shown, reason = [], f"Left out, since the networks could not be applied again: {error}"
-    return {"examples": shown, "no_examples": "" if shown else reason}
+def _panels(kind: str, branches: list[str]) -> list[list[dict[str, Key]]]:
+    """Rows of panels of a figure, each with the measures that it shows, by look."""
+    if kind == "accuracy":
+        parts = [*branches, FUSED]
+        return [[{part: (metric, part, "", "")} for part in parts] for metric in METRICS]
+    if kind == "specificity":
+        own = [branch for branch in branches if branch in OWN_WAVE]
+        return [[{c: (SPECIFICITY, branch, c, "") for c in CLASSES} for branch in own]]
+    measure, waves = "enrichment", ["P", "QRS"]
+    if kind == "effects":
+        measure, waves = "flips", ["P", "QRS", "other"]
+    return [[{w: (measure, branch, c, w) for w in waves} for c in CLASSES] for branch in branches]
 
 
-def examples(
-    ladder: Ladder, depths: Sequence[int], attribution: str, seed: int
-) -> Iterator[tuple[str, int, ExplainedWindow]]:
-    """Yields a window of each class, explained at several depths by one seed's networks.
-
-    The seed is the first of those that have most of the depths. A window is drawn among those that
-    all branches of all these networks predict rightly and that have relevance statistics; a class
-    without any has no example. Yields the class, the seed, and the window with its relevance by
-    branch and depth. Raises XECGError if the stores or the weights of a run cannot be used.
-    """
-    cells = ladder.cells[ladder.cells["depth"].isin(depths)]
-    cells = cells[cells["seed"].isin(cells["seed"].mode()[:1])].sort_values("depth")
-    rows, data = cells.index, None
-    for code, rhythm in enumerate(CLASSES if len(cells) else ()):
-        suitable = ladder.af == bool(code)
-        for branch in ladder.branches:
-            known = ladder.columns.get(f"{branch}_enrichment_p", ladder.p_af(branch))[rows]
-            suitable &= (ladder.right(branch)[rows] & ~np.isnan(known)).all(axis=0)
-        if suitable.any():
-            data = data or test_data(cells["folder"].iloc[0])
-            row = int(np.random.default_rng([seed, code]).choice(np.flatnonzero(suitable)))
-            window = _explained(ladder, row, cells, data, attribution)
-            yield rhythm, int(cells["seed"].iloc[0]), window
+def _keys(panels: list[list[dict[str, Key]]]) -> set[str]:
+    return {key[0] for panel in chain(*panels) for key in panel.values()}
 
 
-def test_data(run: Path) -> WindowDataModule:
-    """Returns the data of a run, set up as for its test."""
-    parser, config = ArgumentParser(exit_on_error=False), run / "config.yaml"
-    parser.add_subclass_arguments(WindowDataModule, "data")
-    try:
-        given = parser.parse_object({"data": read_settings(config)["data"]})
-    except (ArgumentError, KeyError, TypeError) as error:
-        raise DataError(f"{config}: expected the data of the run ({error})") from error
-    data: WindowDataModule = parser.instantiate(given).data
-    data.setup("test")
-    return data
+def _draw(
+    kind: str, panels: list[list[dict[str, Key]]], analysis: Analysis, reference: Reference
+) -> Figure:
+    """Draws means and intervals against depth, with what the figure is of above it."""
+    ladder, (label, neutral) = analysis.ladder, _FIGURES[kind]
+    rows, columns = len(panels), len(panels[0])
+    figure = Figure(figsize=(0.9 + 4.2 * columns, 1.15 + 2.8 * rows))
+    figure.suptitle(ladder.title, x=0.01, ha="left", fontsize=9, color=QUIET_INK)
+    sharing: Any = {"sharex": True, "sharey": "row" if kind == "accuracy" else "all"}
+    grid = figure.subplots(rows, columns, squeeze=False, **sharing)
+    for axes, panel in zip(grid.flat, chain(*panels), strict=True):
+        if neutral is not None:
+            axes.axhline(neutral, color=QUIET_INK, linewidth=0.8, zorder=1)
+        for look, key in panel.items():
+            _draw_line(axes, analysis, key, look)
+        axes.set_title(_title(analysis, panel))
+    for axes, (panel, *_) in zip(grid[:, 0], panels, strict=True):
+        axes.set_ylabel(label or METRICS[next(iter(panel.values()))[0]])
+    if kind == "relevance":
+        grid[0, 0].set_yscale("log", base=2)
+        grid[0, 0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    elif kind == "accuracy" and reference.accuracy_range:
+        grid[0, -1].axhspan(*reference.accuracy_range, color="#f3ecd9", zorder=0)
+    places = _place(pd.Series(ladder.depths), ladder.depths)
+    grid[0, 0].set_xticks(places, [depth_title(depth) for depth in ladder.depths])
+    for axes in grid[-1]:
+        axes.set_xlabel("frozen blocks, counted from the input")
+    looks = [] if kind == "accuracy" else [*panels[0][0]]
+    known = reference.title if ladder.test_set == reference.test_set else ""
+    handles = [Line2D([], [], **style) for style in _legend(looks, len(ladder.seeds) > 1, known)]
+    figure.legend(handles=handles, loc="outside lower left", ncols=len(handles))
+    return figure
 
 
-def _explained(
-    ladder: Ladder, row: int, cells: pd.DataFrame, data: WindowDataModule, attribution: str
-) -> ExplainedWindow:
-    """A window of the ladder, as each network sees it."""
-    dataset = next(found for found in data.test_sets if found.name == ladder.test_set)
-    record, lead, start_s = ladder.windows[["record", "lead", "start_s"]].iloc[row]
-    columns = [dataset.column(name)[row : row + 1] for name in ("record", "lead", "start_s")]
-    if [*columns[0], *columns[1]] != [record, lead] or not np.isclose(columns[2], start_s):
-        raise DataError(
-            f"{ladder.test_set}: expected the window of record {record} at {start_s} s in row "
-            f"{row}: the store was prepared again since"
-        )
-    signal = dataset.__getitems__([row]).signal
-    relevance, p_af = {}, {}
-    for folder, depth in zip(cells["folder"], cells["depth"], strict=True):
-        network, _ = load_xecgarch(folder / "weights.safetensors")
-        blocks = "from scratch" if depth == SCRATCH else f"{depth} blocks frozen"
-        for branch, said in BranchExplainer(network, attribution).explain(signal).items():
-            relevance[f"{blocks}, {branch}"] = said.relevance[0, 0].numpy()
-            p_af[f"{blocks}, {branch}"] = float(said.logits.softmax(dim=1)[0, 1])
-    predicted = {name: CLASSES[int(p > 0.5)] for name, p in p_af.items()}
-    about: dict[str, Any] = {"sampling_rate": data.sampling_rate, "r_peaks": dataset.r_peaks(row)}
-    about |= {"relevance": relevance, "p_af": p_af, "predicted": predicted}
-    return ExplainedWindow(record, lead, start_s, signal[0, 0].numpy(), unit="", **about)
+def _title(analysis: Analysis, panel: dict[str, Key]) -> str:
+    """What a panel is of: branch and class, number of windows, rho or agreement."""
+    lines = []
+    for key in panel.values():
+        measure, part, rhythm, _ = key
+        means = select(analysis.means, *key)
+        if measure == SPECIFICITY:
+            row = select(analysis.trends, *key).iloc[0]
+            rho = f"rho {with_interval(row, 2, 'rho')}, p = {p_text(row)}"
+            said = "rho needs three depths that differ" if np.isnan(row["rho"]) else rho
+            lines.append(f"{rhythm} (n {span(means)}): {said}")
+        elif measure not in METRICS:
+            lines = [f"{rhythm}, {span(means)} windows a network"]
+    agreed = select(analysis.means, AGREEMENT, part, rhythm, "")["value"]
+    if measure == "flips":
+        lines.append(f"agreement with relevance {agreed.min():.2f} to {agreed.max():.2f}")
+    return "\n".join(["both branches fused" if part == FUSED else f"{part} branch", *lines])
+
+
+def _draw_line(axes: Axes, analysis: Analysis, key: Key, look: str) -> None:
+    """Draws means with intervals, joined over the rungs, the seeds beside them, the reference."""
+    depths, means = analysis.ladder.depths, select(analysis.means, *key)
+    _, colour, marker, shift = _LOOKS.get(look, (look, QUIET_INK, "o", 0.0))
+    for known in means["known"].dropna().unique():
+        axes.axhline(known, color=colour, linewidth=1.0, linestyle=_DASHES, zorder=2)
+    style: dict[str, Any] = {"color": colour, "marker": marker, "linewidth": 1.5}
+    for line, rows in means.groupby(np.where(means["depth"] == SCRATCH, "none", "-")):
+        x, value = _place(rows["depth"], depths) + shift, rows["value"]
+        # Rounding must not make a length negative.
+        errors = np.clip([value - rows["low"], rows["high"] - value], 0, None)
+        style |= {"linestyle": line, "elinewidth": 1.0, "zorder": 3}
+        axes.errorbar(x, value, yerr=errors, **style)
+    networks = select(analysis.networks, *key)
+    several = networks[networks.groupby("depth")["seed"].transform("size") > 1]
+    places = _place(several["depth"], depths) + shift + np.copysign(_ASIDE, shift)
+    style = {"markersize": 2.4, "markeredgewidth": 0, "alpha": 0.6, "zorder": 4}
+    axes.plot(places, several["value"], "o", color=colour, **style)
+
+
+def _place(depths: pd.Series, all_depths: list[int]) -> pd.Series:
+    """Where depths stand on the axis: training from scratch at the left, behind a gap."""
+    first = min((depth for depth in all_depths if depth != SCRATCH), default=0)
+    return depths.astype(float).where(depths != SCRATCH, first - _GAP)
+
+
+def _legend(looks: list[str], several: bool, reference: str) -> list[dict[str, Any]]:
+    """Looks of lines, what marks and small dots mean, and what is drawn beside the study."""
+    names = "label", "color", "marker"
+    handles: list[dict[str, Any]] = [
+        dict(zip(names, _LOOKS[look][:3], strict=True)) for look in looks
+    ]
+    mean = f"{'mean over seeds' if several else 'network'}, 95 % interval over persons or records"
+    marks = {"color": QUIET_INK, "linestyle": "none"}
+    handles.append(marks | {"label": mean, "marker": "|", "markersize": 9})
+    if several:
+        handles.append(marks | {"label": "each seed", "marker": "o", "markersize": 2.4})
+    if reference:
+        handles.append(marks | {"label": reference, "linestyle": _DASHES, "linewidth": 1.0})
+    return handles
+
+
+def depth_title(depth: int) -> str:
+    """Returns a depth as tables and figures show it."""
+    return "scratch" if depth == SCRATCH else str(depth)
+
+
+def p_text(row: Any) -> str:
+    """Returns a p value with as many digits as its permutations carry."""
+    n = row["permutations"]
+    return "-" if np.isnan(row["p"]) else f"{row['p']:.{4 if n >= 1000 else 3 if n >= 100 else 2}f}"
+
+
+def span(means: pd.DataFrame) -> str:
+    """Returns the fewest and the most windows that a network's number is of."""
+    low, high = means["fewest_windows"].min(), means["most_windows"].max()
+    return f"{low}" if low == high else f"{low} to {high}"

@@ -12,7 +12,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from xecg.errors import ConfigError, StudyError
 from xecg.executors import available_cores, end_after, executor, run_parts
 from xecg.files import check_sums, write_sums, write_whole
-from xecg.study.plan import Cell, Study, cells_of, choose, read_study
+from xecg.study.plan import Cell, Study, cells_of, read_study
 
 _FIT = (sys.executable, "-m", "xecg.study.run")
 _STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
@@ -39,16 +39,14 @@ def run_study(
     jobs: int | None = None,
     cluster: str | None = None,
     status: bool = False,
-    retry: bool = False,
-    frozen_layers: list[str] | None = None,
-    seed: list[int] | None = None,
 ) -> int:
     """Pre-trains the branches, fine-tunes, tests and explains every frozen depth and seed.
 
     Every cell is a run of ``xecg fit`` in FOLDER/cells, with its table of test windows. A study
     that was killed continues when the same command is given again: finished cells stay, others
-    continue from their last epoch. A cell that fails is reported with its log in FOLDER/logs, and
-    the others are made all the same. Tables and figures: ``xecg study report FOLDER``.
+    continue from their last epoch. A cell that fails is reported with its log in FOLDER/logs, the
+    others are made all the same, and the next command tries it again. Tables and figures:
+    ``xecg study report FOLDER``.
 
     Args:
         config: Config of the study, as configs/study.yaml.
@@ -58,9 +56,6 @@ def run_study(
         cluster: Address of a dask scheduler, or its scheduler file; FOLDER must be a folder that
             all its workers see.
         status: Only say which cells are done, running, failed and open.
-        retry: Make cells again that failed, from their last epoch.
-        frozen_layers: Make only cells of these depths (numbers, or ``scratch``).
-        seed: Make only cells of these seeds.
 
     Returns:
         Exit status: 1 if a cell failed or was stopped, else 0.
@@ -71,12 +66,12 @@ def run_study(
     """
     study = read_study(config)
     study = replace(study, folder=(folder or study.folder).resolve())
-    cells = choose(cells_of(study), frozen_layers, seed)
+    cells = cells_of(study)
     if not status:
         with _alone(study.folder):
             _begin(study, config)
-            for cell in cells if retry else ():
-                (study.folder / "failed" / f"{cell.name}.txt").unlink(missing_ok=True)
+            for told in (study.folder / "failed").iterdir():
+                told.unlink()  # to be tried again
             _make(cells, study.folder, jobs, cluster)
     states = {cell.name: _state(study.folder, cell.name) for cell in cells}
     _print_status(study.folder, states)
@@ -113,9 +108,7 @@ def _begin(study: Study, config: Path) -> None:
         except OSError as error:
             raise ConfigError(f"{key}.configs: {error}") from error
         settings[key] = [texts, fit.arguments]
-    once = study.pretraining_seeds == "first"
-    settings["pretraining_seeds"] = study.seeds[0] if once else "each"
-    settings["explain"] = asdict(study.explain)
+    settings["first seed"] = study.seeds[0]  # which pre-trained
     try:
         before = dict(json.loads(kept.read_bytes())) if kept.is_file() else settings
     except (OSError, ValueError, TypeError) as error:
@@ -140,13 +133,14 @@ def _make(cells: Sequence[Cell], folder: Path, jobs: int | None, cluster: str | 
     with executor(jobs, cluster, threads=True) as pool, ExitStack() as stopping:
         (folder / _GOING).touch()
         stopping.callback((folder / _GOING).unlink, missing_ok=True)
-        for is_tuned in (False, True):
+        needed = {name for cell in cells for name in cell.needs}
+        for is_first in (True, False):
             todo = {
                 cell.name: [*_FIT, *cell.flags]
                 for cell in cells
-                if bool(cell.depth) == is_tuned
+                if (cell.name in needed) == is_first
                 and _state(folder, cell.name) in ("open", "running")
-                and all(_state(folder, needed) == "done" for needed in cell.needs)
+                and all(_state(folder, name) == "done" for name in cell.needs)
             }
             threads = None if cluster else max(1, cores // max(1, min(jobs or cores, len(todo))))
             work = partial(_make_cell, folder, Path.cwd(), todo, threads)
@@ -231,7 +225,7 @@ def _print_status(folder: Path, states: Mapping[str, str]) -> None:
         note = ""
         if state == "failed":
             reason = (folder / "failed" / f"{name}.txt").read_text(errors="replace")
-            note = f"{reason} (logs/{name}.txt; --retry makes it again)"
+            note = f"{reason} (logs/{name}.txt)"
         if state == "done":
             check_sums(folder / "cells" / name)
             table = pd.read_csv(folder / "cells" / name / "test_metrics.csv")
