@@ -9,7 +9,7 @@ from xecg.cli import main
 from xecg.data.databases import get_database
 from xecg.data.prepare import prepare
 from xecg.runs import RunCLI
-from xecg.study.plan import cells_of, read_study
+from xecg.study.run import cells_of, read_study
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "configs").glob("study*.yaml"))

@@ -24,7 +24,7 @@ from xecg.networks.weights import WeightsInfo, describe_branches, load_xecgarch,
 from xecg.networks.xecgarch import XECGArch
 from xecg.signal.preprocessing import Preprocessing
 from xecg.study import run
-from xecg.study.plan import cells_of, read_study
+from xecg.study.run import cells_of, read_study
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FAKE_FIT = Path(__file__).parents[1] / "study" / "fake_fit.py"

@@ -9,7 +9,7 @@ from wandb_stand_in import ENTITY, SWEEP, WandbStandIn, run_with, serving
 
 from xecg.cli import main
 from xecg.data.store import Store
-from xecg.study.plan import read_study
+from xecg.study.run import read_study
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xecg.errors import ConfigError
-from xecg.study.plan import Fit, Study, cells_of, read_study
+from xecg.study.run import Fit, Study, cells_of, read_study
 
 FIT = Fit([Path("fit.yaml")], {"model.channels": 4})
 HOW = st.sampled_from([FIT, "released"])

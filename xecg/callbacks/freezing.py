@@ -15,37 +15,6 @@ _UNLIMITED = 1000  # epochs that are checked of a Trainer without an end
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A frozen depth that holds from an epoch until the next stage.
-
-    Args:
-        epoch: First epoch of the stage, from 0.
-        frozen_layers: Number of blocks to freeze from the input on, for all branches or by branch
-            (a branch that is not named keeps its depth).
-    """
-
-    epoch: int
-    frozen_layers: FrozenLayers
-
-
-@dataclass(frozen=True)
-class Stages:
-    """Schedule of stages; raises ConfigError if their epochs do not rise from 0."""
-
-    stages: list[Stage]
-
-    def __post_init__(self) -> None:
-        epochs = [stage.epoch for stage in self.stages]
-        if epochs[:1] != [0] or epochs != sorted(set(epochs)):
-            raise ConfigError(f"the epochs of a schedule's stages must rise from 0; found {epochs}")
-
-    def __call__(self, epoch: int, branch: str, n_blocks: int) -> int:  # noqa: ARG002
-        """Returns the frozen depth of a branch in an epoch."""
-        depths = [_of(branch, stage.frozen_layers) for stage in self.stages if stage.epoch <= epoch]
-        return next((depth for depth in reversed(depths) if depth is not None), 0)
-
-
-@dataclass(frozen=True)
 class Progression:
     """Schedule of a depth that moves by some blocks every few epochs, to none or all blocks.
 
@@ -70,15 +39,11 @@ class Progression:
 
     def __call__(self, epoch: int, branch: str, n_blocks: int) -> int:
         """Returns the frozen depth of a branch in an epoch."""
-        start = _of(branch, self.start)
+        start = self.start.get(branch) if isinstance(self.start, dict) else self.start
         if start is None:
             return 0
         depth = start + self.change * (epoch // self.every_n_epochs)
         return max(depth, 0) if self.change < 0 else min(depth, n_blocks)
-
-
-def _of(branch: str, frozen_layers: FrozenLayers) -> int | None:
-    return frozen_layers.get(branch) if isinstance(frozen_layers, dict) else frozen_layers
 
 
 class LayerFreezing(Callback):
@@ -94,8 +59,8 @@ class LayerFreezing(Callback):
     Args:
         frozen_layers: Number of blocks to freeze throughout, for all branches or by branch (a
             branch that is not named is not frozen). Nothing is frozen without either argument.
-        schedule: Instead, a list of stages over epochs, a depth that moves by some blocks every
-            few epochs, or a function of epoch, branch and number of blocks, by class path.
+        schedule: Instead, a depth that moves by some blocks every few epochs, or a function of
+            epoch, branch and number of blocks, by class path.
         allow_random: Freeze blocks from the first epoch on in a branch that has no pre-trained
             weights too.
 
@@ -106,7 +71,7 @@ class LayerFreezing(Callback):
     def __init__(
         self,
         frozen_layers: FrozenLayers | None = None,
-        schedule: list[Stage] | Progression | Schedule | None = None,
+        schedule: Progression | Schedule | None = None,
         allow_random: bool = False,
     ) -> None:
         super().__init__()
@@ -115,15 +80,14 @@ class LayerFreezing(Callback):
                 "frozen_layers and schedule exclude each other, one must be null; "
                 f"found frozen_layers={frozen_layers}, schedule={schedule}"
             )
-        stages = [Stage(0, frozen_layers or 0)] if schedule is None else schedule
-        depths: list[FrozenLayers] = []
-        if isinstance(stages, list):
-            depths, stages = [stage.frozen_layers for stage in stages], Stages(stages)
-        elif isinstance(stages, Progression):
-            depths = [stages.start]
-        self.schedule: Schedule = stages
+        depth = schedule.start if isinstance(schedule, Progression) else frozen_layers or 0
+        self._by_branch = depth if isinstance(depth, dict) else {}
+
+        def constant(epoch: int, branch: str, n_blocks: int) -> int:  # noqa: ARG001
+            return depth.get(branch, 0) if isinstance(depth, dict) else depth
+
+        self.schedule: Schedule = constant if schedule is None else schedule
         self.allow_random, self._constant = allow_random, True
-        self._named = [name for one in depths if isinstance(one, dict) for name in one]
         self._n_blocks: dict[str, int] = {}
 
     def depth_at(self, epoch: int) -> dict[str, int]:
@@ -147,7 +111,7 @@ class LayerFreezing(Callback):
             found = f"found {type(pl_module).__name__} without"
             raise ConfigError(f"LayerFreezing needs a task with `branches`, by name; {found}")
         self._n_blocks = {name: len(branch.blocks) for name, branch in branches.items()}
-        for name in self._named:
+        for name in self._by_branch:
             if name not in branches:
                 known = ", ".join(branches)
                 raise ConfigError(f"frozen layers: branch must be one of {known}; found {name}")

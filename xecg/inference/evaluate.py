@@ -84,10 +84,7 @@ def evaluate(
     names, rate = list(dict.fromkeys(methods or METHODS)), opened.info.preprocessing.sampling_rate
     about = opened.signals[rows], groups, rate, names, seed
     tables = evaluate_maps([*networks.values()], *about)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"out: {out} cannot be made ({error})") from error
+    out.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         write_whole(out / f"{name}.csv", csv_text(table))
     print(f"{len(rows)} windows of {len({*groups})} persons or records, {origin}.")
@@ -167,8 +164,6 @@ def _loaded(store: Path, weights: Sequence[str] | None, split: str, seed: int) -
     """Store, networks by name, what their files say, rows in random order, what rows they are."""
     opened, names = Store.open(store), weights or ["xecgarch"]
     files = [find_weights(name) for name in names]
-    if len({path.resolve() for path in files}) < len(files):
-        raise ConfigError("weights: expected different ones to compare; found the same file twice")
     networks, said = zip(*map(load_xecgarch, files), strict=True)
     wanted, *others = (", ".join(network.branches) for network in networks)
     for path, found in zip(files[1:], others, strict=True):

@@ -24,7 +24,7 @@ from xecg.files import SUMS, check_sums, read_settings
 from xecg.metrics.bootstrap import FloatArray, divide, group_weights, percentile_interval
 from xecg.metrics.classification import ranked
 from xecg.networks.xecgarch import FUSED
-from xecg.study.plan import Reference
+from xecg.study.run import Reference
 
 _REPORT = "test_metrics.csv"
 SCRATCH = -1  # depth of training from random weights, which is no rung of the ladder

@@ -36,7 +36,7 @@ from xecg.study.ladder import (
     read_runs,
     select,
 )
-from xecg.study.plan import Reference, Study, cells_of, read_study
+from xecg.study.run import Reference, Study, cells_of, read_study
 
 PAGE = "report.html"
 _STYLE = Path(__file__).parent / "templates" / "figures.mplstyle"
