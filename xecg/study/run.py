@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from runpy import run_module
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -351,7 +352,6 @@ def _print_status(folder: Path, states: Mapping[str, str]) -> None:
 
 
 if __name__ == "__main__":  # a fit, which does not outlive who started it
-    from xecg.cli import main
-
     end_after(partial(os.read, sys.stdin.fileno(), 1))
-    sys.exit(main(["fit", *sys.argv[1:]]))
+    sys.argv.insert(1, "fit")
+    run_module("xecg.cli", run_name="__main__")
