@@ -66,7 +66,7 @@ def synthetic_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """80 windows of 20 synthetic persons, two of five in AF."""
     folder = tmp_path_factory.mktemp("synthetic")
     settings = SyntheticSettings(persons=20, records_per_person=2, duration_s=20.0)
-    synthetic_records(folder / "records", settings, progress=False)
+    synthetic_records(folder / "records", settings)
     database = get_database("synthetic", folder / "records")
     return prepare(database, folder / "store")
 

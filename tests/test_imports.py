@@ -22,7 +22,7 @@ ONLY_IN = {
     "dask": {"xecg/executors.py"},
     "zennit": {"xecg/explain/deep_taylor.py"},
     "wfdb": {"xecg/signal/wfdb.py"},
-    "sleepecg": {"xecg/signal/heartbeats.py"},
+    "sleepecg": {"xecg/signal/waves.py"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -91,11 +91,11 @@ def test_weights_of_sources_hold_within_a_class(path: str) -> None:
     class TwoKinds(AFData):
         """AF in both sources, other rhythms in the first alone."""
 
-        def _dataset(self, name, chosen, leads=None):  # type: ignore[no-untyped-def]
+        def _dataset(self, name, chosen):  # type: ignore[no-untyped-def]
             if name == "train":
                 source, rows = chosen[1]
                 chosen = [chosen[0], (source, rows[source.opened.index.af[rows] == 1])]
-            return super()._dataset(name, chosen, leads)
+            return super()._dataset(name, chosen)
 
     sources = [Source(path, weight=1, name="a"), Source(path, weight=4, name="b")]
     data = ready(TwoKinds(sources, batch_size=10, windows_per_epoch=100))
@@ -149,18 +149,12 @@ def test_a_person_in_training_and_validation_is_refused(
         ready(AFData(path))
 
 
-def test_leads_and_normal_beats_restrict_a_source(path: str, synthetic_store: Store) -> None:
-    data = ready(AFData(path, evaluation_leads=["ii"]))
-    assert set(data.test_sets[0].column("lead")) == {"II"}
-    for wrong in (AFData(path, evaluation_leads=["V6"]), AFData([Source(path, leads=[])])):
-        with pytest.raises(DataError, match="no window"):
-            ready(wrong)
-    sinus = ready(AFData(path, test_stores=None, split=Split(0.4, 0.2, 0.4)))
+def test_normal_beats_restrict_a_source(path: str, synthetic_store: Store) -> None:
     source = Source(path, windows="normal_beats")
-    rows = source.choose(np.arange(len(synthetic_store)))
-    assert synthetic_store.index.normal_beats[rows].all()
-    assert len(rows) == synthetic_store.index.normal_beats.sum() > 0
-    assert len(sinus.test_sets) == 1
+    normal = synthetic_store.index.normal_beats.to_numpy()
+    np.testing.assert_array_equal(source.chosen, normal)
+    sinus = ready(RRVariabilityData([source], split=Split(0.4, 0.2, 0.4)))
+    assert normal[sinus.train_set.rows].all()
 
 
 def test_rr_data_hold_positive_measures(path: str) -> None:

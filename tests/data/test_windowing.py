@@ -17,17 +17,16 @@ from xecg.data.windowing import (
     rhythm_between,
 )
 from xecg.errors import RecordError
-from xecg.signal.heartbeats import rr_measures
 from xecg.signal.preprocessing import Preprocessing
 from xecg.signal.recording import Recording
-from xecg.signal.waves import NOT_ANNOTATED, QRS
+from xecg.signal.waves import NOT_ANNOTATED, QRS, rr_measures
 
 SETTINGS = Preprocessing()
 
 
 def cut(labelled, leads="preferred", stride_s=10.0):
     """The windows of the first lead that is chosen."""
-    return labelled_windows(labelled, "x/rec", SETTINGS, leads, stride_s)[0]
+    return next(labelled_windows(labelled, "x/rec", SETTINGS, leads, stride_s))
 
 
 def column(made, name):

@@ -13,8 +13,7 @@ from xecg.explain.relevance import (
     enrichment_column,
     wave_relevance,
 )
-from xecg.signal.heartbeats import detect_r_peaks
-from xecg.signal.waves import NOT_ANNOTATED, OTHER, QRS, P, T, codes_around_r_peaks
+from xecg.signal.waves import NOT_ANNOTATED, OTHER, QRS, P, T, codes_around_r_peaks, detect_r_peaks
 from xecg.signal.wfdb import read_recording
 
 RATE, TIME = 250.0, 2500

@@ -178,7 +178,6 @@ def test_frozen_blocks_stay_as_they_were_pretrained(workplace: Path) -> None:
         (["--freezing.frozen_layers={tempo: 3}"], "morphology, rhythm"),
         (["--model.pretrained.morphology=nowhere"], "found no file nowhere"),
         (["--data.stores=stores/nothing"], "stores/nothing"),
-        (["--data.evaluation_leads=[V9]"], "no window"),
     ],
 )
 def test_mistakes_are_told_before_training(

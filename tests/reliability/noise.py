@@ -18,7 +18,7 @@ from scipy import signal as dsp
 
 import xecg
 from xecg.data.databases import get_database
-from xecg.signal.heartbeats import detect_r_peaks
+from xecg.signal.waves import detect_r_peaks
 
 BANDS = {"electrode motion": (1.0, 8.0), "muscle": (5.0, 45.0)}
 RATIOS_DB = (24, 12, 6, 0)

@@ -232,7 +232,7 @@ def main() -> None:
     embedded_store()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        records = synthetic_records(root / "records", SyntheticSettings(persons=40), progress=False)
+        records = synthetic_records(root / "records", SyntheticSettings(persons=40))
         for name in given.only:
             job = JOBS[name]
             n = max(1, round(given.kills * job.weight / total))

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal as dsp
 
-from xecg.signal.heartbeats import detect_r_peaks
 from xecg.signal.preprocessing import Preprocessing, cut_windows
 from xecg.signal.quality import JUDGED, Quality, window_quality
 from xecg.signal.synthetic import synthesize
+from xecg.signal.waves import detect_r_peaks
 from xecg.signal.wfdb import read_recording
 
 RATE = 500.0

@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xecg.errors import ConfigError
-from xecg.signal.heartbeats import detect_r_peaks, rr_measures
 from xecg.signal.synthetic import (
     LEADS,
     RHYTHMS,
@@ -14,7 +13,7 @@ from xecg.signal.synthetic import (
     synthesize,
 )
 from xecg.signal.synthetic_heart import Gaussians, draw_person
-from xecg.signal.waves import OTHER, QRS, P, T
+from xecg.signal.waves import OTHER, QRS, P, T, detect_r_peaks, rr_measures
 
 SEEDS = st.integers(0, 2**40)
 RATES = st.sampled_from([100.0, 128.0, 250.0, 257.5, 300.0, 333.3, 360.0, 500.0, 1000.0])

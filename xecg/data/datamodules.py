@@ -37,7 +37,6 @@ class WindowDataModule(LightningDataModule, ABC):
             the part that the first of them gives.
         batch_size: Number of windows a step.
         windows_per_epoch: Number of windows drawn an epoch; all of the training split if null.
-        evaluation_leads: Leads to validate and test on; all by default.
         augmentation: Changes of the training windows; null for none.
         exclude_persons_of: Stores whose persons are kept out of training and validation.
         seed: Random seed of the order of windows and of the augmentation.
@@ -54,7 +53,6 @@ class WindowDataModule(LightningDataModule, ABC):
         split: Split = Split(),  # noqa: B008 (frozen; jsonargparse shows it as the default)
         batch_size: int = 64,
         windows_per_epoch: int | None = 4000,
-        evaluation_leads: list[str] | None = None,
         augmentation: Augmentation | None = Augmentation(),  # noqa: B008
         exclude_persons_of: list[str] | None = None,
         seed: int = 0,
@@ -66,8 +64,7 @@ class WindowDataModule(LightningDataModule, ABC):
         self.test_splits = test_splits or not self.test_sources
         self.split, self.exclude_persons_of = split, exclude_persons_of or []
         self.batch_size, self.windows_per_epoch = batch_size, windows_per_epoch
-        self.evaluation_leads, self.augmentation = evaluation_leads, augmentation
-        self.seed, self.num_workers = seed, num_workers
+        self.augmentation, self.seed, self.num_workers = augmentation, seed, num_workers
 
     @staticmethod
     @abstractmethod
@@ -119,22 +116,20 @@ class WindowDataModule(LightningDataModule, ABC):
         names = [source.label for source, _ in tested]
         if len(set(names)) < len(names):
             raise ConfigError(f"test sets need different names; found {', '.join(names)}")
-        leads = self.evaluation_leads
-        self.test_sets = [self._dataset(s.label, [(s, rows)], leads) for s, rows in tested]
-        self.train_set = self._dataset("train", [(s, rows["train"]) for s, rows in splits])
-        selected = [(source, rows["validation"]) for source, rows in splits]
-        self.validation_set = self._dataset("validation", selected, leads)
+        self.test_sets = [self._dataset(source.label, [(source, rows)]) for source, rows in tested]
+        self.train_set, self.validation_set = (
+            self._dataset(part, [(source, rows[part]) for source, rows in splits])
+            for part in ("train", "validation")
+        )
         parts = {"training": self.train_set.tables(), "validation": self.validation_set.tables()}
         assert_disjoint(parts | {"held-out": self._tested()})
 
-    def _dataset(
-        self, name: str, chosen: Sequence[tuple[Source, Ints]], leads: Sequence[str] | None = None
-    ) -> WindowDataset:
-        parts = []
-        for source, rows in chosen:
-            eligible = np.asarray(self.eligible(source.opened))
-            parts.append((source.opened, source.choose(rows[eligible[rows]], leads)))
-        return WindowDataset(parts, self.target, name)
+    def _dataset(self, name: str, chosen: Sequence[tuple[Source, Ints]]) -> WindowDataset:
+        stores = [(source.opened, source.chosen, rows) for source, rows in chosen]
+        usable = [
+            (store, rows[(self.eligible(store) & some)[rows]]) for store, some, rows in stores
+        ]
+        return WindowDataset(usable, self.target, name)
 
     def _tested(self) -> list[Table]:
         return [table for test_set in self.test_sets for table in test_set.tables()]

@@ -37,7 +37,6 @@ class Source:
         store: Folder of the store, or ``synthetic``: the ECGs that come with xecg.
         weight: Share of an epoch's windows, relative to the other sources.
         name: Name in results; the folder's name by default.
-        leads: Leads to use; all by default.
         windows: ``normal_beats`` takes only windows in which every beat is annotated as a sinus
             beat in sinus rhythm.
         split: Shares of this store's persons (or records), if other than the data module's.
@@ -46,7 +45,6 @@ class Source:
     store: str
     weight: float = 1.0
     name: str | None = None
-    leads: list[str] | None = None
     windows: Literal["all", "normal_beats"] = "all"
     split: Split | None = None
 
@@ -65,13 +63,10 @@ class Source:
         """Identity of the database, and the index of all windows."""
         return self.opened.info.identity, self.opened.index
 
-    def choose(self, rows: Ints, leads: Sequence[str] | None = None) -> Ints:
-        """Returns those of ``rows`` with the source's windows and ``leads``, else its own."""
-        index = self.opened.index.iloc[rows]
-        keep = index["normal_beats"] | (self.windows == "all")
-        if (wanted := leads or self.leads) is not None:
-            keep &= index["lead"].str.upper().isin([name.upper() for name in wanted])
-        return rows[keep.to_numpy()]
+    @property
+    def chosen(self) -> NDArray[np.bool_]:
+        """Whether each window of the store is one of ``windows``."""
+        return self.opened.index["normal_beats"].to_numpy() | (self.windows == "all")
 
 
 class WindowDataset(Dataset[Batch]):

@@ -236,7 +236,7 @@ def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], pa
             try:
                 record.encode()  # a name that is no text cannot be stored
                 labelled = database.read(record)
-                found = labelled_windows(labelled, record, *how)
+                found = [*labelled_windows(labelled, record, *how)]
             except (XECGError, OSError) as error:
                 skipped[record] = str(error)
                 continue

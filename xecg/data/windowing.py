@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any
@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xecg.data.databases.base import LEFT_OUT, UNLABELLED, LabelledRecording, RhythmSpan
-from xecg.signal.heartbeats import detect_r_peaks, rr_measures
 from xecg.signal.preprocessing import Preprocessing, cut_windows
 from xecg.signal.recording import Recording, ecg_lead
-from xecg.signal.waves import NOT_ANNOTATED, resample_codes
+from xecg.signal.waves import NOT_ANNOTATED, detect_r_peaks, resample_codes, rr_measures
 
 SINUS_RHYTHMS = frozenset({"N", "SBR"})  # WFDB's sinus rhythm and sinus bradycardia
 # Beats that the sinus node started: normal, or with a bundle branch block. AAMI's normal class also
@@ -39,15 +38,42 @@ def labelled_windows(
     preprocessing: Preprocessing,
     leads: str | Sequence[str],
     stride_s: float,
-) -> list[LabelledWindows]:
+) -> Iterator[LabelledWindows]:
     """Cuts each chosen lead of a record into labelled windows, one every ``stride_s`` seconds.
 
     Raises RecordError if a named lead is missing, or the record is shorter than a window.
     """
-    return [
-        _windows_of(labelled, record, lead, preprocessing, stride_s)
-        for lead in choose_leads(labelled.recording, leads)
-    ]
+    recording, rate = labelled.recording, preprocessing.sampling_rate
+    raw_rate = recording.sampling_rate
+    age, sex = age_and_sex(recording.comments)
+    same = {"record": record, "person": labelled.person, "source": labelled.source}
+    same |= {"reference_beats": labelled.r_peaks is not None, "age": age, "sex": sex}
+    for lead in choose_leads(recording, leads):
+        signal, name = recording.samples[lead], recording.leads[lead]
+        cut = cut_windows(signal, raw_rate, preprocessing, stride_s=stride_s, record=record)
+        beats_s, symbols = heartbeats(labelled, signal)
+        beats = np.rint(beats_s * rate).astype(np.int64)
+        codes, waves = labelled.codes.get(name), None
+        if codes is not None and len(cut):
+            places = cut.starts[:, np.newaxis] + np.arange(preprocessing.window_samples)
+            waves = resample_codes(codes, raw_rate, rate, int(places.max()) + 1)[places]
+        rows = []
+        for number, start in enumerate(cut.starts.tolist()):
+            start_s, stop = start / rate, start + preprocessing.window_samples
+            inside = slice(*np.searchsorted(beats, (start, stop)))
+            rhythm, af = rhythm_between(labelled.rhythms, start_s, stop / rate, 1 / rate)
+            first = round(start_s * raw_rate)
+            samples = signal[first : first + round(preprocessing.window_s * raw_rate)]
+            coded = (
+                0.0 if waves is None else (waves[number] != NOT_ANNOTATED).mean(dtype=np.float32)
+            )
+            row = {"lead": name, "start_s": start_s, "rhythm": rhythm, "af": af}
+            row |= vars(rr_measures(beats_s[inside])) | {"annotated_share": coded}
+            row |= {"digest": digest(samples), "normal_beats": only_sinus(rhythm, symbols[inside])}
+            row["beat_symbols"] = "".join(sorted({*symbols[inside].tolist()}))
+            row["r_peaks"] = (beats[inside] - start).astype(np.int32)
+            rows.append(same | row)
+        yield LabelledWindows(cut.signals, waves, rows, Counter(cut.absent.values()))
 
 
 def choose_leads(recording: Recording, leads: str | Sequence[str]) -> list[int]:
@@ -58,42 +84,6 @@ def choose_leads(recording: Recording, leads: str | Sequence[str]) -> list[int]:
         known = [position for position, name in enumerate(recording.leads) if ecg_lead(name)]
         return known or [recording.choose_lead()]
     return list(dict.fromkeys(recording.choose_lead(lead) for lead in leads))
-
-
-def _windows_of(
-    labelled: LabelledRecording,
-    record: str,
-    lead: int,
-    preprocessing: Preprocessing,
-    stride_s: float,
-) -> LabelledWindows:
-    recording, rate = labelled.recording, preprocessing.sampling_rate
-    signal, raw_rate = recording.samples[lead], recording.sampling_rate
-    cut = cut_windows(signal, raw_rate, preprocessing, stride_s=stride_s, record=record)
-    beats_s, symbols = heartbeats(labelled, signal)
-    beats = np.rint(beats_s * rate).astype(np.int64)
-    codes, waves = labelled.codes.get(recording.leads[lead]), None
-    if codes is not None and len(cut.starts):
-        places = cut.starts[:, np.newaxis] + np.arange(preprocessing.window_samples)
-        waves = resample_codes(codes, raw_rate, rate, int(places.max()) + 1)[places]
-    same: dict[str, Any] = {"record": record, "person": labelled.person, "source": labelled.source}
-    same |= {"lead": recording.leads[lead], "reference_beats": labelled.r_peaks is not None}
-    same["age"], same["sex"] = age_and_sex(recording.comments)
-    rows = []
-    for number, start in enumerate(cut.starts.tolist()):
-        stop = start + preprocessing.window_samples
-        inside = slice(*np.searchsorted(beats, (start, stop)))
-        rhythm, af = rhythm_between(labelled.rhythms, start / rate, stop / rate, 1 / rate)
-        first = round(start / rate * raw_rate)
-        samples = signal[first : first + round(preprocessing.window_s * raw_rate)]
-        share = 0.0 if waves is None else (waves[number] != NOT_ANNOTATED).mean(dtype=np.float32)
-        row = {"start_s": start / rate, "rhythm": rhythm, "af": af, "annotated_share": share}
-        row |= vars(rr_measures(beats_s[inside])) | {"digest": digest(samples)}
-        row["normal_beats"] = only_sinus(rhythm, symbols[inside])
-        row["beat_symbols"] = "".join(sorted({*symbols[inside].tolist()}))
-        row["r_peaks"] = (beats[inside] - start).astype(np.int32)
-        rows.append(same | row)
-    return LabelledWindows(cut.signals, waves, rows, Counter(cut.absent.values()))
 
 
 def rhythm_between(

@@ -23,9 +23,8 @@ from xecg.explain.relevance import (
     wave_relevance,
 )
 from xecg.metrics.bootstrap import FloatArray, rank_correlation
-from xecg.signal.heartbeats import equal_rr
 from xecg.signal.synthetic import add_f_waves
-from xecg.signal.waves import NOT_ANNOTATED, OTHER, P, Stretches, runs_of, tp_stretches
+from xecg.signal.waves import NOT_ANNOTATED, OTHER, P, Stretches, equal_rr, runs_of, tp_stretches
 
 FILLINGS = ("line", "baseline", "stretch")
 TITLES = {slug(wave): wave for wave in WAVES} | {"rr": "equal RR", "f_waves": "f waves"}

@@ -27,9 +27,9 @@ from xecg.metrics.calibration import PREVALENCES, predictive_value
 from xecg.metrics.classification import classification_report
 from xecg.networks.weights import WeightsInfo, load_xecgarch
 from xecg.networks.xecgarch import FUSED
-from xecg.signal.heartbeats import detect_r_peaks
 from xecg.signal.preprocessing import limit_band
 from xecg.signal.quality import JUDGED, window_quality
+from xecg.signal.waves import detect_r_peaks
 
 GROUPINGS = {  # column of the windows: what the page calls it
     "rhythm": "rhythm",

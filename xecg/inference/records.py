@@ -22,9 +22,9 @@ from xecg.errors import ConfigError, RecordError, WorkerDiedError, XECGError
 from xecg.executors import Part, executor, run_parts
 from xecg.files import csv_text, whole_file, write_whole
 from xecg.signal.formats import find_ecgs, read_ecg
-from xecg.signal.heartbeats import detect_r_peaks
 from xecg.signal.preprocessing import Preprocessing, cut_windows
 from xecg.signal.quality import Quality, window_quality
+from xecg.signal.waves import detect_r_peaks
 
 _PIECES = 16  # at least, of many records
 _WRITTEN = 64  # parts at a time

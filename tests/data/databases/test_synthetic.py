@@ -7,7 +7,7 @@ import pytest
 
 from xecg.data.databases import get_database
 from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records, write_ecg
-from xecg.errors import ConfigError, DataError, RecordError, UnwritableError
+from xecg.errors import ConfigError, DataError, RecordError, StoreError
 from xecg.signal.synthetic import RHYTHMS, synthesize
 from xecg.signal.waves import NOT_ANNOTATED, QRS, P, T, wave_codes
 from xecg.signal.wfdb import find_records, read_annotations, read_recording
@@ -17,7 +17,7 @@ SMALL = SyntheticSettings(persons=3, records_per_person=2, duration_s=8.0)
 
 
 def write(folder, **settings):
-    return synthetic_records(folder, replace(SMALL, **settings), progress=False)
+    return synthetic_records(folder, replace(SMALL, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr("xecg.data.databases.synthetic.write_recording", full)
-    with pytest.raises(UnwritableError, match=r"ecgs: cannot be written \(No space"):
+    with pytest.raises(StoreError, match=r"ecgs: cannot be written \(No space"):
         write(tmp_path / "ecgs")
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 

@@ -33,6 +33,7 @@ class PhysioNet(Database):
 
     licence = "ODC-BY 1.0"
     version = "1.0.0"
+    download = ("RECORDS", "*.hea", "*.dat", "*.atr")
     files: ClassVar[tuple[str, ...]] = ()  # one of each record; those of ``markers`` by default
     ends_annotated: ClassVar[bool] = False  # nothing is known after the last annotation
     # Rhythms count as listed in a table ``record,label,start_s,end_s`` with the labels ``af`` and
@@ -124,7 +125,6 @@ class AFDB(PhysioNet):
     )
     url = "https://physionet.org/content/afdb/1.0.0/"
     markers = ("0[0-9][0-9][0-9][0-9].dat",)
-    download = ("RECORDS", "0????.hea", "0????.dat", "0????.atr")
 
 
 class LTAFDB(PhysioNet):
@@ -144,7 +144,6 @@ class LTAFDB(PhysioNet):
     url = "https://physionet.org/content/ltafdb/1.0.0/"
     markers = ("[0-9][0-9].atr", "[0-9][0-9][0-9].atr")
     ends_annotated = True
-    download = ("RECORDS", "[0-9]*.hea", "[0-9]*.dat", "[0-9]*.atr")
 
 
 class CPSC2021(PhysioNet):
@@ -196,7 +195,6 @@ class SVDB(PhysioNet):
     url = "https://physionet.org/content/svdb/1.0.0/"
     markers = ("8[0-9][0-9].hea",)
     listed = True
-    download = ("RECORDS", "8??.hea", "8??.dat", "8??.atr")
 
     @classmethod
     def person_of(cls, name: str) -> str:

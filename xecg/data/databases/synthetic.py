@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from xecg.data.databases.base import AF, NOT_AF, Database, LabelledRecording
 from xecg.data.databases.labels import LabelTable, beats, rhythm_spans
-from xecg.errors import DataError, UnwritableError
+from xecg.errors import DataError
 from xecg.signal.waves import QRS, P, T, wave_codes
 from xecg.signal.wfdb import (
     Annotations,
@@ -118,15 +118,13 @@ class SyntheticSettings:
         )
 
 
-def synthetic_records(
-    folder: Path, settings: SyntheticSettings | None = None, *, progress: bool = True
-) -> Path:
+def synthetic_records(folder: Path, settings: SyntheticSettings | None = None) -> Path:
     """Writes a database of synthetic ECGs, or reuses the one that is there; returns its folder.
 
     The rhythms are dealt over all records at random in exact shares, so that most persons have
     records of several rhythms and the shape of a person's waves does not give the rhythm away.
-    Raises DataError if the folder is there and was not made with these settings, UnwritableError
-    if it cannot be written.
+    Raises DataError if the folder is there and was not made with these settings, StoreError if it
+    cannot be written.
     """
     from xecg.data.prepare import only_one
 
@@ -135,7 +133,7 @@ def synthetic_records(
     if not folder.exists():
         with only_one(folder):
             if not folder.exists():
-                _write(folder, settings, wanted, progress=progress)
+                _write(folder, settings, wanted)
     file = folder / SETTINGS
     found = file.read_text(encoding="utf-8") if file.is_file() else f"no {SETTINGS}"
     if found != wanted:
@@ -147,32 +145,29 @@ def synthetic_records(
     return folder
 
 
-def _write(folder: Path, settings: SyntheticSettings, about: str, *, progress: bool) -> None:
+def _write(folder: Path, settings: SyntheticSettings, about: str) -> None:
     """Writes the records, their table and their settings, all or nothing."""
     from xecg.signal.synthetic import synthesize
 
     rows = ["record,label,person\n"]
-    try:
-        with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-            whole, rhythms = Path(scratch) / "whole", _rhythms(settings)
-            for i, rhythm in enumerate(tqdm(rhythms, "synthesizing", disable=not progress)):
-                person, repeat = divmod(i, settings.records_per_person)
-                person_seed = settings.seed * _MAX_PERSONS + person
-                ecg = synthesize(
-                    rhythm,
-                    duration_s=settings.duration_s,
-                    seed=person_seed * _MAX_RECORDS + repeat,
-                    person_seed=person_seed,
-                    leads=settings.leads,
-                    name=f"p{person:04d}_{repeat + 1}",
-                )
-                write_ecg(ecg, whole)
-                rows.append(f"{ecg.recording.name},{_LABELS[rhythm]},{ecg.person}\n")
-            (whole / TABLE).write_text("".join(rows))
-            (whole / SETTINGS).write_text(about, encoding="utf-8")
-            whole.rename(folder)
-    except OSError as error:
-        raise UnwritableError(f"{folder}: cannot be written ({error})") from error
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        whole, rhythms = Path(scratch) / "whole", _rhythms(settings)
+        for i, rhythm in enumerate(tqdm(rhythms, "synthesizing", disable=None)):
+            person, repeat = divmod(i, settings.records_per_person)
+            person_seed = settings.seed * _MAX_PERSONS + person
+            ecg = synthesize(
+                rhythm,
+                duration_s=settings.duration_s,
+                seed=person_seed * _MAX_RECORDS + repeat,
+                person_seed=person_seed,
+                leads=settings.leads,
+                name=f"p{person:04d}_{repeat + 1}",
+            )
+            write_ecg(ecg, whole)
+            rows.append(f"{ecg.recording.name},{_LABELS[rhythm]},{ecg.person}\n")
+        (whole / TABLE).write_text("".join(rows))
+        (whole / SETTINGS).write_text(about, encoding="utf-8")
+        whole.rename(folder)
 
 
 def _rhythms(settings: SyntheticSettings) -> list[Rhythm]:
