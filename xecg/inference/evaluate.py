@@ -102,7 +102,9 @@ def faithfulness_of(folder: Path) -> dict[str, pd.DataFrame]:
         if (path := folder / f"{name}.csv").is_file():
             tables[says] = with_intervals(pd.read_csv(path), ["branch", "method"], columns)
     if not tables:
-        raise ConfigError(f"{folder}: expected {', '.join(_TABLES)} (CSV), found none")
+        raise ConfigError(
+            f"faithfulness: expected {', '.join(_TABLES)} (CSV) in {folder}, found none"
+        )
     return tables
 
 

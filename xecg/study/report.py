@@ -52,6 +52,7 @@ _FIGURES = {  # name: label of the vertical axis, and what stands for no prefere
 _GAP = 1.7  # from the first rung to training from scratch
 _ASIDE = 0.16  # from a mean to the dots of its seeds
 _DASHES: Any = (0, (5, 3))
+_BAND = "#ece0bf"
 # Label, colour (distinct in lightness too), marker, and how far a line stands to the right, so that
 # intervals are side by side.
 _LOOKS = {
@@ -266,7 +267,7 @@ def _draw(
     """Draws means and intervals against depth, with what the figure is of above it."""
     ladder, (label, neutral) = analysis.ladder, _FIGURES[kind]
     rows, columns = len(panels), len(panels[0])
-    figure = Figure(figsize=(0.9 + 4.2 * columns, 1.15 + 2.8 * rows))
+    figure = Figure(figsize=(0.9 + 4.8 * columns, 1.15 + 2.8 * rows))
     figure.suptitle(ladder.title, x=0.01, ha="left", fontsize=9, color=QUIET_INK)
     sharing: Any = {"sharex": True, "sharey": "row" if kind == "accuracy" else "all"}
     grid = figure.subplots(rows, columns, squeeze=False, **sharing)
@@ -281,15 +282,17 @@ def _draw(
     if kind == "relevance":
         grid[0, 0].set_yscale("log", base=2)
         grid[0, 0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    elif kind == "accuracy" and reference.accuracy_range:
-        grid[0, -1].axhspan(*reference.accuracy_range, color="#f3ecd9", zorder=0)
+    looks = [] if kind == "accuracy" else [*panels[0][0]]
+    known = analysis.means["known"][analysis.means["measure"].isin(_keys(panels))].notna().any()
+    styles = _legend(looks, len(ladder.seeds) > 1, reference.title if known else "")
+    if kind == "accuracy" and reference.accuracy_range:
+        grid[0, -1].axhspan(*reference.accuracy_range, color=_BAND, zorder=0)
+        styles.append({"label": "published range", "color": _BAND, "linewidth": 6})
     places = _place(pd.Series(ladder.depths), ladder.depths)
     grid[0, 0].set_xticks(places, [depth_title(depth) for depth in ladder.depths])
     for axes in grid[-1]:
         axes.set_xlabel("frozen blocks, counted from the input")
-    looks = [] if kind == "accuracy" else [*panels[0][0]]
-    known = reference.title if ladder.test_set == reference.test_set else ""
-    handles = [Line2D([], [], **style) for style in _legend(looks, len(ladder.seeds) > 1, known)]
+    handles = [Line2D([], [], **style) for style in styles]
     figure.legend(handles=handles, loc="outside lower left", ncols=len(handles))
     return figure
 
