@@ -20,6 +20,7 @@ from xecg.run_folder import (
     claimed,
     read_checkpoint,
     restoring,
+    run_folder,
 )
 
 GOOD = {
@@ -65,6 +66,12 @@ def test_a_folder_that_holds_something_is_refused_unless_its_run_is_resumed(tmp_
 )
 def test_a_run_is_named_after_its_config(config: str, name: str) -> None:
     assert _name(Namespace(config=[config]), "test") == name
+
+
+def test_a_folder_that_lightning_takes_for_an_address_is_refused(tmp_path: Path) -> None:
+    config = Namespace(ckpt_path=None, run_folder=str(tmp_path / "a::b"))
+    with pytest.raises(ConfigError, match="a::b"):
+        run_folder(config, "fit")
 
 
 def test_more_runs_of_a_second_than_there_are_names_are_refused(monkeypatch) -> None:

@@ -49,6 +49,8 @@ def run_folder(config: Namespace, verb: str) -> tuple[Path, bool]:
     if rank() != 0:  # launched by rank zero, which made the folder
         return Path(os.environ[_FOLDER_OF_RANK_ZERO]), False
     folder = Path(config.run_folder) if config.run_folder else _new_folder(_name(config, verb))
+    if "::" in str(folder.absolute()):  # for Lightning a chain of addresses
+        raise ConfigError(f"run_folder {folder.absolute()}: expected a path without '::'")
     os.environ[_FOLDER_OF_RANK_ZERO] = str(folder)
     return folder, False
 

@@ -10,10 +10,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from fake_database import describe, many
 
 from xecg.data.augmentation import Augmentation
 from xecg.data.databases import get_database
-from xecg.data.databases.synthetic import SyntheticSettings, embedded_store, synthetic_records
+from xecg.data.databases.synthetic import (
+    EMBEDDED,
+    SyntheticSettings,
+    embedded_store,
+    synthetic_records,
+)
 from xecg.data.datamodules import AFData, PWaveData, RRVariabilityData, WindowDataModule
 from xecg.data.datasets import Source
 from xecg.data.prepare import prepare
@@ -147,6 +153,28 @@ def test_a_person_in_training_and_validation_is_refused(
     monkeypatch.setattr("xecg.data.datamodules.split_stores", lambda *_: [everyone])
     with pytest.raises(StoreError, match=r"training.*validation.*both hold synthetic-0"):
         ready(AFData(path))
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_opposite_labels_of_one_signal_in_two_stores_are_left_out_and_named(
+    external: bool, tmp_path: Path
+) -> None:
+    stores = []
+    for name, of_twin in {"clinic": ("N", 0), "home": ("AFIB", 1)}.items():
+        records = many(12) | {"twin": {"seed": 99, "rhythms": [[*of_twin, 0, 1000]]}}
+        records = {f"{name}{key}": {"duration_s": 12, **about} for key, about in records.items()}
+        for number, about in enumerate(records.values()):
+            about["seed"] += 100 * (number < 12 and name == "home")
+            about["person"] = f"{name}-{number}" if number < 12 else ""
+        store = prepare(describe(tmp_path / f"{name}-records", **records), tmp_path / name)
+        stores.append(Source(str(store.path)))
+    split = Split(0.5, 0.25, 0.25)
+    both = (EMBEDDED, stores) if external else (stores, None)
+    with pytest.warns(match=r"2 windows left out.*clinic/clinictwin, .*home/hometwin"):
+        data = ready(AFData(both[0], both[1], split=split))
+    parts = [data.train_set, data.validation_set, *data.test_sets]
+    assert not any("twin" in record for part in parts for record in part.column("record"))
+    assert external or sum(map(len, parts)) == 24
 
 
 def test_normal_beats_restrict_a_source(path: str, synthetic_store: Store) -> None:

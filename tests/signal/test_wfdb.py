@@ -127,6 +127,13 @@ def test_description_reads_back_from_every_format(tmp_path, fmt):
         assert getattr(read, field) == getattr(recording, field)
 
 
+@pytest.mark.parametrize("fmt", ["16", "516"])
+def test_colons_in_a_path_are_no_address(tmp_path, fmt):
+    write_recording(make(sines()), tmp_path, fmt=fmt)
+    folder = (tmp_path / "r1.hea").rename(tmp_path / "r::2.hea").parent.rename(f"{tmp_path}::3")
+    np.testing.assert_allclose(read_recording(folder / "r::2").samples, sines(), atol=0.02)
+
+
 def test_missing_samples_read_back(tmp_path):
     samples = sines()
     samples[0, 10:20] = np.nan

@@ -6,9 +6,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from lightning import LightningDataModule
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
+from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -16,7 +18,16 @@ from torch.utils.data import DataLoader
 from xecg.data.augmentation import Augmentation
 from xecg.data.databases.synthetic import EMBEDDED
 from xecg.data.datasets import Batch, MixtureSampler, Source, WindowDataset
-from xecg.data.splits import Ints, Split, Table, assert_disjoint, keys, people, split_stores
+from xecg.data.splits import (
+    Ints,
+    Split,
+    Table,
+    assert_disjoint,
+    keys,
+    opposed,
+    people,
+    split_stores,
+)
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError, StoreError, WeightsError
 from xecg.signal.preprocessing import Preprocessing
@@ -110,25 +121,44 @@ class WindowDataModule(LightningDataModule, ABC):
         shares = [source.split or self.split for source in self.sources]
         kept_out = [keys(*Source(store).table) for store in self.exclude_persons_of]
         rows_of = split_stores(tables, shares, kept_out)
+        unclear = self._unclear()
         splits = list(zip(self.sources, rows_of, strict=True))
         tested = [(source, rows["test"]) for source, rows in splits if self.test_splits]
         tested += [(source, np.arange(len(source.opened))) for source in self.test_sources]
         names = [source.label for source, _ in tested]
         if len(set(names)) < len(names):
             raise ConfigError(f"test sets need different names; found {', '.join(names)}")
-        self.test_sets = [self._dataset(source.label, [(source, rows)]) for source, rows in tested]
+        self.test_sets = [
+            self._dataset(source.label, [(source, rows)], unclear) for source, rows in tested
+        ]
         self.train_set, self.validation_set = (
-            self._dataset(part, [(source, rows[part]) for source, rows in splits])
+            self._dataset(part, [(source, rows[part]) for source, rows in splits], unclear)
             for part in ("train", "validation")
         )
         parts = {"training": self.train_set.tables(), "validation": self.validation_set.tables()}
         assert_disjoint(parts | {"held-out": self._tested()})
 
-    def _dataset(self, name: str, chosen: Sequence[tuple[Source, Ints]]) -> WindowDataset:
-        stores = [(source.opened, source.chosen, rows) for source, rows in chosen]
-        usable = [
-            (store, rows[(self.eligible(store) & some)[rows]]) for store, some, rows in stores
+    def _unclear(self) -> "pd.Series[int]":
+        """Digests of signals that are AF in one window and not in another; names their records."""
+        stores = {source.store: source.opened for source in (*self.sources, *self.test_sources)}
+        tables = (store.index[["record", "af", "digest"]] for store in stores.values())
+        named = [
+            table.assign(record=table["record"].map(f"{at}/{{}}".format))
+            for at, table in zip(stores, tables, strict=True)
         ]
+        index = pd.concat(named, ignore_index=True)
+        if len(reasons := opposed(index)):
+            rank_zero_warn(f"{len(reasons)} windows left out: {'; '.join(reasons.unique()[:5])}")
+        return index["digest"][reasons.index]
+
+    def _dataset(
+        self, name: str, chosen: Sequence[tuple[Source, Ints]], unclear: "pd.Series[int]"
+    ) -> WindowDataset:
+        usable = []
+        for source, rows in chosen:
+            known = source.chosen & ~source.opened.index["digest"].isin(unclear)
+            some = self.eligible(source.opened) & known
+            usable.append((source.opened, rows[some[rows]]))
         return WindowDataset(usable, self.target, name)
 
     def _tested(self) -> list[Table]:

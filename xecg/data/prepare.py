@@ -22,7 +22,7 @@ from pyarrow import parquet
 from xecg.data.databases import Database, get_database
 from xecg.data.databases.base import LEFT_OUT
 from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
-from xecg.data.splits import merge_groups
+from xecg.data.splits import merge_groups, opposed
 from xecg.data.store import COLUMNS, INDEX, INFO, R_PEAKS, SIGNALS, WAVES, Recipe, Store, StoreInfo
 from xecg.data.windowing import labelled_windows
 from xecg.errors import ConfigError, DataError, StoreError, WorkerDiedError, XECGError
@@ -290,10 +290,10 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
         wanted = f"at least one usable window in the {n_records} records of {database.root}"
         found = "; ".join(why[:_LOGGED]) or "nothing"
         raise DataError(f"{database.name}: expected {wanted}, found {found}")
-    index, opposed = _whole_index(tables)
-    for reason, n in opposed.most_common(_LOGGED):
+    index, unclear = _whole_index(tables)
+    for reason, n in unclear.most_common(_LOGGED):
         _log.warning("%d windows left out: %s", n, reason)
-    parquet.write_table(index, data / INDEX)
+    parquet.write_table(index, (data / INDEX).absolute())  # else "a:b" is an address
     info = StoreInfo(
         recipe=recipe,
         identity=database.identity,
@@ -304,7 +304,7 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
         n_annotated=int((index["wave_row"].to_numpy() >= 0).sum()),
         n_records=n_records - len(skipped),
         skipped=skipped,
-        left_out=dict(left_out + opposed),
+        left_out=dict(left_out + unclear),
         sha256={path.name: sha256(path) for path in (*paths, data / INDEX)},
     )
     info.write(folder)
@@ -332,11 +332,8 @@ def _whole_index(tables: Sequence[pd.DataFrame]) -> tuple[pa.Table, Counter[str]
     index = pd.concat(tables, ignore_index=True)
     annotated = index["annotated_share"] > 0
     index["wave_row"] = (annotated.cumsum() - 1).where(annotated, -1).astype(np.int32)
-    known = index[index["af"] != LEFT_OUT]
-    of_signal = known.groupby("digest")["af"]
-    opposed = known[of_signal.transform("min") < of_signal.transform("max")]
-    index.loc[opposed.index, "af"] = LEFT_OUT
-    records = opposed.groupby("digest")["record"].transform(lambda r: ", ".join(sorted({*r})))
+    reasons = opposed(index)
+    index.loc[reasons.index, "af"] = LEFT_OUT
     columns: dict[str, Any] = {}
     for name, kind in COLUMNS.items():
         texts = kind == "category"
@@ -346,7 +343,6 @@ def _whole_index(tables: Sequence[pd.DataFrame]) -> tuple[pa.Table, Counter[str]
     merged = pa.array(merge_groups(codes, index["digest"].to_numpy()), pa.int32())
     columns["group"] = pa.DictionaryArray.from_arrays(merged, pa.array(groups))
     columns[R_PEAKS] = pa.array(index[R_PEAKS].tolist(), pa.list_(pa.int32()))
-    reasons = "AF and not AF for one signal, of " + records.astype(str)
     return pa.table(columns), Counter(reasons)
 
 

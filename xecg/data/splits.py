@@ -95,6 +95,15 @@ def _split_alone(index: pd.DataFrame, split: Split) -> Ints:
     return part_of_group[group_of]
 
 
+def opposed(index: pd.DataFrame) -> pd.Series:
+    """Returns the records with a signal that is AF in one and not in another, for its windows."""
+    known = index[index["af"] >= 0]
+    of_signal = known.groupby("digest")["af"]
+    windows = known[of_signal.transform("min") < of_signal.transform("max")]
+    names = windows.groupby("digest")["record"].transform(lambda r: ", ".join(sorted({*r})))
+    return "AF and not AF for one signal, of " + names.astype(str)
+
+
 def persons(tables: Sequence[Table]) -> Ints:
     """Returns a number per window of all tables, ``(windows,)``: the same for one person.
 

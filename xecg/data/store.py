@@ -174,7 +174,7 @@ class Store:
             if found != digest:
                 raise _damaged(data / name, "its digest is not that of what was prepared")
         signals, waves = (np.load(data / name, mmap_mode="r") for name in (SIGNALS, WAVES))
-        table = parquet.read_table(data / INDEX)
+        table = parquet.read_table((data / INDEX).absolute())  # else "a:b" is an address
         index, beats = table.select(list(COLUMNS)).to_pandas(), table[R_PEAKS].combine_chunks()
         return cls(path, signals, waves, index, info, beats)
 

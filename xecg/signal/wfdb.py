@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -137,7 +138,10 @@ def _read_signals(
     paths, forms, per_frame, skews, offsets, gains, baselines, firsts, *_ = columns
     files, n = [str(path.absolute()) for path in paths], len(signals)
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), ExitStack() as stack:
+            if "::" in "".join(files):  # a chain of addresses for who opens wfdb's files
+                opened = {path: stack.enter_context(path.open("rb")) for path in {*paths}}
+                files = [f"/dev/fd/{opened[path].fileno()}" for path in paths]
             # what rdrecord does once it has parsed a header, which takes five times as long
             read = wfdb.io._signal._rd_segment(
                 *(files, "", None, forms, n, header.frames, offsets, per_frame, skews),
