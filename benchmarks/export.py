@@ -45,7 +45,7 @@ def _throughput(file: Path) -> list[Row]:
             lambda: weights.p_af(windows),
         ),
         f"{N_EXPLAINED} windows explained": (
-            lambda: exported.network.maps(some),
+            lambda: exported.network.explain(some[:, None]),
             lambda: explainer.explain(torch.from_numpy(some).unsqueeze(1)),
         ),
     }

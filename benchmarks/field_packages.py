@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from xecg.cli import main
 from xecg.data import AFData
 from xecg.data.datasets import WindowDataset
-from xecg.inference.model import BATCH, load
+from xecg.inference.model import load
 from xecg.metrics.bootstrap import Interval
 from xecg.metrics.classification import classification_report
+from xecg.networks.xecgarch import BATCH
 
 ROOT = Path(__file__).parents[1]
 MANY = "100000"  # epochs: the clock ends the training

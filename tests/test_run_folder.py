@@ -16,7 +16,6 @@ from xecg.errors import ConfigError, UnwritableError
 from xecg.run_folder import (
     WholeCheckpoints,
     _name,
-    _new_folder,
     claimed,
     read_checkpoint,
     restoring,
@@ -72,12 +71,6 @@ def test_a_folder_that_lightning_takes_for_an_address_is_refused(tmp_path: Path)
     config = Namespace(ckpt_path=None, run_folder=str(tmp_path / "a::b"))
     with pytest.raises(ConfigError, match="a::b"):
         run_folder(config, "fit")
-
-
-def test_more_runs_of_a_second_than_there_are_names_are_refused(monkeypatch) -> None:
-    monkeypatch.setattr(Path, "exists", lambda _: True)
-    with pytest.raises(ConfigError, match="runs/mine"):
-        _new_folder("mine")
 
 
 class Evil:

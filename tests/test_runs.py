@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from xecg.metrics.bootstrap import Interval
-from xecg.runs import format_report, write_report
+from xecg.runs import write_report
 
 REPORTS = {
     "mitdb": {
@@ -33,14 +33,14 @@ def test_report_is_written_with_intervals_and_counts(tmp_path: Path) -> None:
     }
 
 
-def test_table_has_a_column_per_part_and_says_how_many() -> None:
-    lines = format_report(REPORTS).splitlines()
-    assert lines[0] == "Test set mitdb: 100 windows of 7 persons or records; 95 % intervals"
-    assert lines[1].split() == ["metric", "morphology", "fused"]
+def test_table_has_a_column_per_part_and_says_how_many(tmp_path: Path) -> None:
+    lines = write_report(REPORTS, tmp_path / "t.csv").splitlines()
+    assert lines[0].startswith("Test set mitdb: 100 windows of 7 persons (records")
+    assert lines[1].split() == ["morphology", "fused"]
     assert "0.900 [0.850, 0.950]" in lines[2]
     assert lines[3].split()[0] == "auroc"
 
 
-def test_the_table_counts_af() -> None:
-    title = format_report({"own": {"fused": AF}}).splitlines()[0]
-    assert "100 windows of 7 persons or records, 12 of 3 with AF" in title
+def test_the_table_counts_af(tmp_path: Path) -> None:
+    title = write_report({"own": {"fused": AF}}, tmp_path / "t.csv").splitlines()[0]
+    assert "100 windows of 7 persons, 12 of 3 with AF" in title

@@ -6,9 +6,10 @@ nothing else differs.
 """
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from hashlib import sha256
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 from tqdm import tqdm
@@ -25,6 +27,7 @@ from xecg.errors import ConfigError, ExecutorError, WorkerDiedError
 
 Work = Callable[[Sequence[str], Path], None]
 _AHEAD = 256  # pieces that a cluster knows of at a time, so that a worker that joins late has some
+_LOOK_S = 0.01  # between two looks at what runs
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,10 @@ class Part:
 @contextmanager
 def executor(
     jobs: int | None = None, cluster: str | None = None, *, threads: bool = False
-) -> Iterator[Executor]:
-    """Yields what pieces of work are run on: this process (1 job), processes, or a dask cluster.
+) -> Iterator[Any]:
+    """Yields what pieces of work are submitted to: this process (1 job), processes, or a cluster.
 
-    ``jobs`` null takes every core that this process may use; ``cluster`` is the address of a
+    ``jobs`` null takes every core that this process may use; ``cluster`` is the address of a dask
     scheduler (``tcp://host:8786``) or its scheduler file; ``threads`` are in place of processes.
     Raises ConfigError if ``jobs`` is below 1, ExecutorError if no cluster answers.
     """
@@ -65,7 +68,7 @@ def run_parts(
     work: Work,
     pieces: Sequence[Sequence[str]],
     folder: Path,
-    pool: Executor,
+    pool: Any,
     *,
     title: str,
     unit: str = "record",
@@ -75,13 +78,13 @@ def run_parts(
     ``work(items, path)`` writes the file ``path`` whole; it can be pickled. The error of a piece is
     in its part, and the others are worked on. A piece that kills its worker is cut up until the
     item that does it is known. ``title`` and ``unit`` (of an item) are for the progress bar.
-    Raises ExecutorError if the cluster is lost, or processes cannot be started.
+    Raises ExecutorError if the cluster is lost.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     run = _Run(work, folder, pool)
     todo = deque(enumerate(map(tuple, pieces)))
-    running: dict[Future[None], int] = {}
+    running: dict[int, Any] = {}
     found: dict[int, list[Part]] = {}
     due = 0
     with tqdm(total=sum(map(len, pieces)), desc=title, unit=unit, disable=None) as bar:
@@ -89,73 +92,56 @@ def run_parts(
             while due < len(pieces):
                 while todo and len(running) < getattr(pool, "ahead", _AHEAD):
                     number, items = todo.popleft()
-                    running[run.start(items)] = number
-                done = wait(running, return_when=FIRST_COMPLETED).done
-                if any(isinstance(_error(future), BrokenProcessPool) for future in done):
-                    done = wait(running).done  # they die with the pool; who broke it is looked for
-                for future in done:
-                    number = running.pop(future)
-                    found[number] = run.parts_of(tuple(pieces[number]), future)
+                    running[number] = run.start(items)
+                for number in [number for number, task in running.items() if task.done()]:
+                    found[number] = run.parts(tuple(pieces[number]), running.pop(number))
                     bar.update(len(pieces[number]))
+                if due not in found:
+                    time.sleep(_LOOK_S)
                 while due in found:
                     yield from found.pop(due)
                     due += 1
         finally:
-            for future in running:
-                future.cancel()
+            for task in running.values():
+                task.cancel()
 
 
 @dataclass(frozen=True)
 class _Run:
     work: Work
     folder: Path
-    pool: Executor
+    pool: Any
 
-    def start(self, items: tuple[str, ...]) -> Future[None]:
+    def start(self, items: tuple[str, ...]) -> Any:
         return self.pool.submit(_make, self.work, items, self.path(items))
 
     def path(self, items: tuple[str, ...]) -> Path:
         name = sha256("\0".join(items).encode(errors="surrogateescape")).hexdigest()[:24]
         return self.folder / f"{name}.part"
 
-    def parts_of(
-        self, items: tuple[str, ...], future: Future[None], alone: bool = False
-    ) -> list[Part]:
-        """The part of a finished piece; those of its halves if it killed its worker."""
-        error = _error(future)
-        if not _killed(error):
-            return [Part(items, self.path(items), error)]
-        if alone and len(items) == 1:
-            died = WorkerDiedError(f"{items[0]}: the process that worked on it died ({error})")
-            return [Part(items, self.path(items), died)]
-        if isinstance(error, BrokenProcessPool) and _error(self.pool.submit(available_cores)):
+    def parts(self, items: tuple[str, ...], task: Any, alone: bool = False) -> list[Part]:
+        """The part of a piece, once it is there; those of its halves if it killed its worker."""
+        while not task.done():
+            time.sleep(_LOOK_S)
+        if task.cancelled():
             raise ExecutorError(
-                "processes of this machine cannot be started; in a script, call xecg below "
-                "`if __name__ == '__main__':`, or set jobs to 1"
+                "the cluster is lost; what is finished is kept: start it and give the command again"
             )
+        error, path = task.exception(), self.path(items)
+        if not isinstance(error, BrokenProcessPool) and type(error).__name__ != "KilledWorker":
+            return [Part(items, path, error)]
+        if alone and len(items) == 1:
+            died = f"{items[0]}: the process that worked on it died ({error})"
+            return [Part(items, path, WorkerDiedError(died))]
         # First whole but alone, so that no other piece's death is taken for its.
         cut = len(items) // 2 if alone else len(items)
         halves = filter(None, (items[:cut], items[cut:]))
-        return [part for some in halves for part in self.parts_of(some, self.start(some), True)]
+        return [part for some in halves for part in self.parts(some, self.start(some), True)]
 
 
 def _make(work: Work, items: tuple[str, ...], path: Path) -> None:
     if not path.exists():
         work(items, path)
-
-
-def _error(future: Future[Any]) -> BaseException | None:
-    """Waits for the work; returns what it raised."""
-    wait([future])
-    if future.cancelled():
-        raise ExecutorError(
-            "the cluster is lost; what is finished is kept: start it and give the command again"
-        )
-    return future.exception()
-
-
-def _killed(error: BaseException | None) -> bool:
-    return isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker"
 
 
 class _ThisProcess(Executor):
@@ -208,42 +194,12 @@ def end_after(wait: Callable[[], object]) -> None:
     Thread(target=end, daemon=True).start()
 
 
-class _Cluster(Executor):
-    """Work on a cluster that leaves its results on disk: no result is fetched from a worker.
-
-    Dask's own executor fetches them, and waits for ever for one whose worker died in between.
-    """
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        self._start(future, partial(fn, *args, **kwargs))
-        return future
-
-    def _start(self, future: Future[Any], work: Callable[[], Any]) -> None:
-        task = self.client.submit(work, pure=False)
-
-        def finish(task: Any) -> None:
-            if future.cancelled():
-                return
-            if task.status == "finished":
-                future.set_result(None)
-            elif task.status == "error":
-                future.set_exception(task.exception())
-            elif task.status == "lost":
-                self._start(future, work)
-            else:
-                future.cancel()
-                future.set_running_or_notify_cancel()  # wakes who waits
-            task.release()
-
-        task.add_done_callback(finish)
-
-
 @contextmanager
-def _dask(cluster: str) -> Iterator[Executor]:
+def _dask(cluster: str) -> Iterator[Any]:
+    """Yields what asks a cluster how tasks are, not for their results, which are on disk.
+
+    Dask's own executor fetches results, and waits for ever for one whose worker died in between.
+    """
     try:
         from dask import distributed
     except ImportError as error:
@@ -261,7 +217,7 @@ def _dask(cluster: str) -> Iterator[Executor]:
 
     with client:
         client.run_on_scheduler(give_up_soon)
-        yield _Cluster(client)
+        yield SimpleNamespace(submit=partial(client.submit, pure=False))
 
 
 def available_cores() -> int:

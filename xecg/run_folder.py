@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,9 @@ def _name(config: Namespace, verb: str) -> str:
 
 
 def _new_folder(name: str) -> Path:
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folders = (RUNS / name / f"{stamp}{suffix}" for suffix in ("", *range(-2, -1000, -1)))
-    if found := next((folder for folder in folders if not folder.exists()), None):
-        return found
-    raise ConfigError(f"{RUNS / name}: expected fewer than 1000 runs of {stamp}; name --run_folder")
+    folder = RUNS / name / datetime.now().strftime("%Y%m%d-%H%M%S")
+    others = (folder.with_name(f"{folder.name}-{n}") for n in count(2))
+    return next(place for place in chain([folder], others) if not place.exists())
 
 
 @contextmanager

@@ -4,13 +4,12 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from functools import partial
-from importlib import import_module
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pandas as pd
@@ -31,7 +30,7 @@ from xecg.cli import PARSING, configs_of, parse
 from xecg.data.datamodules import WindowDataModule
 from xecg.errors import ConfigError, XECGError
 from xecg.files import csv_text, read_settings, write_sums, write_whole
-from xecg.metrics.bootstrap import Interval
+from xecg.metrics.bootstrap import Interval, with_intervals
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.run_folder import (
     WholeCheckpoints,
@@ -204,9 +203,8 @@ class RunCLI(LightningCLI):
         """Tests a checkpoint; writes and prints the table, which says more than Lightning's."""
         self._run("test", *(checkpoint or [self.config.ckpt_path]), verbose=False)
         if self.trainer.is_global_zero:
-            write_report(self.model.test_reports, self.run_folder / REPORT)
+            report = write_report(self.model.test_reports, self.run_folder / REPORT)
             write_sums(self.run_folder)
-            report = format_report(self.model.test_reports)
             print(f"\n{report}\n\nEverything is in {self.run_folder}")
 
     def _run(self, verb: str, checkpoint: str | None, **options: Any) -> None:
@@ -269,28 +267,22 @@ def run(verb: str, arguments: Sequence[str]) -> int:
     return 0
 
 
-def write_report(reports: Reports, path: Path) -> None:
-    """Writes a row per test set, part and metric, with interval and counts."""
+def write_report(reports: Reports, path: Path) -> str:
+    """Writes a row per test set, part and metric; returns what a person reads of it."""
     rows = [
         {"test_set": test_set, "part": part, "metric": metric} | vars(interval)
         for test_set, parts in reports.items()
         for part, metrics in parts.items()
         for metric, interval in metrics.items()
     ]
-    write_whole(path, csv_text(pd.DataFrame(rows)))
-
-
-def format_report(reports: Reports) -> str:
-    """Returns the table that a person reads: a row per metric, a column per part of the network."""
-    texts = []
-    for name, parts in reports.items():
-        metrics = next(iter(parts.values()))
-        first, af = next(iter(metrics.values())), metrics.get("sensitivity")
-        title = f"Test set {name}: {first.n} windows of {first.n_groups} persons or records"
-        title += f", {af.n} of {af.n_groups} with AF" if af else ""
-        table = pd.DataFrame(parts).map(str, na_action="ignore").fillna("")
-        text = table.rename_axis("metric").reset_index().to_string(index=False)
-        texts.append(f"{title}; 95 % intervals\n{text}")
+    table, texts = pd.DataFrame(rows), []
+    write_whole(path, csv_text(table))
+    for name, of in table.groupby("test_set", sort=False):
+        title = f"Test set {name}: {of['n'].iloc[0]} windows of {of['n_groups'].iloc[0]} persons"
+        for _, af in of[of["metric"] == "sensitivity"].iloc[:1].iterrows():
+            title += f", {af['n']} of {af['n_groups']} with AF"
+        text = with_intervals(of, "metric", "part").to_string(index_names=False)
+        texts.append(f"{title} (records, where these are unknown); 95 % intervals\n{text}")
     return "\n\n".join(texts)
 
 
@@ -336,17 +328,10 @@ def _class_parser(verb: str, arguments: Sequence[str]) -> ArgumentParser:
     _add_run_flags(parser)
     chosen = {"model": "xecg.tasks.AFClassifier", "data": "xecg.data.AFData"}
     for settings in map(read_settings, configs_of(arguments)):
-        for key in chosen:
-            section = settings.get(key) if isinstance(settings, dict) else None
-            if isinstance(section, dict):
-                chosen[key] = str(section.get("class_path", chosen[key]))
-    for flag, following in pairwise([*arguments, ""]):
-        name, _, value = flag.removeprefix("--").partition("=")
-        if name in chosen:
-            chosen[name] = value or following
+        with suppress(TypeError, KeyError):  # without classes
+            chosen |= {key: settings[key]["class_path"] for key in chosen if key in settings}
     for key, path in chosen.items():
-        module, _, name = path.rpartition(".")
-        parser.add_class_arguments(getattr(import_module(module), name), key, fail_untyped=False)
+        parser.add_class_arguments(resolve_name(path), key, fail_untyped=False)
     parser.add_class_arguments(LayerFreezing, "freezing")
     return parser
 

@@ -9,13 +9,12 @@ from typing import Any
 import pandas as pd
 
 from xecg.errors import ConfigError, XECGError
-from xecg.explain.attributions import ATTRIBUTIONS, BranchExplainer
+from xecg.explain.attributions import ATTRIBUTIONS
 from xecg.explain.pictures import ExplainedWindow, save_page
 from xecg.explain.relevance import CLASSES
-from xecg.inference.model import Model, load, one_thread
+from xecg.inference.model import Model, load
 from xecg.inference.records import LeadWindows, list_records, read_windows
 
-_COLOURS = {"AF": "#7d0048", "non-AF": "#5679b5", "cannot be judged": "#9ca3af"}
 _INTRO = (
     "Two branches read each window of 10 s: morphology the shape of each beat, rhythm the order of "
     "the beats. Thick magenta is what speaks most for what a branch says. For research, not a "
@@ -67,8 +66,7 @@ def serve(model: Model, records: Mapping[str, Path], rate: float | None, **serve
     except ImportError as error:
         raise ConfigError("xecg view needs: pip install 'xecg-lightning[view]'") from error
     about: dict[str, Any] = {"host": _HERE, "title": "xecg", "reload": False} | server
-    with one_thread():
-        ui.run(lambda: _Page(ui, model, records, rate, about["host"] == _HERE), **about)
+    ui.run(lambda: _Page(ui, model, records, rate, about["host"] == _HERE), **about)
 
 
 def explained_window(
@@ -77,9 +75,7 @@ def explained_window(
     """Explains a window by some rules, for a class or, by default, what each branch predicts."""
     one = slice(row, row + 1)
     alone = replace(lead, starts=lead.starts[one], filtered=lead.filtered[one])
-    explainer = model.explainer(rules)
-    if explained:
-        explainer = BranchExplainer(model.network, rules, CLASSES.index(explained))
+    explainer = model.explainer(rules, CLASSES.index(explained) if explained else None)
     return replace(model.maps([alone], explainer).drawable([0])[0], explained=explained)
 
 
@@ -112,7 +108,8 @@ class _Page:
                 ui.button("save picture", on_click=self.save)
             self.facts = ui.label().classes("text-lg")
             self.picture = ui.image().classes("w-full")
-            self.over_time = ui.echart({}, on_point_click=lambda event: self.go(event.data_index))
+            axes = {"xAxis": {"name": "s"}, "yAxis": {"name": "P(AF)", "min": 0, "max": 1}}
+            self.over_time = ui.echart(axes, on_point_click=lambda event: self.go(event.data_index))
             self.over_time.classes("w-full h-48")
         if records:
             self.record.set_value(next(iter(records)))
@@ -146,7 +143,13 @@ class _Page:
             self._tell(str(error))
             return
         self.lead, self.table = lead, self.model.table([lead])
-        self.over_time.options.update(_chart(self.table, self.model.threshold))
+        self.over_time.options["series"] = [
+            {
+                "type": "scatter",
+                "data": self.table[["start_s", "p_af"]].astype(float).to_numpy().tolist(),
+                "markLine": {"data": [{"yAxis": self.model.threshold}]},
+            }
+        ]
         self.over_time.update()
         self.go(0)
 
@@ -182,19 +185,3 @@ class _Page:
 
     def _tell(self, reason: str) -> None:
         self.ui.notify(reason, type="negative", multi_line=True, timeout=15000)
-
-
-def _chart(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
-    """P(AF) over the record, for ECharts."""
-    points = [
-        {"value": [start, float(p)], "itemStyle": {"color": _COLOURS[called]}}
-        for start, p, called in table[["start_s", "p_af", "predicted"]].itertuples(index=False)
-    ]
-    line = {"data": [{"yAxis": threshold}], "symbol": "none", "silent": True}
-    return {
-        "animation": False,
-        "grid": {"left": 50, "right": 80, "top": 30, "bottom": 40},
-        "xAxis": {"name": "s", "type": "value", "min": "dataMin", "max": "dataMax"},
-        "yAxis": {"name": "P(AF)", "type": "value", "min": 0, "max": 1},
-        "series": [{"type": "scatter", "symbolSize": 9, "data": points, "markLine": line}],
-    }

@@ -10,7 +10,7 @@ from small_task import QUIET, able_task
 from xecg.callbacks.predictions import WindowTables
 from xecg.data import AFData
 from xecg.errors import ConfigError
-from xecg.networks.xecgarch import fuse
+from xecg.networks.xecgarch import probabilities
 from xecg.tasks import AFClassifier
 
 WAVES = [f"enrichment_{wave}" for wave in ("p", "qrs", "st_t", "other")]
@@ -41,7 +41,7 @@ def test_a_test_leaves_a_row_per_window_that_says_what_the_network_says(run):
     assert table["af"].tolist() == test_set.targets().tolist()
     with torch.no_grad():
         logits = task.eval()(test_set.__getitems__(range(len(test_set))).signal)
-    np.testing.assert_allclose(table["p_af"], fuse(logits)[:, 1], atol=1e-5)
+    np.testing.assert_allclose(table["p_af"], probabilities(logits)["fused"], atol=1e-5)
     for branch, z in logits.items():
         np.testing.assert_allclose(table[f"p_af_{branch}"], z.softmax(1)[:, 1], atol=1e-5)
         assert (table[f"{branch}_enrichment_qrs"].dropna() >= 0).all()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from xecg.cli import main
-from xecg.networks.xecgarch import fuse
+from xecg.networks.xecgarch import probabilities
 from xecg.signal.preprocessing import Preprocessing
 from xecg.signal.wfdb import read_recording
 
@@ -67,12 +67,11 @@ def test_a_row_for_each_window_holds_what_the_network_says(classify, network, wr
         x = Preprocessing().scale(filtered[start : start + 2500])
         with torch.no_grad():
             logits = network(torch.from_numpy(x)[None, None])
-        p_af = [fuse(logits), logits["morphology"].softmax(1), logits["rhythm"].softmax(1)]
-        np.testing.assert_allclose(
-            [float(number) for number in numbers], [p[0, 1].item() for p in p_af], rtol=1e-4
-        )
+        said = probabilities(logits)
+        p_af = [said[name].item() for name in ("fused", "morphology", "rhythm")]
+        np.testing.assert_allclose([float(number) for number in numbers], p_af, rtol=1e-4)
         judged = float(quality) >= 0.5
-        named = "AF" if p_af[0][0, 1] > 0.5 else "non-AF"
+        named = "AF" if p_af[0] > 0.5 else "non-AF"
         assert predicted == (named if judged else "cannot be judged")
         assert (note == "") == judged
     assert list(classify.out.parent.iterdir()) == [classify.out]
@@ -158,7 +157,7 @@ def test_windows_left_out_are_named_though_the_record_is_classified(classify, wr
     status, (_, *rows) = classify()
     assert status == 0
     assert [row[2] for row in rows] == ["0", "20"]
-    told = "1 of 3 windows cannot be used (1 missing samples): 10 to 20 s"
+    told = "1 of 3 windows cannot be used (1 missing samples), first at 10 s"
     assert errors(classify.out) == {"r": told}
     assert f"xecg: r: {told}" in capsys.readouterr().err
 

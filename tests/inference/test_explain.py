@@ -14,7 +14,7 @@ from xecg.explain.effects import wave_effects
 from xecg.explain.figures import png as png_of
 from xecg.explain.figures import save_svg
 from xecg.explain.relevance import WAVES, enrichment_column, wave_relevance
-from xecg.inference.explain import Entry, write_page
+from xecg.inference.explain import write_page
 from xecg.signal.wfdb import read_recording
 
 KEYS = {
@@ -310,7 +310,8 @@ def entry(record="A0001", predicted=("non-AF",), start_s=0.0, pictures=(), shown
     row = {"start_s": start_s, "p_af": 0.1234, "p_af_morphology": 0.2, "p_af_rhythm": 0.3}
     row |= {f"{b}_{name}": n for b in ("morphology", "rhythm") for name, n in ENRICHMENTS.items()}
     rows = [row | {"predicted": name} for name in predicted] if shown else []
-    return Entry(record, len(predicted), predicted.count("AF"), list(pictures), rows)
+    counts = {"windows": len(predicted), "af": predicted.count("AF")}
+    return {"record": record, "pictures": list(pictures), "rows": rows} | counts
 
 
 def page(folder, *entries, failures=None, weights="w.safetensors"):

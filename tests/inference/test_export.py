@@ -24,6 +24,7 @@ from xecg.inference.export import compare, export
 from xecg.inference.records import cut_lead
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.signal.preprocessing import Preprocessing, cut_windows
+from xecg.signal.recording import Recording
 from xecg.signal.synthetic import synthesize
 
 pytest.importorskip("onnxruntime")
@@ -188,13 +189,18 @@ def test_a_folder_without_a_record_is_refused(weights, tmp_path, monkeypatch):
 
 def test_a_record_of_use_is_enough_beside_one_that_is_not_there(weights, write_record, tmp_path):
     paths = [tmp_path / "nobody", write_record("r", duration_s=24.0)]
-    assert [lead.record for lead in export_module._leads(xecg.load(weights), paths)][-1] == "r"
+    assert [lead.record for lead in export_module._checked(xecg.load(weights), paths)] == ["r"]
+
+
+def explained(model, signals):
+    found = model.explainer().explain(torch.from_numpy(signals)[:, None]).items()
+    return {name: (z.amax(dim=1, keepdim=True).numpy(), maps.numpy()) for name, (z, maps) in found}
 
 
 def test_maps_may_differ_only_where_the_weights_own_are_unsteady(weights, monkeypatch):
     model = xecg.load(weights)
-    lead = cut_lead(ECG, 500.0, model.preprocessing, record="r", lead="II", unit="mV")
-    p_af, maps = model.p_af(lead.signals), model._explained(model.explainer(), lead.signals)
+    lead = cut_lead(Recording("r", ECG[None], 500.0, ("II",), ("mV",)), 0, model.preprocessing)
+    p_af, maps = model.p_af(lead.signals), explained(model, lead.signals)
     logit, relevance = maps["rhythm"]
     changed = relevance.copy()
     changed[1] += 1e-3 * changed[1].max()
@@ -203,7 +209,7 @@ def test_maps_may_differ_only_where_the_weights_own_are_unsteady(weights, monkey
     with pytest.raises(ExportError, match=r"relevance of rhythm, r at 10 s"):
         compare(said, model, lead, [])
     monkeypatch.setattr(export_module, "_unsteadiness", lambda *_: 1e-3)
-    assert compare(said, model, lead, [])["relevance of rhythm"] == pytest.approx(1e-3, rel=0.01)
+    compare(said, model, lead, [])
 
 
 @pytest.mark.parametrize("name", ["model.txt", "there.onnx"])

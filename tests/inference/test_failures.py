@@ -58,7 +58,6 @@ def test_persons_that_were_learnt_from_are_not_tested(
     unseen = index[~index.group.isin(tables["learnt"].group)]
     assert 0 < len(unseen) < len(index)
     assert sorted(tables["windows"].person) == sorted(unseen.group)
-    assert set(tables["people"].person) == set(unseen.group)
 
 
 def test_windows_hold_what_the_model_says(
@@ -111,16 +110,12 @@ def test_thresholds_and_their_predictive_values(tables: dict[str, pd.DataFrame])
 def test_subgroups_and_counts_are_those_of_the_windows(tables: dict[str, pd.DataFrame]) -> None:
     windows, subgroups = tables["windows"], tables["subgroups"]
     called = windows.predicted == "AF"
-    for by in ("lead", "beats", "branches", "quality_band"):
+    for by in ("lead", "beats", "branches", "quality_band", "person"):
         for (group, truth), rows in windows[windows[by] != ""].groupby([by, "truth"]):
             chosen = (subgroups.by == by) & (subgroups.group == group) & (subgroups.truth == truth)
             (row,) = subgroups[chosen].itertuples()
             assert (row.n, row.n_groups) == (len(rows), rows.person.nunique())
             assert row.value == pytest.approx(called[rows.index].mean(), abs=1e-5)
-    people = tables["people"].set_index("person")
-    false = (called & (windows.af == 0)).groupby(windows.person).sum()
-    assert people.false_af.equals(false[people.index].rename("false_af"))
-    assert people.windows.sum() == tables["records"].windows.sum() == len(windows)
 
 
 @pytest.mark.parametrize(

@@ -154,13 +154,15 @@ def test_windows_that_cannot_be_used_are_named(write_record):
     windows = read_windows(path, PREPROCESSING)
     assert windows.start_s.tolist() == [0, 30, 40, 55]
     assert windows.left_out == (
-        "3 of 7 windows cannot be used (2 flat line, 1 missing samples): 10 to 30 s, 50 to 60 s"
+        "3 of 7 windows cannot be used (2 flat line, 1 missing samples), first at 10 s"
     )
 
 
 def test_a_record_of_which_nothing_can_be_used_is_refused(write_record):
     path = write_record("r", flat_s=(0, 10))
-    with pytest.raises(RecordError, match=r"'r', lead II: 1 of 1 window .*flat line.*0 to 10 s"):
+    with pytest.raises(
+        RecordError, match=r"'r', lead II: 1 of 1 windows .*flat line.*first at 0 s"
+    ):
         read_windows(path, PREPROCESSING)
 
 

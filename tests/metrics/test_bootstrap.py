@@ -42,7 +42,7 @@ def test_interval_does_not_depend_on_the_chunks(monkeypatch):
 
     whole = mean_interval(values, groups, n_resamples=101)
     by_hand = group_weights(groups, 101, 0)
-    monkeypatch.setattr(bootstrap, "_CHUNK_BYTES", 5 * 8 * 99)
+    monkeypatch.setattr(bootstrap, "_CHUNK", 5 * 99)
     chunked = mean_interval(values, groups, n_resamples=101)
     assert whole == chunked
     expected = np.quantile(weighted_mean(by_hand), [0.025, 0.975])

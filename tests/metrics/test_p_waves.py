@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xecg.errors import ConfigError, DataError
-from xecg.metrics.p_waves import WaveDetection, match, wave_report
+from xecg.errors import DataError
+from xecg.metrics.p_waves import COUNTS, WaveDetection, match, wave_report
 from xecg.signal.waves import NOT_ANNOTATED, QRS, P
 
 RATE = 250.0  # one sample is 4 ms
@@ -31,9 +31,9 @@ def probability_of(*spans):
     return probability
 
 
-def outcomes(probability, codes, kind="", at="_at_150ms", **options):
-    counts = WaveDetection(RATE, **options).count(probability, codes)
-    return tuple(int(counts[f"{kind}{name}{at}"].sum()) for name in ("tp", "fp", "fn"))
+def outcomes(probability, codes, at="_at_150ms"):
+    counts = COUNTING.counts(torch.tensor(probability), torch.tensor(codes)).sum(axis=0)
+    return tuple(int(counts[COUNTS.index(f"{name}{at}")]) for name in ("tp", "fp", "fn"))
 
 
 def test_hits_misses_and_inventions():
@@ -52,13 +52,6 @@ def test_both_ends_must_lie_within_the_tolerance(shift_ms, at_150, at_40):
     for probability in (late, late_offset):
         assert outcomes(probability, codes_of((400, 425)))[0] == at_150
         assert outcomes(probability, codes_of((400, 425)), at="_at_40ms")[0] == at_40
-
-
-def test_ends_are_also_matched_separately():
-    codes, probability = codes_of((400, 425)), probability_of((400, 475))
-    assert outcomes(probability, codes) == (0, 1, 1)
-    assert outcomes(probability, codes, "onset_") == (1, 0, 0)
-    assert outcomes(probability, codes, "offset_") == (0, 1, 1)
 
 
 def test_one_detection_finds_one_wave():
@@ -186,16 +179,6 @@ def test_a_perfect_detection_scores_one(seed):
     assert all(report[name].value == 0 for name in report if "error" in name)
 
 
-@settings(deadline=None, max_examples=25)
-@given(st.integers(0, 1000))
-def test_a_wider_tolerance_never_finds_less(seed):
-    counts = WaveDetection(RATE, tolerances_ms=(20, 40, 150)).count(*random_batch(4, seed))
-    for kind in ("", "onset_", "offset_"):
-        found = [counts[f"{kind}tp_at_{tolerance}ms"] for tolerance in (20, 40, 150)]
-        assert (np.diff(found, axis=0) >= 0).all()
-        assert (counts["onset_tp_at_40ms"] >= counts["tp_at_40ms"]).all()
-
-
 def test_without_waves_and_detections_measures_are_undefined():
     metric = WaveDetection(RATE)
     metric.update(torch.zeros(2, 100), torch.zeros(2, 100, dtype=torch.uint8))
@@ -213,36 +196,26 @@ def test_without_waves_and_detections_measures_are_undefined():
 )
 def test_impossible_input_is_refused(probability, codes, message):
     with pytest.raises(DataError, match=message):
-        COUNTING.count(probability.astype(np.float32), codes.astype(np.uint8))
+        COUNTING.counts(torch.tensor(probability), torch.tensor(codes.astype(np.uint8)))
 
 
 def test_a_report_needs_a_group_for_each_window():
     with pytest.raises(DataError, match=r"\(3,\)"):
-        wave_report(np.zeros((2, len(COUNTING.keys)), np.int64), [0, 1, 2], COUNTING)
-
-
-@pytest.mark.parametrize("options", [{"sampling_rate": 0}, {"tolerances_ms": ()}])
-def test_impossible_settings_are_refused(options):
-    with pytest.raises(ConfigError, match="must be positive"):
-        WaveDetection(**{"sampling_rate": RATE, **options})
+        wave_report(np.zeros((2, len(COUNTS)), np.int64), [0, 1, 2], COUNTING)
 
 
 def test_four_thousand_windows_take_less_than_a_few_seconds():
     probability, codes = random_batch(1000, n_waves=12)
     probability, codes = (torch.tensor(values).repeat(4, 1) for values in (probability, codes))
-    metric, start = WaveDetection(RATE), time.perf_counter()
+    metric, start = WaveDetection(RATE), time.process_time()
     for one, other in zip(probability.split(64), codes.split(64), strict=True):
         metric.update(one, other)
-    assert time.perf_counter() - start < 6
+    assert time.process_time() - start < 6
 
 
 spans = st.lists(st.integers(0, 60), max_size=10, unique=True).map(
     lambda edges: np.array(sorted(edges)[: len(edges) // 2 * 2], dtype=np.int64).reshape(-1, 2)
 )
-
-
-def match_one_window(one, other, tolerance):
-    return match(np.zeros(len(one), int), one, np.zeros(len(other), int), other, tolerance)
 
 
 def best_by_trying_all(one, other, tolerance):
@@ -260,7 +233,7 @@ def best_by_trying_all(one, other, tolerance):
 @settings(deadline=None, max_examples=150)
 @given(spans, spans, st.integers(0, 40))
 def test_most_pairs_and_of_those_the_nearest(one, other, tolerance):
-    rows, columns = match_one_window(one, other, tolerance)
+    rows, columns = match(one, other, tolerance)
     distance = np.abs(one[rows] - other[columns])
     assert (distance <= tolerance).all()
     assert len(set(rows)) == len(set(columns)) == len(rows)
@@ -269,8 +242,8 @@ def test_most_pairs_and_of_those_the_nearest(one, other, tolerance):
 
 @given(spans, spans, st.integers(0, 40))
 def test_symmetric_in_number_and_error(one, other, tolerance):
-    rows, columns = match_one_window(one, other, tolerance)
-    back, forth = match_one_window(other, one, tolerance)
+    rows, columns = match(one, other, tolerance)
+    back, forth = match(other, one, tolerance)
     assert len(rows) == len(back)
     there = np.abs(one[rows] - other[columns]).sum()
     assert there == np.abs(other[back] - one[forth]).sum()
@@ -278,27 +251,11 @@ def test_symmetric_in_number_and_error(one, other, tolerance):
 
 @given(spans, spans, st.integers(0, 40), st.integers(0, 40))
 def test_a_wider_tolerance_never_loses_a_pair(one, other, tolerance, wider):
-    narrow = match_one_window(one, other, tolerance)[0]
-    assert len(match_one_window(one, other, tolerance + wider)[0]) >= len(narrow)
-
-
-@given(st.lists(st.tuples(spans, spans), max_size=5), st.integers(0, 40))
-def test_windows_are_matched_apart(windows, tolerance):
-    numbers = range(len(windows))
-    sides = [
-        (
-            np.repeat(numbers, [len(window[side]) for window in windows]).astype(int),
-            np.concatenate([window[side] for window in windows] or [np.zeros((0, 2), int)]),
-        )
-        for side in (0, 1)
-    ]
-    rows, columns = match(*sides[0], *sides[1], tolerance)
-    assert (sides[0][0][rows] == sides[1][0][columns]).all()
-    alone = sum(len(match_one_window(one, other, tolerance)[0]) for one, other in windows)
-    assert len(rows) == alone
+    narrow = match(one, other, tolerance)[0]
+    assert len(match(one, other, tolerance + wider)[0]) >= len(narrow)
 
 
 @pytest.mark.parametrize(("tolerance", "pairs"), [(9, 0), (10, 1), (10.9, 1)])
 def test_the_tolerance_itself_is_within(tolerance, pairs):
-    one, other = np.array([[100]]), np.array([[110]])
-    assert len(match_one_window(one, other, tolerance)[0]) == pairs
+    one, other = np.array([[100, 120]]), np.array([[110, 120]])
+    assert len(match(one, other, tolerance)[0]) == pairs

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from xecg.errors import NetworkError
 from xecg.networks.branch import BRANCHES, BlockSpec
 from xecg.networks.weights import RELEASED, load_branch, load_xecgarch
-from xecg.networks.xecgarch import PWaveNetwork, RRNetwork, XECGArch, fuse
+from xecg.networks.xecgarch import PWaveNetwork, RRNetwork, XECGArch, probabilities
 
 X = torch.rand(3, 1, 1000)
 
@@ -95,14 +95,16 @@ logit = st.floats(-30, 30)
 @given(st.lists(st.tuples(logit, logit), min_size=1, max_size=4))
 def test_fused_probability_is_the_mean_of_the_branches(pairs: list[tuple[float, float]]) -> None:
     logits = {str(i): torch.tensor([pair]) for i, pair in enumerate(pairs)}
-    fused = fuse(logits)
-    expected = sum(torch.tensor(pair).softmax(0) for pair in pairs) / len(pairs)
-    assert torch.allclose(fused[0], expected, atol=1e-6)
-    assert torch.allclose(fused.sum(), torch.tensor(1.0))
+    p_af = probabilities(logits)
+    branches = [torch.tensor(pair).softmax(0)[1] for pair in pairs]
+    assert torch.allclose(p_af["fused"][0], sum(branches) / len(pairs), atol=1e-6)
+    for i, p in enumerate(branches):
+        assert torch.allclose(p_af[str(i)][0], p)
 
 
 def test_fusion_is_in_float32() -> None:
-    assert fuse({"a": torch.zeros(1, 2, dtype=torch.bfloat16)}).dtype == torch.float32
+    p_af = probabilities({"a": torch.zeros(1, 2, dtype=torch.bfloat16)})
+    assert p_af["fused"].dtype == torch.float32
 
 
 milliseconds = st.floats(1.0, 1000.0)

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from xecg.errors import ConfigError
-from xecg.inference.maps import NOT_JUDGED, predicted
-from xecg.inference.model import BATCH, Identity, load, load_once, one_thread
+from xecg.inference.model import NOT_JUDGED, Identity, load, load_once, predicted
 from xecg.inference.records import LeadWindows, Problem, made_in_parts, read_items, write_part
 
 _PIECE = 64  # records at most
+_TOGETHER = 32  # windows: the network takes as many at a time
 _FEW = 2000  # records that this process has classified before others have started
 
 
@@ -70,7 +70,7 @@ def classify(
     model = load(weights, operating_point=operating_point, threshold=threshold)
     work = partial(classify_piece, model.identity, lead, per_record)
     how = (_PIECE, _FEW, jobs, cluster, sampling_rate)
-    with one_thread(), made_in_parts(work, paths, out, *how) as made:
+    with made_in_parts(work, paths, out, *how) as made:
         made.write(out)
         made.report(errors)
     return len(made.failures)
@@ -86,7 +86,7 @@ def classify_piece(
     tables = []
     for windows in read_items(items, model.preprocessing, lead, problems):
         waiting.append(windows)
-        if sum(map(len, waiting)) >= BATCH:
+        if sum(map(len, waiting)) >= _TOGETHER:
             tables.append(model.table(waiting))
             waiting = []
     table = pd.concat([*tables, model.table(waiting)], ignore_index=True)

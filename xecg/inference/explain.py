@@ -2,7 +2,6 @@
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +15,7 @@ from xecg.errors import ConfigError
 from xecg.explain.pictures import PIXELS_PER_MM, save_page
 from xecg.explain.relevance import WAVES, enrichment_column, wave_title
 from xecg.files import whole_file
-from xecg.inference.maps import NOT_JUDGED, Maps, spread
-from xecg.inference.model import Identity, load, load_once, one_thread
+from xecg.inference.model import NOT_JUDGED, Identity, Maps, load, load_once, spread
 from xecg.inference.records import Made, Problem, made_in_parts, read_items, write_part
 
 NO_PEAK = -1
@@ -86,7 +84,7 @@ def explain(
     model.explainer(attribution)  # refuses a method that is not there
     work = partial(explain_piece, model.identity, attribution, lead, picture, draw, effects)
     how = _PIECE, _FEW, jobs, cluster, sampling_rate
-    with one_thread(), made_in_parts(work, paths, out, *how) as made:
+    with made_in_parts(work, paths, out, *how) as made:
         made.write(made.folder / _FILES / SUMMARY)
         about = {"weights": model.weights.name, "attribution": attribution, "draw": draw}
         write_page(made.folder / _FILES, _entries(made), model.branches, made.failures, **about)
@@ -154,31 +152,22 @@ def _arrays(maps: Maps) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A record on the page."""
-
-    record: str
-    windows: int
-    af: int  # windows that are predicted AF
-    pictures: Sequence[str]  # relative to the page
-    rows: Sequence[Mapping[Any, Any]]  # of the summary; none if the page only links to the record
-
-
-def _entries(made: Made) -> list[Entry]:
-    entries: list[Entry] = []
+def _entries(made: Made) -> list[dict[str, Any]]:
+    """Each record of the page; rows of the summary only of those that it does not only link to."""
+    entries: list[dict[str, Any]] = []
     for table in made.tables():
         for record, rows in table.groupby("record", sort=False):
-            af = int((rows["predicted"] == "AF").sum())
-            shown = rows.to_dict("records") if len(entries) < _SHOWN else []
-            pictures = table.attrs[_PICTURES][record]
-            entries.append(Entry(str(record), len(rows), af, pictures, shown))
+            entry = {"record": record, "windows": len(rows)}
+            entry["af"] = int((rows["predicted"] == "AF").sum())
+            entry["pictures"] = table.attrs[_PICTURES][record]
+            entry["rows"] = rows.to_dict("records") if len(entries) < _SHOWN else []
+            entries.append(entry)
     return entries
 
 
 def write_page(
     folder: Path,
-    entries: Sequence[Entry],
+    entries: Sequence[Mapping[str, Any]],
     branches: Sequence[str],
     failures: Mapping[str, str],
     **about: object,
@@ -191,7 +180,7 @@ def write_page(
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True)
     page = environment.get_template("page.html.j2").stream(
         entries=entries,
-        most_windows=max(entry.windows for entry in entries),
+        most_windows=max(entry["windows"] for entry in entries),
         failures=failures,
         branches=branches,
         version=version("xecg-lightning"),

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from io import BytesIO
@@ -15,18 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from xecg.errors import ConfigError, ExportError, RecordError, XECGError
+from xecg.errors import ConfigError, ExportError, RecordError
 from xecg.explain.graph import explained_program
 from xecg.files import sha256, write_whole
 from xecg.inference.exported import ATTRIBUTION, FORMAT, INSTALL, Exported
-from xecg.inference.maps import Floats
-from xecg.inference.model import Model, load
-from xecg.inference.records import LeadWindows, cut_lead, list_records, read_windows
+from xecg.inference.model import Floats, Model, load
+from xecg.inference.records import LeadWindows, Problem, cut_lead, item_of, list_records, read_items
 from xecg.networks import FUSED
-from xecg.networks.weights import RELEASED, WeightsInfo, load_xecgarch
+from xecg.networks.weights import RELEASED
 from xecg.signal.synthetic import RHYTHMS, synthesize
 
-# Of windows (n, time): P(AF) (n,) fused and by branch; explained logits (n,) and maps (n, time).
+# Of windows (n, time): P(AF) (n,) fused and by branch; explained logits (n, 1), maps (n, 1, time).
 Said = tuple[dict[str, Floats], dict[str, tuple[Floats, Floats]]]
 P_AF_TOLERANCE = 1e-5
 RELEVANCE_TOLERANCE = 1e-4  # of the largest value of a map; where it is steady
@@ -73,22 +71,19 @@ def export(
     model = load(weights)
     if isinstance(model.network, Exported):
         raise ConfigError(f"--weights {weights}: expected weights, found an exported file")
-    info = load_xecgarch(model.weights)[1]
-    about = _about(model, info, licence)
+    about = _about(model, licence)
     program = explained_program(model.network, model.preprocessing.window_samples)
     content, said_by = (_onnx if out.suffix == ".onnx" else _pt2)(program, about)
-    points = info.operating_points.values()
+    points = model.info.operating_points.values()
     thresholds = [model.threshold, model.prevalence, *(point["threshold"] for point in points)]
-    n, most = 0, Counter[str]()
-    for lead in _leads(model, check or []):
-        most |= Counter(compare(said_by(lead.signals), model, lead, thresholds))
-        n += len(lead)
+    leads = [*_synthetic(model), *_checked(model, check)]
+    for lead in leads:
+        compare(said_by(lead.signals), model, lead, thresholds)
     write_whole(out, content)
-    said = ", ".join(f"{what} {value:.1g}" for what, value in most.items())
-    log.info("%s: as the weights on %d windows; largest differences: %s", out, n, said)
+    log.info("%s: says what the weights say on %d windows", out, sum(map(len, leads)))
 
 
-def _about(model: Model, info: WeightsInfo, licence: str | None) -> dict[str, str]:
+def _about(model: Model, licence: str | None) -> dict[str, str]:
     """What the file says of itself; values that are no text as JSON."""
     released = model.weights.parent == RELEASED
     return {
@@ -102,7 +97,7 @@ def _about(model: Model, info: WeightsInfo, licence: str | None) -> dict[str, st
         "attribution": ATTRIBUTION,
         "preprocessing": json.dumps(model.preprocessing.to_dict()),
         "threshold": json.dumps(model.threshold),
-        "operating_points": json.dumps(dict(info.operating_points)),
+        "operating_points": json.dumps(dict(model.info.operating_points)),
         "prevalence": json.dumps(model.prevalence),  # 0: not calibrated
     }
 
@@ -126,7 +121,7 @@ def _onnx(
     set_model_props(graph, about)
     content = graph.SerializeToString()
     exported = Exported(content)
-    return content, lambda windows: (exported.p_af(windows), exported.maps(windows))
+    return content, lambda windows: (exported.p_af(windows), exported.explain(windows[:, None]))
 
 
 def _pt2(program: ExportedProgram, about: dict[str, str]) -> tuple[bytes, Callable[[Floats], Said]]:
@@ -141,37 +136,33 @@ def _pt2(program: ExportedProgram, about: dict[str, str]) -> tuple[bytes, Callab
             found = module(torch.from_numpy(windows).unsqueeze(1))
         found = {name: tensor.numpy() for name, tensor in found.items()}
         p_af = {FUSED: found["p_af"]} | {b: found[f"p_af_{b}"] for b in branches}
-        return p_af, {b: (found[f"logit_{b}"], found[f"relevance_{b}"][:, 0]) for b in branches}
+        return p_af, {b: (found[f"logit_{b}"][:, None], found[f"relevance_{b}"]) for b in branches}
 
     return file.getvalue(), said
 
 
-def _leads(model: Model, paths: Sequence[Path]) -> Iterator[LeadWindows]:
-    """Windows to compare on: of synthetic ECGs, and of records."""
+def _synthetic(model: Model) -> Iterator[LeadWindows]:
     length_s = 4.5 * model.preprocessing.window_s  # five windows, no multiple of a batch
     for seed, rhythm in enumerate(RHYTHMS):
-        ecg = synthesize(rhythm, duration_s=length_s, sampling_rate=500.0, seed=seed).recording
-        about = {"record": f"synthetic {rhythm}", "lead": ecg.leads[0], "unit": ecg.units[0]}
-        yield cut_lead(ecg.samples[0], 500.0, model.preprocessing, **about)
-    records, problems = list_records(paths)
-    for name, path in records.items():
-        try:
-            yield read_windows(path, model.preprocessing, record=name)
-        except XECGError as error:
-            problems[name] = str(error)
-    for name, reason in problems.items():
+        ecg = synthesize(rhythm, duration_s=length_s, sampling_rate=500.0, seed=seed, name=rhythm)
+        yield cut_lead(ecg.recording, 0, model.preprocessing)
+
+
+def _checked(model: Model, paths: list[Path] | None) -> list[LeadWindows]:
+    """Windows of records; RecordError if there is none of use."""
+    records, failures = list_records(paths or [])
+    problems = [Problem(name, reason, True) for name, reason in failures.items()]
+    items = [item_of(name, path) for name, path in records.items()]
+    leads = [*read_items(items, model.preprocessing, None, problems)]
+    for name, reason, _ in problems:
         log.warning("--check: %s: %s", name, reason)
-    if paths and not records.keys() - problems.keys():
+    if paths and not leads:
         raise RecordError(f"--check: expected a record, found none of use: {problems}")
+    return leads
 
 
-def compare(
-    said: Said, model: Model, lead: LeadWindows, thresholds: Sequence[float]
-) -> dict[str, float]:
-    """Returns by how much at most a file differs from its model, by what it says.
-
-    Raises ExportError if that is too much, or a decision at a threshold differs.
-    """
+def compare(said: Said, model: Model, lead: LeadWindows, thresholds: Sequence[float]) -> None:
+    """Raises ExportError if what a file says differs too much from its model, or in a decision."""
     p_af, maps = said
     explained = model.explainer().explain(torch.from_numpy(lead.signals).unsqueeze(1))
     found: dict[str, tuple[NDArray[Any], Any]] = {}  # by window, and what is allowed
@@ -179,14 +170,12 @@ def compare(
         decisions = [(p > at) != (p_af[name] > at) for at in (0.5, *thresholds)]
         found[f"p_af of {name}"] = np.abs(p - p_af[name]), P_AF_TOLERANCE
         found[f"decision of {name}"] = np.any(decisions, axis=0), 0
-    for name, (logits, relevance) in explained.items():
-        off = _apart(relevance, torch.from_numpy(maps[name][1]).unsqueeze(1))
+    for name, (_, relevance) in explained.items():
+        off = _apart(relevance, torch.from_numpy(maps[name][1]))
         allowed = np.full(len(off), RELEVANCE_TOLERANCE)
         for row in np.flatnonzero(~(off <= allowed)):
             allowed[row] = max(allowed[row], 2 * _unsteadiness(model, lead.signals[row], name))
         found[f"relevance of {name}"] = off, allowed
-        off = np.abs(logits.amax(dim=1).numpy() - maps[name][0])
-        found[f"logit of {name}"] = off, RELEVANCE_TOLERANCE
     for what, (off, allowed) in found.items():
         wrong = ~(off <= allowed)  # NaN too
         if wrong.any():
@@ -196,7 +185,6 @@ def compare(
                 f"most {np.broadcast_to(allowed, off.shape)[row]:.3g} from the weights, found "
                 f"{off[row]:.3g}; no file is written"
             )
-    return {what: float(off.max(initial=0)) for what, (off, _) in found.items()}
 
 
 def _apart(maps: Tensor, others: Tensor) -> NDArray[np.float32]:

@@ -2,21 +2,18 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from xecg.errors import ConfigError, WeightsError
-from xecg.explain.relevance import wave_relevance
-from xecg.inference.maps import Floats
-from xecg.inference.model import Model
 from xecg.networks import FUSED
+
+Floats = NDArray[np.float32]
 
 FORMAT, ATTRIBUTION = "xecg-export-1", "innvestigate"
 INSTALL = "is not installed: pip install 'xecg-lightning[export]'"
@@ -46,27 +43,35 @@ class Exported:
             self._graph = onnx.load_model_from_string(content)
         except Exception as error:  # whatever the parser of its format raises
             raise WeightsError(f"{name}: expected an ONNX file, found none ({error})") from error
-        about = {item.key: item.value for item in self._graph.metadata_props}
+        self.about = about = {item.key: item.value for item in self._graph.metadata_props}
         if about.get("format") != FORMAT:
             found = about.get("format", "none")
             raise WeightsError(f"{name}: expected format {FORMAT} of xecg export, found {found}")
-        self.about: Mapping[str, str] = about
-        self.branches: Sequence[str] = json.loads(about["branches"])
-        self.preprocessing: Mapping[str, Any] = json.loads(about["preprocessing"])
-        self.operating_points: Mapping[str, Any] = json.loads(about["operating_points"])
-        self.provenance: Mapping[str, Any] = {"prevalence": json.loads(about["prevalence"])}
+        self.branches: list[str] = json.loads(about["branches"])
+        self.preprocessing: dict[str, Any] = json.loads(about["preprocessing"])
+        self.operating_points: dict[str, Any] = json.loads(about["operating_points"])
+        self.provenance: dict[str, Any] = {"prevalence": json.loads(about["prevalence"])}
 
     def p_af(self, windows: Floats) -> dict[str, Floats]:
         """Returns the probability of AF of windows ``(n, time)``, fused and by branch, ``(n,)``."""
         names = ["p_af", *(f"p_af_{branch}" for branch in self.branches)]
-        found = _run(self._classifier, names, windows)
+        found = _run(self._classifier, names, windows[:, None])
         return dict(zip((FUSED, *self.branches), found, strict=True))
 
-    def maps(self, windows: Floats) -> dict[str, tuple[Floats, Floats]]:
-        """Returns by branch the explained logits ``(n,)`` and the maps ``(n, time)``."""
+    def explaining(self, attribution: str, target: int | None) -> "Exported":
+        """Returns itself, or raises ConfigError if that is not what the file explains."""
+        if attribution != ATTRIBUTION or target is not None:
+            raise ConfigError(
+                f"attribution: an exported file explains what a branch predicts, by {ATTRIBUTION}; "
+                f"found {attribution}, class {target}: explain by the weights that it was made of"
+            )
+        return self
+
+    def explain(self, windows: Floats) -> dict[str, tuple[Floats, Floats]]:
+        """Returns by branch explained logits ``(n, 1)`` and maps ``(n, 1, time)`` of windows."""
         names = [f"{what}_{b}" for b in self.branches for what in ("logit", "relevance")]
         found = iter(_run(self._explainer, names, windows))
-        return {branch: (next(found), next(found)[:, 0]) for branch in self.branches}
+        return {branch: (next(found)[:, None], next(found)) for branch in self.branches}
 
     @cached_property
     def _classifier(self) -> Any:
@@ -81,43 +86,16 @@ class Exported:
         return _session(self._graph)
 
 
-class ExportedModel(Model):
-    """A model whose network is :class:`Exported`."""
-
-    def explainer(self, attribution: str = ATTRIBUTION) -> Exported:
-        """Returns what :meth:`maps` takes; ConfigError for another attribution than the file's."""
-        if attribution != ATTRIBUTION:
-            raise ConfigError(
-                f"attribution: {self.weights} holds {ATTRIBUTION} alone, found {attribution}; "
-                "explain by the weights that it was made of"
-            )
-        return self.network  # type: ignore[no-any-return]
-
-    def _p_af(self, windows: Floats) -> dict[str, Floats]:
-        return self.network.p_af(windows)  # type: ignore[no-any-return]
-
-    def _measured(
-        self, explainer: Any, signal: Floats, r_peaks: list[NDArray[np.int64]], effects: bool
-    ) -> dict[str, tuple[pd.DataFrame, Floats]]:
-        if effects:
-            raise ConfigError(f"effects: need the weights that {self.weights} was made of")
-        rate = self.preprocessing.sampling_rate
-        return {
-            branch: (wave_relevance(maps, r_peaks, rate, logits=logits), maps)
-            for branch, (logits, maps) in explainer.maps(signal).items()
-        }
-
-
 def _session(graph: Any) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    one = parent_process() is not None  # of several, see one_thread
+    one = parent_process() is not None  # of several
     options.intra_op_num_threads = 1 if one else int(os.environ.get("OMP_NUM_THREADS", "0"))
     return onnxruntime.InferenceSession(graph.SerializeToString(), options)
 
 
-def _run(session: Any, names: Sequence[str], windows: Floats) -> list[Floats]:
+def _run(session: Any, names: list[str], windows: Floats) -> list[Floats]:
     cuts = range(0, max(len(windows), 1), _BATCH)
-    parts = [session.run(names, {"ecg": windows[start : start + _BATCH, None]}) for start in cuts]
+    parts = [session.run(names, {"ecg": windows[start : start + _BATCH]}) for start in cuts]
     return [np.concatenate(part) for part in zip(*parts, strict=True)]

@@ -9,23 +9,21 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xecg.data.store import Store
-from xecg.errors import ConfigError, StoreError
-from xecg.explain.figures import INK, draw_reliability, draw_roc, save_svg, tidy
+from xecg.errors import ConfigError, StoreError, WeightsError
+from xecg.explain.figures import draw_curves, save_svg
 from xecg.explain.relevance import CLASSES
 from xecg.files import check_empty, csv_text, write_whole
 from xecg.inference.evaluate import faithfulness_of, rows_to_test, wave_trial
 from xecg.inference.explain import inline
-from xecg.inference.maps import NOT_JUDGED, predicted
-from xecg.inference.model import Model, load, one_thread
+from xecg.inference.exported import Exported
+from xecg.inference.model import NOT_JUDGED, Model, load, predicted
 from xecg.metrics.bootstrap import mean, with_intervals
-from xecg.metrics.calibration import PREVALENCES, predictive_value
-from xecg.metrics.classification import classification_report
-from xecg.networks.weights import WeightsInfo, load_xecgarch
+from xecg.metrics.classification import PREVALENCES, classification_report, predictive_value
+from xecg.networks.weights import WeightsInfo
 from xecg.networks.xecgarch import FUSED
 from xecg.signal.preprocessing import limit_band
 from xecg.signal.quality import JUDGED, window_quality
@@ -40,6 +38,7 @@ GROUPINGS = {  # column of the windows: what the page calls it
     "age_band": "age in years",
     "sex": "sex",
     "branches": "what the branches say, each at 0.5",
+    "person": "person",
 }
 OFTEN = 0.05  # share of false AF above which a person is counted
 TRUTHS = {1: "AF", 0: "non-AF", -1: "left out"}
@@ -72,8 +71,8 @@ def find_failures(
 
     Writes windows.csv, metrics.csv (with intervals over persons), operating_points.csv (predictive
     values), subgroups.csv (share called AF by rhythm, beats, lead, source, quality, age, sex, what
-    the branches say), records.csv and people.csv (false and missed AF), noise.csv and waves.csv
-    (some windows with noise; what branches look at and use). Quality is that of stored windows.
+    the branches say, person), noise.csv and waves.csv (some windows with noise; what branches look
+    at and use). Quality is that of stored windows.
 
     Args:
         weights: Name of released weights, a weights file, or the folder of a run of xecg fit.
@@ -94,11 +93,12 @@ def find_failures(
     check_empty(out)
     faithful = faithfulness_of(faithfulness) if faithfulness else {}
     model = load(weights, operating_point=operating_point, threshold=threshold)
-    _, info = load_xecgarch(model.weights)
-    chosen = _chosen(stores, {model.weights: info}, split)
+    if isinstance(model.network, Exported):
+        raise WeightsError(f"--weights {weights}: expected weights, found an exported file")
+    chosen = _chosen(stores, {model.weights: model.info}, split)
     for folder in (out, *([report.parent] if report else [])):
         folder.mkdir(parents=True, exist_ok=True)
-    points = {name: one["threshold"] for name, one in info.operating_points.items()}
+    points = {name: one["threshold"] for name, one in model.info.operating_points.items()}
     tested = [judged_windows(model, store, rows) for store, (rows, _) in chosen.items()]
     tables = tables_of(pd.concat(tested, ignore_index=True), model, points)
     for name, trial in {"noise": noise_trial, "waves": wave_trial}.items() if trials else ():
@@ -113,7 +113,7 @@ def find_failures(
         print(f"{_title(store)}: {len(rows)} windows, {origin}\n{text}\n")
     if report:
         sections = [_section(of, origin, tables, out) for of, (_, origin) in chosen.items()]
-        _write_page(report, model, info.provenance, sections, faithful)
+        _write_page(report, model, sections, faithful)
     print(f"Everything is in {out}")
 
 
@@ -177,13 +177,12 @@ def judged_windows(model: Model, store: Store, rows: NDArray[np.int64]) -> pd.Da
     rate, said = model.preprocessing.sampling_rate, []
     names = {FUSED: "p_af"} | {branch: f"p_af_{branch}" for branch in model.branches}
     pieces = np.array_split(rows, 1 + len(rows) // _PIECE)
-    with one_thread():
-        for some in tqdm(pieces, _title(store), disable=None):
-            signals, beats = store.signals[some], [store.r_peaks(row) for row in some]
-            pairs, p_af = zip(signals, beats, strict=True), model.p_af(signals)
-            quality = [window_quality(x, x, peaks, rate).value for x, peaks in pairs]
-            columns = {name: p_af[part] for part, name in names.items()}
-            said.append(pd.DataFrame({"quality": quality} | columns))
+    for some in tqdm(pieces, _title(store), disable=None):
+        signals, beats = store.signals[some], [store.r_peaks(row) for row in some]
+        pairs, p_af = zip(signals, beats, strict=True), model.p_af(signals)
+        quality = [window_quality(x, x, peaks, rate).value for x, peaks in pairs]
+        columns = {name: p_af[part] for part, name in names.items()}
+        said.append(pd.DataFrame({"quality": quality} | columns))
     known = store.index.take(rows).reset_index(drop=True)
     windows = known[_KNOWN].join(pd.concat(said, ignore_index=True))
     windows = windows.rename(columns={"group": "person"})
@@ -230,8 +229,6 @@ def tables_of(
         "metrics": metrics,
         "operating_points": at,
         "subgroups": pd.DataFrame(_subgroups(windows)),
-        "records": _counts(windows, "person", "record", "lead"),
-        "people": _counts(windows, "person"),
     }
 
 
@@ -266,22 +263,9 @@ def _subgroups(windows: pd.DataFrame) -> Iterator[dict[str, Any]]:
             yield {"by": by} | about | vars(called)
 
 
-def _counts(windows: pd.DataFrame, *keys: str) -> pd.DataFrame:
-    """Counts of windows of each record or person of a store, and how often it is called AF."""
-    called, af, non_af = windows["predicted"] == "AF", windows["af"] == 1, windows["af"] == 0
-    outcomes = {"af": af, "non_af": non_af, "called_af": called}
-    outcomes |= {"false_af": called & non_af, "missed_af": ~called & af}
-    table = windows[["store", *keys]].assign(windows=1, **outcomes)
-    table = table.groupby(["store", *keys], observed=True, sort=False).sum().reset_index()
-    table["false_af_share"] = table["false_af"] / table["non_af"]
-    table["missed_af_share"] = table["missed_af"] / table["af"]
-    return table
-
-
 def _write_page(
     page: Path,
     model: Model,
-    provenance: Mapping[str, Any],
     sections: list[dict[str, Any]],
     faithfulness: Mapping[str, pd.DataFrame],
 ) -> None:
@@ -289,7 +273,7 @@ def _write_page(
     loader, card = PackageLoader("xecg.inference"), model.weights.with_suffix(".md")
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True)
     html = partial(pd.DataFrame.to_html, border=0, na_rep="", index_names=False)
-    facts: dict[str, Any] = {"model": model, "provenance": provenance, "sections": sections}
+    facts: dict[str, Any] = {"model": model, "sections": sections}
     facts |= {"often": OFTEN, "html": html, "version": version("xecg-lightning")}
     facts["faithfulness"] = faithfulness
     facts["card"] = card.read_text(encoding="utf-8") if card.is_file() else ""
@@ -302,31 +286,33 @@ def _section(
     """What the page says of a store."""
     name = _title(store)
     of = {key: t[t["store"] == name].drop(columns="store") for key, t in tables.items()}
-    windows, people = of["windows"], of["people"]
-    figure = save_svg(_figure(of), folder / f"{name}.svg")
+    windows, subgroups = of["windows"], of["subgroups"]
+    people = subgroups[(subgroups["by"] == "person") & (subgroups["truth"] == "non-AF")]
+    others = subgroups[subgroups["by"] != "person"]
+    curves = draw_curves(windows[windows["af"] >= 0])
+    figure = save_svg(curves, folder / f"{name}.svg")
     counts = windows.groupby("truth").agg(
         windows=("person", "size"), persons=("person", "nunique"), records=("record", "nunique")
     )
-    points = of["operating_points"].set_index("part")
-    worst = of["records"].sort_values(["false_af", "missed_af"], ascending=False).head(_WORST)
+    worst = people[people["value"] > 0].nlargest(_WORST, "value").set_index("group")
     return {
         "name": name,
         "info": store.info,
         "origin": origin,
         "counts": counts.reindex(list(TRUTHS.values())).dropna().astype(int),
-        "persons": len(people),
-        "often": int((people["false_af_share"] > OFTEN).sum()),
-        "of": int((people["non_af"] > 0).sum()),
+        "persons": windows["person"].nunique(),
+        "often": int((people["value"] > OFTEN).sum()),
+        "of": len(people),
         "metrics": with_intervals(of["metrics"], "metric", "part"),
-        "points": points.round(3),
+        "points": of["operating_points"].set_index("part").round(3),
         "figure": inline(figure)["src"],
         "subgroups": [
             (says, with_intervals(rows, "group", "truth", counts=True).filter([*TRUTHS.values()]))
             for by, says in GROUPINGS.items()
-            if len(rows := of["subgroups"][of["subgroups"]["by"] == by])
+            if len(rows := others[others["by"] == by])
         ],
         "trials": {name: _trial(of[name]) for name in ("noise", "waves") if name in of},
-        "worst": worst[worst["false_af"] + worst["missed_af"] > 0].set_index("record").round(3),
+        "worst": worst[["n", "value"]].round(3),
     }
 
 
@@ -337,26 +323,3 @@ def _trial(table: pd.DataFrame) -> pd.DataFrame:
         row, kind = table["noise"] + table["level_db"].map(", {:g} dB".format), row
     texts = table.assign(row=row, column=kind + ", " + table["truth"])
     return with_intervals(texts, "row", "column")
-
-
-def _figure(of: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draws ROC curves, a reliability diagram and the records with most false AF of a store."""
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
-    roc, reliability, bars = figure.subplots(1, 3)
-    windows = of["windows"][of["windows"]["af"] >= 0]
-    for axes in (roc, reliability, bars):
-        tidy(axes)
-    draw_roc(roc, windows)
-    points = of["operating_points"]
-    roc.plot(1 - points["specificity"], points["sensitivity"], "o", color=INK, markersize=4)
-    draw_reliability(reliability, windows)
-    records = of["records"].nlargest(_WORST, "false_af")[::-1]
-    places, names = np.arange(len(records)), records["record"].astype(str)
-    shown = ("called AF", "called_af", "#7d0048", 0.2), ("AF", "af", "#c9cdd4", -0.2)
-    for label, column, colour, shift in shown:
-        width = records[column] / records["windows"]
-        bars.barh(places + shift, width, 0.4, color=colour, label=label)
-    bars.set_yticks(places, [name[-18:].replace("$", r"\$") for name in names], fontsize=6)
-    bars.set_xlabel("share of windows")
-    bars.legend(frameon=False, fontsize=7)
-    return figure

@@ -6,28 +6,116 @@ PyTorch is imported with weights, not with exported files.
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from multiprocessing import parent_process
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from xecg.errors import ConfigError, RecordError, WeightsError
-from xecg.explain.relevance import CLASSES
+from xecg.explain.relevance import CLASSES, wave_relevance
 from xecg.files import sha256
-from xecg.inference.maps import NOT_JUDGED, Floats, Maps, predicted
+from xecg.inference.exported import Exported
 from xecg.inference.records import LeadWindows, cut_lead
 from xecg.networks import FUSED
 from xecg.signal.preprocessing import Preprocessing
 from xecg.signal.quality import JUDGED
+from xecg.signal.recording import Recording
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from xecg.explain.pictures import ExplainedWindow
+
+Floats = NDArray[np.float32]
 Identity = tuple[Path, str, float]
 
-BATCH = 32  # windows: larger batches leave the processor's cache
+NOT_JUDGED = "cannot be judged"
+_PLOTTED = 4  # windows
+_SIGNAL = "signal "  # in the names of rows of an array
+
+
+def predicted(p_af: ArrayLike, threshold: float = 0.5) -> NDArray[np.str_]:
+    """Returns AF for each probability of AF above the threshold, else non-AF, in words."""
+    return np.array(CLASSES)[(np.asarray(p_af) > threshold).astype(np.int64)]
+
+
+def spread(n: int, most: int) -> list[int]:
+    """Returns at most ``most`` of the rows 0 to n - 1, evenly spread, first and last included."""
+    rows: list[int] = np.linspace(0, n - 1, min(n, most)).round().astype(int).tolist()
+    return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Windows of ECGs, and where each branch looks in them.
+
+    Args:
+        table: A row a window: ``record`` and ``lead``, or ``signal``; ``start_s``, ``p_af``,
+            ``p_af_<branch>``, ``quality``, ``predicted``, ``note``, and ``<branch>_<statistic>`` of
+            :func:`xecg.wave_relevance`, and of :func:`xecg.explain.wave_effects` if asked for.
+        signal: What the network saw, scaled, float32 ``(windows, time)``.
+        relevance: By branch, of the class that it predicts, float32 ``(windows, time)``.
+        r_peaks: R peaks of each window, in samples of the window.
+        sampling_rate: Sampling rate of the windows in Hz.
+        leads: What the windows were cut from, in their order.
+        threshold: A window is called AF where the probability of all branches is above it.
+    """
+
+    table: pd.DataFrame
+    signal: Floats
+    relevance: dict[str, Floats]
+    r_peaks: list[NDArray[np.int64]]
+    sampling_rate: float
+    leads: Sequence[LeadWindows] = field(repr=False)
+    threshold: float = 0.5
+
+    def __len__(self) -> int:
+        return len(self.signal)
+
+    def plot(self, rows: Sequence[int] | None = None) -> "Figure":
+        """Draws windows on ECG paper, one below the other.
+
+        Args:
+            rows: Rows of the windows; by default four, evenly spread.
+        """
+        from xecg.explain.pictures import draw_page  # matplotlib is slow to import
+
+        return draw_page(self.drawable(spread(len(self), _PLOTTED) if rows is None else rows))
+
+    def drawable(self, rows: Sequence[int]) -> "list[ExplainedWindow]":
+        """Returns windows, not scaled and in the units of their leads, for the pictures."""
+        places = [(lead, place) for lead in self.leads for place in range(len(lead))]
+        return [self._drawable(row, *places[row]) for row in rows]
+
+    def _drawable(self, row: int, lead: LeadWindows, place: int) -> "ExplainedWindow":
+        from xecg.explain.pictures import ExplainedWindow
+
+        columns = {FUSED: "p_af"} | {branch: f"p_af_{branch}" for branch in self.relevance}
+        p_af = {name: float(self.table[column].iloc[row]) for name, column in columns.items()}
+        classes = dict(zip(p_af, map(str, predicted([*p_af.values()])), strict=True))
+        classes[FUSED] = str(self.table["predicted"].iloc[row])
+        if note := str(self.table["note"].iloc[row]):
+            note = f"{NOT_JUDGED}: {note}"
+            del classes[FUSED]
+        return ExplainedWindow(
+            record=lead.record,
+            lead=lead.lead,
+            start_s=float(lead.start_s[place]),
+            signal=lead.filtered[place],
+            unit=lead.unit,
+            sampling_rate=self.sampling_rate,
+            r_peaks=self.r_peaks[row],
+            relevance={branch: maps[row] for branch, maps in self.relevance.items()},
+            p_af=p_af,
+            predicted=classes,
+            note=note,
+            threshold=None if note else self.threshold,
+            band_hz=(lead.preprocessing.low_hz, lead.preprocessing.high_hz),
+        )
 
 
 @dataclass(frozen=True)
@@ -35,18 +123,24 @@ class Model:
     """A trained network and what its windows have to pass.
 
     Args:
-        network: :class:`xecg.networks.xecgarch.XECGArch` in eval mode, or what is like it.
-        preprocessing: What made the windows that it was trained with.
+        network: :class:`xecg.networks.xecgarch.XECGArch` in eval mode, or
+            :class:`xecg.inference.exported.Exported`.
+        info: What the file says of itself: :class:`xecg.networks.weights.WeightsInfo` or alike.
         weights: File of the weights.
+        preprocessing: What made the windows that the network was trained with.
         threshold: A window is called AF where the probability of all branches is above it.
-        prevalence: Share of AF for which the probabilities are calibrated; 0 if they are not.
     """
 
     network: Any
-    preprocessing: Preprocessing
+    info: Any
     weights: Path
+    preprocessing: Preprocessing
     threshold: float = 0.5
-    prevalence: float = 0.0
+
+    @property
+    def prevalence(self) -> float:
+        """Share of AF for which the probabilities are calibrated; 0 if they are not."""
+        return float(self.info.provenance.get("prevalence", 0.0))
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -75,21 +169,16 @@ class Model:
             probability then.
 
         Raises:
-            RecordError: The array has another shape, is shorter than a window, infinite, or scaled
-                to [0, 1] already.
+            RecordError: The array has another shape, is shorter than a window, or infinite.
             ConfigError: The sampling rate is missing or not positive.
         """
         leads, rate = self._cut(ecg, sampling_rate, ""), self.preprocessing.sampling_rate
-        rows = [
-            (number, start / rate, lead.absent.get(start, ""))
-            for number, lead in enumerate(leads)
-            for start in sorted([*lead.starts.tolist(), *lead.absent])
-        ]
-        whole = pd.DataFrame(rows, columns=["signal", "start_s", "note"])
-        reasons = whole.pop("note")
-        whole = whole.merge(_numbered(self.table(leads), leads), how="left")
-        whole["note"] = whole["note"].fillna("cannot be classified: " + reasons)
-        return whole.fillna({"predicted": ""})
+        table = _numbered(self.table(leads))
+        for number, lead in enumerate(leads):
+            for start, why in lead.absent.items():
+                absent = {"signal": number, "start_s": start / rate, "predicted": ""}
+                table.loc[len(table)] = absent | {"note": f"cannot be classified: {why}"}
+        return table.sort_values(["signal", "start_s"], ignore_index=True)
 
     def explain(
         self,
@@ -115,36 +204,18 @@ class Model:
         """
         leads = self._cut(ecg, sampling_rate, unit)
         if not any(map(len, leads)):
-            raise RecordError("; ".join(f"{lead.record}: {lead.left_out}" for lead in leads))
+            raise RecordError("; ".join(f"{lead.lead}: {lead.left_out}" for lead in leads))
         maps = self.maps(leads, self.explainer(attribution), effects)
-        return replace(maps, table=_numbered(maps.table, leads))
+        return replace(maps, table=_numbered(maps.table))
 
     def _cut(self, ecg: ArrayLike, sampling_rate: float | None, unit: str) -> list[LeadWindows]:
         """Windows of each row of an array, cut as those of a record are."""
         if sampling_rate is None or not 0 < sampling_rate < np.inf:
             raise ConfigError(f"sampling_rate: expected a number of Hz, found {sampling_rate}")
-        signals, window_s = np.asarray(ecg), self.preprocessing.window_s
-        time = (signals.shape or (0,))[-1]
-        real = signals.ndim in (1, 2) and signals.dtype.kind in "fiu" and signals.size > 0
-        if not real or time < window_s * sampling_rate - 1e-6:
-            raise RecordError(
-                "ecg: expected real numbers (time,) or (n, time), at least "
-                f"{window_s:g} s along the last axis; found {signals.dtype} of shape "
-                f"{signals.shape} at {sampling_rate:g} Hz, {time / sampling_rate:.6g} s"
-            )
-        if np.isinf(signals).any():
-            raise RecordError("ecg: found infinite samples; mark missing samples by NaN")
-        rows = np.atleast_2d(signals.astype(np.float32))
-        if ((np.fmin.reduce(rows, 1) == 0) & (np.fmax.reduce(rows, 1) == 1)).any():
-            raise RecordError(
-                "ecg: expected an ECG as it was measured, found one that is scaled to [0, 1]; give "
-                "it before scaling, or windows of this model's preprocessing to Model.p_af"
-            )
-        about = {"lead": "not named", "unit": unit}
-        return [
-            cut_lead(row, sampling_rate, self.preprocessing, record=f"signal {number}", **about)
-            for number, row in enumerate(rows)
-        ]
+        samples = np.atleast_2d(np.asarray(ecg))
+        names = [f"{_SIGNAL}{number}" for number in range(len(samples))]
+        recording = Recording("ecg", samples, sampling_rate, tuple(names), (unit,) * len(names))
+        return [cut_lead(recording, row, self.preprocessing) for row in range(len(names))]
 
     def table(self, leads: Sequence[LeadWindows]) -> pd.DataFrame:
         """Returns a row a window: record, lead, start_s, probabilities, quality, predicted, note.
@@ -167,7 +238,7 @@ class Model:
             "predicted": np.where(values < JUDGED, NOT_JUDGED, called),
             "note": [one.reason or said for one, said in zip(quality, disagree, strict=True)],
         }
-        return pd.DataFrame(columns).astype({"note": str})  # also where there is no window
+        return pd.DataFrame(columns).astype({"lead": str, "note": str})  # also without windows
 
     def calls(self, p_af: Mapping[str, Floats]) -> tuple[NDArray[np.str_], list[str]]:
         """Returns the class of each window, and a note where it cannot be judged.
@@ -185,21 +256,42 @@ class Model:
             notes[row] = f"the branches disagree: {', '.join(said)}"
         return np.where(contradict, NOT_JUDGED, classes), notes
 
-    def explainer(self, attribution: str = "innvestigate") -> Any:
-        """Returns what :meth:`maps` takes; ConfigError if there is no such attribution."""
+    def explainer(self, attribution: str = "innvestigate", target: int | None = None) -> Any:
+        """Returns what :meth:`maps` takes, for a class or, by default, what a branch predicts.
+
+        Raises ConfigError if there is no such attribution.
+        """
+        if isinstance(self.network, Exported):
+            return self.network.explaining(attribution, target)
         from xecg.explain.attributions import BranchExplainer
 
-        return BranchExplainer(self.network, attribution)
+        return BranchExplainer(self.network, attribution, target)
 
     def maps(self, leads: Sequence[LeadWindows], explainer: Any, effects: bool = False) -> Maps:
         """Returns the maps of all windows, of which there is at least one.
 
-        ``explainer`` is of this model's network; ``effects`` take as long again.
+        ``explainer`` is of this model; ``effects`` take as long again. Raises ConfigError if they
+        are asked of an exported file.
         """
         signal = np.concatenate([lead.signals for lead in leads])
         r_peaks = [peaks for lead in leads for peaks in lead.r_peaks]
         rate = self.preprocessing.sampling_rate
-        found = self._measured(explainer, signal, r_peaks, effects)
+        if isinstance(self.network, Exported):
+            if effects:
+                raise ConfigError(f"effects: need the weights that {self.weights} was made of")
+            found = {
+                branch: (wave_relevance(maps[:, 0], r_peaks, rate, logits=z[:, 0]), maps[:, 0])
+                for branch, (z, maps) in explainer.explain(signal[:, None]).items()
+            }
+        else:
+            import torch
+
+            from xecg.explain.effects import measured
+
+            x = torch.from_numpy(signal).unsqueeze(1)
+            with _one_thread():
+                each = measured(explainer, x, r_peaks, rate, effects=effects)
+            found = {branch: (of.table, of.relevance.numpy()) for branch, of in each.items()}
         tables = [of.add_prefix(f"{branch}_") for branch, (of, _) in found.items()]
         table = pd.concat([self.table(leads), *tables], axis=1)
         relevance = {branch: maps for branch, (_, maps) in found.items()}
@@ -220,34 +312,8 @@ class Model:
                 f"{windows.dtype} {windows.shape} from {windows.min():g} to {windows.max():g}; "
                 "give ECGs as they were measured to Model.classify"
             )
-        return self._p_af(windows)
-
-    def _p_af(self, windows: Floats) -> dict[str, Floats]:
-        import torch
-
-        from xecg.networks.xecgarch import fuse
-
-        parts = {name: [np.empty(0, np.float32)] for name in (FUSED, *self.branches)}
-        with torch.inference_mode():
-            for start in range(0, len(windows), BATCH):
-                batch = torch.from_numpy(windows[start : start + BATCH])
-                logits = self.network(batch.unsqueeze(1))
-                found = {name: z.softmax(dim=1) for name, z in logits.items()}
-                for name, p in (found | {FUSED: fuse(logits)}).items():
-                    parts[name].append(p[:, 1].numpy())
-        return {name: np.concatenate(part) for name, part in parts.items()}
-
-    def _measured(
-        self, explainer: Any, signal: Floats, r_peaks: list[NDArray[np.int64]], effects: bool
-    ) -> dict[str, tuple[pd.DataFrame, Floats]]:
-        """By branch what is measured of each window, and the maps ``(n, time)``."""
-        import torch
-
-        from xecg.explain.effects import measured
-
-        x, rate = torch.from_numpy(signal).unsqueeze(1), self.preprocessing.sampling_rate
-        found = measured(explainer, x, r_peaks, rate, effects=effects)
-        return {branch: (of.table, of.relevance.numpy()) for branch, of in found.items()}
+        with _one_thread():
+            return self.network.p_af(windows)  # type: ignore[no-any-return]
 
 
 def load(
@@ -273,50 +339,39 @@ def load(
     network: Any
     info: Any
     if str(source).endswith(".onnx"):
-        from xecg.inference.exported import Exported, ExportedModel
-
-        kind: type[Model] = ExportedModel
         path = Path(source)
         network = info = Exported(path)
     else:
         from xecg.networks.weights import find_weights, load_xecgarch
 
-        kind, path = Model, find_weights(source)
+        path = find_weights(source)
         network, info = load_xecgarch(path)
+    points = info.operating_points
+    if operating_point is not None and (operating_point not in points or threshold is not None):
+        has = ", ".join(points) or "none: they were not calibrated"
+        wanted = f"one of {path}, which has {has}, and no threshold beside it"
+        raise ConfigError(f"operating_point {operating_point}: expected {wanted}")
     if threshold is None:
-        points = {name: one["threshold"] for name, one in info.operating_points.items()}
-        name = operating_point or "balanced"
-        if operating_point is not None and name not in points:
-            has = ", ".join(points) or "none: they were not calibrated"
-            raise ConfigError(f"operating_point {name}: {path} has {has}")
-        threshold = points.get(name, 0.5)
-    elif operating_point is not None or not 0 <= threshold <= 1:
-        found = f"{threshold} and operating_point {operating_point}"
-        raise ConfigError(
-            f"threshold: expected a probability, or an operating point; found {found}"
-        )
+        threshold = points.get(operating_point or "balanced", {"threshold": 0.5})["threshold"]
+    if not 0 <= threshold <= 1:
+        raise ConfigError(f"threshold: expected a probability, found {threshold}")
     try:
         settings = Preprocessing.from_dict(info.preprocessing)
-        prevalence = info.provenance.get("prevalence", 0.0)
-        return kind(network, settings, path, threshold, prevalence)
     except ConfigError as error:
         raise WeightsError(f"{path}: {error} Its windows cannot be made.") from error
+    return Model(network, info, path, settings, threshold)
 
 
 @lru_cache(maxsize=2)
 def load_once(identity: Identity) -> Model:
     """Loads a network for all pieces that this process works on; see :attr:`Model.identity`."""
-    model = load(identity[0], threshold=identity[2])
-    if parent_process() is not None and "torch" in sys.modules:  # one of several, see one_thread
-        sys.modules["torch"].set_num_threads(1)
-    return model
+    return load(identity[0], threshold=identity[2])
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Lets torch work on each operation, all of which are small, in one thread."""
-    torch = sys.modules.get("torch")
-    if torch is None:  # the model is an exported one
+def _one_thread() -> Iterator[None]:
+    """Lets torch, where it is imported, work on operations, all of them small, in one thread."""
+    if (torch := sys.modules.get("torch")) is None:
         yield
         return
     n_threads = torch.get_num_threads()
@@ -327,9 +382,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(n_threads)
 
 
-def _numbered(table: pd.DataFrame, leads: Sequence[LeadWindows]) -> pd.DataFrame:
+def _numbered(table: pd.DataFrame) -> pd.DataFrame:
     """The table with the number of each signal in place of a record."""
-    numbers = [number for number, lead in enumerate(leads) for _ in range(len(lead))]
-    numbered = table.drop(columns=["record", "lead"])
-    numbered.insert(0, "signal", np.array(numbers, np.int64))
-    return numbered
+    table = table.drop(columns="record").rename(columns={"lead": "signal"})
+    return table.assign(signal=table["signal"].str.removeprefix(_SIGNAL).astype("int64"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from glob import escape
 from hashlib import sha256
-from itertools import islice, pairwise
+from os.path import commonpath
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +24,10 @@ from xecg.files import csv_text, whole_file, write_whole
 from xecg.signal.formats import find_ecgs, read_ecg
 from xecg.signal.preprocessing import Preprocessing, cut_windows
 from xecg.signal.quality import Quality, window_quality
+from xecg.signal.recording import Recording
 from xecg.signal.waves import detect_r_peaks
 
 _PIECES = 16  # at least, of many records
-_WRITTEN = 64  # parts at a time
 _PROBLEMS = "problems"  # in the attributes of a part's table
 
 
@@ -87,47 +87,32 @@ class LeadWindows:
 
     @property
     def left_out(self) -> str:
-        """Number of windows that cannot be used by reason, and when they are; empty if all can."""
+        """How many windows cannot be used, by reason, and the first; empty if all can."""
         if not self.absent:
             return ""
-        n, window = len(self) + len(self.absent), self.preprocessing.window_samples
-        reasons = ", ".join(
-            f"{count} {why}" for why, count in Counter(self.absent.values()).items()
+        reasons = Counter(self.absent.values()).items()
+        first = min(self.absent) / self.preprocessing.sampling_rate
+        return (
+            f"{len(self.absent)} of {len(self) + len(self.absent)} windows cannot be used "
+            f"({', '.join(f'{count} {why}' for why, count in reasons)}), first at {first:g} s"
         )
-        starts, rate = sorted(self.absent), self.preprocessing.sampling_rate
-        gaps = [number for number, (a, b) in enumerate(pairwise(starts), 1) if b > a + window]
-        spans = ", ".join(  # of windows that touch each other
-            f"{starts[first] / rate:g} to {(starts[stop - 1] + window) / rate:g} s"
-            for first, stop in pairwise([0, *gaps, len(starts)])
-        )
-        noun = "window" if n == 1 else "windows"
-        return f"{len(starts)} of {n} {noun} cannot be used ({reasons}): {spans}"
 
 
-def cut_lead(
-    raw: NDArray[np.float32],
-    sampling_rate: float,
-    preprocessing: Preprocessing,
-    *,
-    record: str,
-    lead: str,
-    unit: str,
-) -> LeadWindows:
-    """Cuts a lead ``(time,)``, NaN where samples are missing, into windows.
+def cut_lead(recording: Recording, index: int, preprocessing: Preprocessing) -> LeadWindows:
+    """Cuts a lead of a recording, NaN where samples are missing, into windows.
 
     Raises RecordError if it is shorter than a window, or its sampling rate is out of range.
     """
-    window_s = preprocessing.window_s
-    if window_s * sampling_rate - len(raw) > 1e-6:  # stricter than resampling, which rounds up
+    raw, rate, window_s = recording.samples[index], recording.sampling_rate, preprocessing.window_s
+    if window_s * rate - len(raw) > 1e-6:  # stricter than resampling, which rounds up
         raise RecordError(
-            f"Record {record!r} lasts {len(raw) / sampling_rate:.6g} s; the network takes windows "
+            f"Record {recording.name!r} lasts {len(raw) / rate:.6g} s; the network takes windows "
             f"of {window_s:g} s. Leave the record out, or join it to what follows it."
         )
     unscaled = replace(preprocessing, scaling="none")
-    cut = cut_windows(raw, sampling_rate, unscaled, align_last=True, record=record)
-    return LeadWindows(
-        record, lead, unit, raw, sampling_rate, preprocessing, cut.starts, cut.signals, cut.absent
-    )
+    cut = cut_windows(raw, rate, unscaled, align_last=True, record=recording.name)
+    about = recording.name, recording.leads[index], recording.units[index]
+    return LeadWindows(*about, raw, rate, preprocessing, cut.starts, cut.signals, cut.absent)
 
 
 def read_windows(
@@ -145,15 +130,7 @@ def read_windows(
     has no window that can be used.
     """
     recording = read_ecg(path, sampling_rate)
-    index = recording.choose_lead(lead)
-    windows = cut_lead(
-        recording.samples[index],
-        recording.sampling_rate,
-        preprocessing,
-        record=recording.name,
-        lead=recording.leads[index],
-        unit=recording.units[index],
-    )
+    windows = cut_lead(recording, recording.choose_lead(lead), preprocessing)
     if not len(windows):
         raise RecordError(f"Record {recording.name!r}, lead {windows.lead}: {windows.left_out}.")
     return replace(windows, record=record or recording.name)
@@ -164,34 +141,28 @@ def list_records(
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Finds the records that paths stand for.
 
-    The name of a record is that of its file. Records of one name in several folders get as many of
-    their folders before it as it takes to distinguish them: ``clinic/100``, ``home/100``. Returns
-    the path of each record by name, in the order of ``paths`` (records, with or without suffix, or
-    folders), each once; and for each path that stands for no record the reason.
+    The name of a record is that of its file. Records of one name in several folders get the path
+    below the folder that all of them are in: ``clinic/100``, ``home/100``. Returns the path of each
+    record by name, in the order of ``paths`` (records, with or without suffix, or folders), each
+    once; and for each path that stands for no record the reason.
     """
-    found: dict[Path, None] = {}
+    folders: dict[str, set[Path]] = {}  # of records by the names of their files
     failures: dict[str, str] = {}
+    records: list[Path] = []
     for path in paths:
         try:
             # The folder alone is resolved: a linked file keeps the name that its header knows.
-            records = [r.parent.resolve() / r.name for r in find_ecgs(path, sampling_rate)]
+            found = [r.parent.resolve() / r.name for r in find_ecgs(path, sampling_rate)]
         except (XECGError, OSError) as error:
             failures[str(path)] = str(error)
         else:
-            found |= dict.fromkeys(records)
-    alike: dict[str, list[Path]] = {}
-    for record in found:
-        alike.setdefault(record.name, []).append(record)
-    depths = dict.fromkeys(alike, 1)
-    for name, records in alike.items():
-        while len({_tail(record, depths[name]) for record in records}) < len(records):
-            depths[name] += 1
-    return {_tail(record, depths[record.name]): record for record in found}, failures
-
-
-def _tail(record: Path, depth: int) -> str:
-    name = "/".join(record.parts[-depth:])
-    return name.encode(errors="backslashreplace").decode()  # bytes that are no UTF-8
+            records += found
+    for record in records:
+        folders.setdefault(record.name, set()).add(record.parent)
+    tops = {name: commonpath(of) for name, of in folders.items()}
+    names = {record: str(record.relative_to(tops[record.name])) for record in records}
+    # Bytes of a name that are no UTF-8 are escaped.
+    return {n.encode(errors="backslashreplace").decode(): r for r, n in names.items()}, failures
 
 
 class Problem(NamedTuple):
@@ -234,13 +205,10 @@ class Made:
     def write(self, path: Path) -> None:
         """Writes all rows as one CSV file."""
         with whole_file(path) as file:
-            tables = self.tables()
-            while some := list(islice(tables, _WRITTEN)):
-                table = pd.concat(some, ignore_index=True)
+            for table in self.tables():
                 if "start_s" in table:
                     table["start_s"] = [f"{start:.10g}" for start in table["start_s"]]
-                first = file.tell() == 0
-                file.write(csv_text(table, header=first, na_rep="nan"))
+                file.write(csv_text(table, header=file.tell() == 0, na_rep="nan"))
 
     def report(self, path: Path) -> None:
         """Prints all problems and writes them as a table; without any, removes an earlier one."""
@@ -273,7 +241,7 @@ def made_in_parts(
     the cluster cannot be reached or is lost.
     """
     records, failures = list_records(paths, sampling_rate)
-    items = [f"{name}\0{path}\0{sampling_rate or ''}" for name, path in records.items()]
+    items = [item_of(name, path, sampling_rate) for name, path in records.items()]
     size = max(1, min(size, len(items) // _PIECES))  # whatever the number of processes
     pieces = [items[start : start + size] for start in range(0, len(items), size)]
     settings = json.dumps([work.func.__name__, work.args, items], default=str)
@@ -292,12 +260,17 @@ def made_in_parts(
         shutil.rmtree(folder)
         for parent in new:
             parent.rmdir()
-        record, reason, _ = (*made.problems, Problem("paths", "expected at least one", True))[0]
-        more = f" (and {len(made.problems) - 1} more)" if made.problems[1:] else ""
-        raise RecordError(f"there is no result: {record}: {reason}{more}")
+        reasons = [f"{name}: {reason}" for name, reason, _ in made.problems[:3]]
+        more = f" (and {len(made.problems) - 3} more)" if made.problems[3:] else ""
+        raise RecordError(f"there is no result: {'; '.join(reasons) or 'no paths'}{more}")
     yield made
     for place in out.parent.glob(f"{escape(out.name)}.parts-*"):
         shutil.rmtree(place)
+
+
+def item_of(name: str, path: Path, sampling_rate: float | None = None) -> str:
+    """Returns a record of a piece, as :func:`read_items` takes it."""
+    return f"{name}\0{path}\0{sampling_rate or ''}"
 
 
 def read_items(

@@ -5,7 +5,7 @@ cluster bootstrap (Davison and Hinkley 1997, section 3.8) draws groups with repl
 counts as often as its group was drawn. A statistic is a function of the rows' weights.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ Statistics = Callable[[FloatArray], Mapping[str, FloatArray]]
 Rows = NDArray[np.bool_]
 
 _CONFIDENCE = 0.95
-_CHUNK_BYTES = 2**20  # weights held at once; larger chunks leave the cache and are slower
+_CHUNK = 2**17  # weights held at once; larger chunks leave the cache and are slower
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Interval:
 
 def group_weights(groups: ArrayLike, n_resamples: int, seed: int) -> NDArray[np.int32]:
     """Draws how often each row counts, ``(n_resamples, n)``, for their groups ``(n,)``."""
-    chunks = _chunks(*_group_codes(groups), n_resamples, seed)
-    return np.concatenate([chunk.astype(np.int32) for chunk in chunks])
+    codes, n_groups = _group_codes(groups)
+    return _drawn(n_groups, n_resamples, seed)[:, codes].astype(np.int32)
 
 
 def intervals(
@@ -71,7 +71,9 @@ def intervals(
     if n_groups < 2:
         resampled = {name: np.full(1, np.nan) for name in observed}
     else:
-        chunks = [statistics(weights) for weights in _chunks(codes, n_groups, n_resamples, seed)]
+        drawn, step = _drawn(n_groups, n_resamples, seed), max(1, _CHUNK // codes.size)
+        parts = [drawn[start : start + step] for start in range(0, n_resamples, step)]
+        chunks = [statistics(np.take(part, codes, axis=1)) for part in parts]
         resampled = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in observed}
     result = {}
     for name, values in observed.items():
@@ -167,15 +169,9 @@ def _group_codes(groups: ArrayLike) -> tuple[NDArray[np.intp], int]:
     return codes.reshape(-1), names.size
 
 
-def _chunks(
-    codes: NDArray[np.intp], n_groups: int, n_resamples: int, seed: int
-) -> Iterator[FloatArray]:
-    generator = np.random.default_rng(seed)
-    step = max(1, _CHUNK_BYTES // (8 * codes.size))
-    for start in range(0, n_resamples, step):
-        n = min(step, n_resamples - start)
-        drawn = generator.integers(n_groups, size=(n, n_groups))
-        drawn += np.arange(n)[:, None] * n_groups  # one count for all resamples
-        counts = np.bincount(drawn.ravel(), minlength=n * n_groups).reshape(n, n_groups)
-        # Floats, because NumPy multiplies whole numbers without BLAS.
-        yield np.take(counts.astype(float), codes, axis=1)
+def _drawn(n_groups: int, n_resamples: int, seed: int) -> FloatArray:
+    """How often each group was drawn, ``(n_resamples, n_groups)``; whole numbers for BLAS."""
+    drawn = np.random.default_rng(seed).integers(n_groups, size=(n_resamples, n_groups))
+    drawn += np.arange(n_resamples)[:, None] * n_groups  # one count for all resamples
+    counts = np.bincount(drawn.ravel(), minlength=n_resamples * n_groups)
+    return counts.reshape(n_resamples, n_groups).astype(float)

@@ -64,16 +64,6 @@ def save_weights(network: nn.Module, path: Path, info: WeightsInfo) -> None:
         metadata["learnt"] = _packed(info.learnt)
     tensors = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, tensors, metadata)
-
-
-def add_digest(path: Path | str) -> None:
-    """Gives a digest to weights that an older xecg wrote without one, as they are now."""
-    tensors, metadata = _contents(Path(path))
-    _write(Path(path), tensors, metadata)
-
-
-def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     write_whole(path, _sorted(save(tensors, metadata | {_DIGEST: _digest(tensors, metadata)})))
 
 
@@ -147,13 +137,8 @@ def _read(source: str | Path) -> tuple[Path, dict[str, Tensor], WeightsInfo]:
         raise WeightsError(
             f"{path}: expected format {FORMAT!r}; found {found!r}: no weights of xecg"
         )
-    if _DIGEST not in metadata:
-        raise WeightsError(
-            f"{path}: expected a digest; found none, as of an older xecg. If you trust the file: "
-            f'python -c "from xecg.networks.weights import add_digest; add_digest({str(path)!r})"'
-        )
-    if metadata[_DIGEST] != _digest(tensors, metadata):
-        raise WeightsError(f"{path}: damaged, its digest is another; copy it or train again")
+    if (expected := metadata.get(_DIGEST)) != (found := _digest(tensors, metadata)):
+        raise WeightsError(f"{path}: damaged: expected digest {expected}, found {found}; copy it")
     info = {key: json.loads(metadata[key]) for key in _FIELDS}
     if "learnt" in metadata:
         info["learnt"] = _unpacked(metadata["learnt"])
@@ -185,19 +170,20 @@ def _unpacked(text: str) -> Tensor:
 
 def _load_strictly(module: nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
     chosen = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-    expected = module.state_dict()
-    shared = sorted(chosen.keys() & expected.keys())
-    shapes = {key: (tuple(chosen[key].shape), tuple(expected[key].shape)) for key in shared}
-    problems = {
-        "missing": sorted(expected.keys() - chosen.keys()),
-        "unexpected": sorted(chosen.keys() - expected.keys()),
-        "of another shape": [f"{key} {a}, not {b}" for key, (a, b) in shapes.items() if a != b],
-        "of another type": [key for key in shared if chosen[key].dtype != expected[key].dtype],
-        "not finite": [key for key in shared if not torch.isfinite(chosen[key]).all()],
-    }
-    if found := "; ".join(f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys):
+    found, wanted = map(_kinds, (chosen, module.state_dict()))
+    wrong = [
+        f"{key}: expected {wanted.get(key, 'none')}, found {found.get(key, 'none')}"
+        for key in sorted(found.keys() | wanted.keys())
+        if found.get(key) != wanted.get(key)
+    ]
+    wrong += [f"{key}: not finite" for key, of in chosen.items() if not torch.isfinite(of).all()]
+    if wrong:
         raise WeightsError(
-            f"{path}: the tensors under {prefix!r} do not fit the network. {found}. "
+            f"{path}: the tensors under {prefix!r} do not fit the network. {'; '.join(wrong)}. "
             "Set the same channels as in the file, or choose another file"
         )
     module.load_state_dict(chosen, strict=True)
+
+
+def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    return {key: f"{values.dtype} {tuple(values.shape)}" for key, values in tensors.items()}

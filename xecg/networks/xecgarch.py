@@ -13,6 +13,7 @@ from xecg.errors import NetworkError
 from xecg.networks import FUSED as FUSED
 from xecg.networks.branch import BRANCHES, Branch, build_branch
 
+BATCH = 32  # windows: larger batches leave the processor's cache
 N_CLASSES = 2  # non-AF, AF: two logits, so that relevance can be asked of either
 
 
@@ -169,8 +170,16 @@ class XECGArch(nn.Module):
         """Returns logits ``(batch, 2)`` per branch, of windows ``(batch, 1, time)`` in [0, 1]."""
         return {name: self.heads[name](branch(x)) for name, branch in self.branches.items()}
 
+    @torch.inference_mode()
+    def p_af(self, windows: Any) -> dict[str, Any]:
+        """Returns P(AF) ``(n,)`` by branch and fused; NumPy, of windows ``(n, time)``, float32."""
+        batches = torch.split(torch.from_numpy(windows).unsqueeze(1), BATCH)
+        parts = [probabilities(self(batch)) for batch in batches]
+        return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
-def fuse(logits: Mapping[str, Tensor]) -> Tensor:
-    """Returns the mean over branches of the class probabilities, ``(batch, 2)``, float32."""
-    probabilities = [branch.float().softmax(dim=-1) for branch in logits.values()]
-    return torch.stack(probabilities).mean(dim=0)
+
+def probabilities(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns P(AF) ``(batch,)``, float32, of logits ``(batch, 2)``, by branch and fused."""
+    p = {name: z.float().softmax(dim=-1) for name, z in logits.items()}
+    p[FUSED] = torch.stack([*p.values()]).mean(dim=0)
+    return {name: of_class[:, 1] for name, of_class in p.items()}

@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from xecg.metrics.calibration import calibrate, operating_points
-from xecg.metrics.classification import af_metrics, classification_report
+from xecg.metrics.classification import (
+    af_metrics,
+    calibrate,
+    classification_report,
+    operating_points,
+)
 from xecg.networks.penalties import mean_activity
-from xecg.networks.xecgarch import FUSED, N_CLASSES, PooledHead, XECGArch, fuse
+from xecg.networks.xecgarch import FUSED, N_CLASSES, PooledHead, XECGArch, probabilities
 from xecg.tasks.base import Report, Task
 
 
@@ -72,7 +76,7 @@ class AFClassifier(Task):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Adds a batch to the metrics, and to the mean loss of each class."""
         logits = self(batch.signal)
-        for name, probability in _p_af(logits).items():
+        for name, probability in probabilities(logits).items():
             self.validation_metrics[name].update(probability, batch.target)
         losses = [F.cross_entropy(z, batch.target, reduction="none") for z in logits.values()]
         for label, mean in enumerate(self.class_losses):
@@ -90,8 +94,9 @@ class AFClassifier(Task):
     def calibrate(self, batches: Iterable[Any]) -> None:
         """Scales and shifts the heads so that probabilities are those at ``prevalence`` of AF.
 
-        See :func:`xecg.metrics.calibration.calibrate`. A branch's decision may change, its features
-        and the shape of its maps do not. Sets ``operating_points``, at which a test reports too.
+        See :func:`xecg.metrics.classification.calibrate`. A branch's decision may change, its
+        features and the shape of its maps do not. Sets ``operating_points``, at which a test
+        reports too.
         """
         self.eval()
         parts = [(self(batch.signal.to(self.device)), batch.target) for batch in batches]
@@ -102,11 +107,12 @@ class AFClassifier(Task):
             cast(PooledHead, self.network.heads[name]).rescale(slope, intercept)
             shift = logits[name].new_tensor([-intercept / 2, intercept / 2])
             logits[name] = slope * logits[name] + shift  # what the head says now
-        self.operating_points = operating_points(_p_af(logits)[FUSED].double().numpy(), labels)
+        p_af = probabilities(logits)[FUSED].double().numpy()
+        self.operating_points = operating_points(p_af, labels)
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
         """Returns P(AF) per branch and fused, and the label."""
-        return {**_p_af(self(batch.signal)), "target": batch.target}
+        return {**probabilities(self(batch.signal)), "target": batch.target}
 
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
         """Returns classification metrics per branch and fused, and at each operating point."""
@@ -118,8 +124,3 @@ class AFClassifier(Task):
             part: classification_report(collected[name], target, groups, threshold=threshold)
             for part, (name, threshold) in thresholds.items()
         }
-
-
-def _p_af(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    branches = {name: z.float().softmax(dim=-1)[:, 1] for name, z in logits.items()}
-    return {**branches, FUSED: fuse(logits)[:, 1]}
