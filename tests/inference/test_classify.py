@@ -147,7 +147,7 @@ def test_bad_records_are_named_and_stop_nobody(classify, write_record, tmp_path,
         "short": "9.996 s",
         "slow": "90",
         "lost": "lost.dat (missing)",
-        nowhere: "neither",
+        nowhere: "no such file",
     }.items():
         assert reason in reasons[name]
 
@@ -184,7 +184,7 @@ def test_files_of_other_kinds_are_classified_beside_wfdb(classify, write_record,
     [
         (["records/short"], "'short' lasts 8 s"),
         (["records", "--lead", "V9"], "no lead 'V9'; its leads are II."),
-        (["nowhere"], "neither such a folder nor a header"),
+        (["nowhere"], "nowhere.hea: no such file"),
         (["empty"], "no ECG in"),
         (["records/r", "--weights", "nobody"], "found no file nobody"),
         (["records/r", "--jobs", "0"], "jobs: expected at least 1, found 0"),

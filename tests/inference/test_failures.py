@@ -204,7 +204,7 @@ def test_what_is_refused(
         find_failures(weights=weights(None), stores=stores, out=out)
     with pytest.raises(ConfigError, match="stores"):
         find_failures(weights=written, stores=stores * 2, out=out)
-    with pytest.raises(ConfigError, match="faithfulness"):
+    with pytest.raises(ConfigError, match="expected areas"):
         find_failures(weights=written, stores=stores, out=out, faithfulness=tmp_path)
     assert not out.exists()
     with pytest.raises(ConfigError, match="out"):

@@ -63,7 +63,7 @@ def test_windows_are_made_as_the_weights_say(network, tmp_path):
 
 def test_weights_without_whole_preprocessing_are_refused_by_name(network, tmp_path):
     path = save(network, tmp_path / "w.safetensors", {"sampling_rate": 250.0})
-    with pytest.raises(WeightsError, match=r"w\.safetensors.*missing.*window_s"):
+    with pytest.raises(WeightsError, match=r"w\.safetensors.*expected.*window_s"):
         load(path)
 
 
