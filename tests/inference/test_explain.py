@@ -236,7 +236,7 @@ def test_a_bad_record_is_named_and_stops_nobody(explain, write_record, capsys):
     with (folder / "errors.csv").open(newline="") as file:
         reasons = {row["record"].rpartition("/")[2]: row["reason"] for row in csv.DictReader(file)}
     assert set(reasons) == {"short", "part", "nowhere"}
-    assert "10 to 20 s" in reasons["part"]
+    assert "first at 10 s" in reasons["part"]
     told = capsys.readouterr().err
     assert "xecg: short: " in told
     assert "Traceback" not in told
