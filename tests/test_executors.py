@@ -85,3 +85,19 @@ def test_processes_end_with_the_command_that_started_them() -> None:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_script_that_is_not_guarded_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from xecg.executors import executor, run_parts\n"
+        "with executor(2) as pool:\n"
+        "    list(run_parts(print, [['a']], Path('parts'), pool, title='t'))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 1
+    assert found.stderr.strip().splitlines()[-1].startswith("xecg.errors.ExecutorError")
+    assert "__main__" in found.stderr.strip().splitlines()[-1]

@@ -78,7 +78,7 @@ def run_parts(
     ``work(items, path)`` writes the file ``path`` whole; it can be pickled. The error of a piece is
     in its part, and the others are worked on. A piece that kills its worker is cut up until the
     item that does it is known. ``title`` and ``unit`` (of an item) are for the progress bar.
-    Raises ExecutorError if the cluster is lost.
+    Raises ExecutorError if the cluster is lost, or processes cannot be started.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,6 +133,14 @@ class _Run:
         if alone and len(items) == 1:
             died = f"{items[0]}: the process that worked on it died ({error})"
             return [Part(items, path, WorkerDiedError(died))]
+        if not alone and isinstance(error, BrokenProcessPool):
+            try:
+                self.pool.submit(available_cores).result()
+            except BrokenProcessPool as broken:
+                main = "in a script, call xecg below `if __name__ == '__main__':`, or set jobs to 1"
+                raise ExecutorError(
+                    f"processes of this machine cannot be started; {main}"
+                ) from broken
         # First whole but alone, so that no other piece's death is taken for its.
         cut = len(items) // 2 if alone else len(items)
         halves = filter(None, (items[:cut], items[cut:]))
