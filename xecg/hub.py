@@ -60,7 +60,6 @@ def push(
     to: str,
     card: Path | None = None,
     licence: str = "apache-2.0",
-    private: bool = False,
 ) -> None:
     """Shares weights on the Hugging Face hub, with their model card and operating points.
 
@@ -69,10 +68,9 @@ def push(
 
     Args:
         weights: Name of released weights, weights file, or folder of a run.
-        to: Model on the hub, user/model; it is made if it is not there.
+        to: Model on the hub, user/model; it is made, to be seen by all, if it is not there.
         card: Model card as Markdown; by default the file beside the weights that ends in .md.
         licence: Licence of the weights, as the hub calls it.
-        private: Make a new model private.
 
     Raises:
         ConfigError: There is no card, or the hub refuses.
@@ -96,7 +94,7 @@ def push(
             Path(folder, CARD).write_text(text if text[:3] == "---" else head + text, "utf-8")
             Path(folder, FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
             shutil.copyfile(path, Path(folder, WEIGHTS))
-            HfApi().create_repo(to, private=private, exist_ok=True)
+            HfApi().create_repo(to, exist_ok=True)
             pushed = HfApi().upload_folder(repo_id=to, folder_path=folder)
     except ImportError as error:
         raise ConfigError(f"--to {to}: needs huggingface_hub: {_INSTALL}") from error
