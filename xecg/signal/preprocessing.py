@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -52,17 +53,36 @@ def limit_band(
     high = high_hz if high_hz is not None and high_hz < sampling_rate / 2 else None
     if low_hz is None and high is None:
         return signal
-    edges = np.squeeze([edge for edge in (low_hz, high) if edge is not None])
-    kind = "lowpass" if low_hz is None else "highpass" if high is None else "bandpass"
-    sections = dsp.butter(_FILTER_ORDER, edges, kind, output="sos", fs=sampling_rate)
     padding = min(round(_PADDING_S * sampling_rate), len(signal) - 1)
-    return np.asarray(dsp.sosfiltfilt(sections, signal, padtype="even", padlen=padding))
+    sections, settled = _sections(low_hz, high, sampling_rate)
+    ends = signal[padding:0:-1], signal[-2 : -padding - 2 : -1]
+    filtered = np.concatenate([ends[0], signal, ends[1]])
+    for _ in range(2):  # as sosfiltfilt does, which designs ``settled`` anew each time
+        filtered = dsp.sosfilt(sections, filtered, zi=settled * filtered[0])[0][::-1]
+    return filtered[padding : padding + len(signal)]
+
+
+@lru_cache(maxsize=64)
+def _sections(
+    low_hz: float | None, high_hz: float | None, rate: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the sections of a filter, and their states after a long time of ones."""
+    edges = np.squeeze([edge for edge in (low_hz, high_hz) if edge is not None])
+    kind = "lowpass" if low_hz is None else "highpass" if high_hz is None else "bandpass"
+    sections = dsp.butter(_FILTER_ORDER, edges, kind, output="sos", fs=rate)
+    return sections, dsp.sosfilt_zi(sections)
 
 
 def resampling_ratio(rate_from: float, rate_to: float) -> Fraction:
     """Returns the ratio of two sampling rates, exact or off by 36 ms in half an hour at most."""
     # by way of text, so that 257.5 and 333.3 are what they look like
     return (Fraction(str(rate_to)) / Fraction(str(rate_from))).limit_denominator(_LARGEST_FACTOR)
+
+
+@lru_cache(maxsize=8)
+def _low_pass(factor: int) -> NDArray[np.float64]:
+    """The filter that resample_poly designs, each time, for a larger factor of its two."""
+    return np.asarray(dsp.firwin(20 * factor + 1, 1 / factor, window=("kaiser", 5.0)))
 
 
 @dataclass(frozen=True)
@@ -134,7 +154,8 @@ class Preprocessing:
         samples = limit_band(samples, sampling_rate, self.low_hz, self.high_hz)
         up, down = resampling_ratio(sampling_rate, self.sampling_rate).as_integer_ratio()
         if up != down:
-            samples = dsp.resample_poly(samples, up, down, padtype="line")
+            low_pass = _low_pass(max(up, down))
+            samples = dsp.resample_poly(samples, up, down, window=low_pass, padtype="line")
         return samples.astype(np.float32)
 
     def scale(self, windows: NDArray[np.floating]) -> NDArray[np.float32]:

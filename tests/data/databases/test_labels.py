@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xecg.data.databases.base import RhythmSpan
-from xecg.data.databases.delineated import p_waves_are_marked
 from xecg.data.databases.labels import LabelTable, Row, beats, rhythm_spans
+from xecg.data.databases.physionet import p_waves_are_marked
 from xecg.errors import DataError, RecordError
 from xecg.signal.recording import Recording
 

@@ -3,8 +3,8 @@ import collections
 import numpy as np
 import pytest
 
-from xecg.data.databases import delineated as ludb
 from xecg.data.databases import get_database
+from xecg.data.databases import physionet as ludb
 from xecg.errors import RecordError
 from xecg.signal.waves import NOT_ANNOTATED, QRS, P, T
 from xecg.signal.wfdb import read_annotations

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xecg.data.databases import get_database
-from xecg.data.databases.delineated import person_of, unmarked_stretches
+from xecg.data.databases.physionet import qtdb_person, unmarked_stretches
 from xecg.signal.waves import NOT_ANNOTATED, QRS, P, T
 from xecg.signal.wfdb import read_annotations
 
@@ -91,7 +91,7 @@ def test_neither_without_reference_annotations(tmp_path):
 )
 def test_persons(record, origin, person):
     comments = ("Digoxin", f"Produced by xform from record {origin}, beginning at 7:00.000")
-    assert person_of(record, comments) == person
+    assert qtdb_person(record, comments) == person
 
 
 def test_real_counts(real_database):

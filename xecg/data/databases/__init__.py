@@ -5,9 +5,18 @@ from typing import Any
 
 from xecg.data.databases.base import Database, LabelledRecording, RhythmSpan
 from xecg.data.databases.challenge import PTBXL, Challenge, CinC2017
-from xecg.data.databases.delineated import LUDB, QTDB
 from xecg.data.databases.labels import Folder
-from xecg.data.databases.physionet import AFDB, AFPDB, AFTDB, CPSC2021, LTAFDB, MITDB, SVDB
+from xecg.data.databases.physionet import (
+    AFDB,
+    AFPDB,
+    AFTDB,
+    CPSC2021,
+    LTAFDB,
+    LUDB,
+    MITDB,
+    QTDB,
+    SVDB,
+)
 from xecg.data.databases.synthetic import Synthetic
 from xecg.plugins import Registry
 
