@@ -170,7 +170,7 @@ def test_opposite_labels_of_one_signal_in_two_stores_are_left_out_and_named(
         stores.append(Source(str(store.path)))
     split = Split(0.5, 0.25, 0.25)
     both = (EMBEDDED, stores) if external else (stores, None)
-    with pytest.warns(match=r"2 windows left out.*clinic/clinictwin, .*home/hometwin"):
+    with pytest.warns(match=r"1 signals.*: fake/clinictwin, fake/hometwin"):
         data = ready(AFData(both[0], both[1], split=split))
     parts = [data.train_set, data.validation_set, *data.test_sets]
     assert not any("twin" in record for part in parts for record in part.column("record"))

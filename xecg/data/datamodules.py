@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from lightning import LightningDataModule
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
@@ -121,44 +120,30 @@ class WindowDataModule(LightningDataModule, ABC):
         shares = [source.split or self.split for source in self.sources]
         kept_out = [keys(*Source(store).table) for store in self.exclude_persons_of]
         rows_of = split_stores(tables, shares, kept_out)
-        unclear = self._unclear()
+        self._opposed = opposed([*tables, *(source.table for source in self.test_sources)])
+        if n := len(self._opposed):
+            records = "; ".join(self._opposed[:5])
+            rank_zero_warn(f"{n} signals left out, AF in one record and not in another: {records}")
         splits = list(zip(self.sources, rows_of, strict=True))
         tested = [(source, rows["test"]) for source, rows in splits if self.test_splits]
         tested += [(source, np.arange(len(source.opened))) for source in self.test_sources]
         names = [source.label for source, _ in tested]
         if len(set(names)) < len(names):
             raise ConfigError(f"test sets need different names; found {', '.join(names)}")
-        self.test_sets = [
-            self._dataset(source.label, [(source, rows)], unclear) for source, rows in tested
-        ]
+        self.test_sets = [self._dataset(source.label, [(source, rows)]) for source, rows in tested]
         self.train_set, self.validation_set = (
-            self._dataset(part, [(source, rows[part]) for source, rows in splits], unclear)
+            self._dataset(part, [(source, rows[part]) for source, rows in splits])
             for part in ("train", "validation")
         )
         parts = {"training": self.train_set.tables(), "validation": self.validation_set.tables()}
         assert_disjoint(parts | {"held-out": self._tested()})
 
-    def _unclear(self) -> "pd.Series[int]":
-        """Digests of signals that are AF in one window and not in another; names their records."""
-        stores = {source.store: source.opened for source in (*self.sources, *self.test_sources)}
-        tables = (store.index[["record", "af", "digest"]] for store in stores.values())
-        named = [
-            table.assign(record=table["record"].map(f"{at}/{{}}".format))
-            for at, table in zip(stores, tables, strict=True)
-        ]
-        index = pd.concat(named, ignore_index=True)
-        if len(reasons := opposed(index)):
-            rank_zero_warn(f"{len(reasons)} windows left out: {'; '.join(reasons.unique()[:5])}")
-        return index["digest"][reasons.index]
-
-    def _dataset(
-        self, name: str, chosen: Sequence[tuple[Source, Ints]], unclear: "pd.Series[int]"
-    ) -> WindowDataset:
+    def _dataset(self, name: str, chosen: Sequence[tuple[Source, Ints]]) -> WindowDataset:
         usable = []
         for source, rows in chosen:
-            known = source.chosen & ~source.opened.index["digest"].isin(unclear)
-            some = self.eligible(source.opened) & known
-            usable.append((source.opened, rows[some[rows]]))
+            store, index = source.opened, source.opened.index
+            some = source.chosen & ~index["digest"].isin(self._opposed.index).to_numpy()
+            usable.append((store, rows[(self.eligible(store) & some)[rows]]))
         return WindowDataset(usable, self.target, name)
 
     def _tested(self) -> list[Table]:

@@ -332,8 +332,9 @@ def _whole_index(tables: Sequence[pd.DataFrame]) -> tuple[pa.Table, Counter[str]
     index = pd.concat(tables, ignore_index=True)
     annotated = index["annotated_share"] > 0
     index["wave_row"] = (annotated.cumsum() - 1).where(annotated, -1).astype(np.int32)
-    reasons = opposed(index)
-    index.loc[reasons.index, "af"] = LEFT_OUT
+    unclear = index["digest"].map("AF and not AF for one signal, of " + opposed([("", index)]))
+    unclear = unclear[index["af"] != LEFT_OUT].dropna()
+    index.loc[unclear.index, "af"] = LEFT_OUT
     columns: dict[str, Any] = {}
     for name, kind in COLUMNS.items():
         texts = kind == "category"
@@ -343,7 +344,7 @@ def _whole_index(tables: Sequence[pd.DataFrame]) -> tuple[pa.Table, Counter[str]
     merged = pa.array(merge_groups(codes, index["digest"].to_numpy()), pa.int32())
     columns["group"] = pa.DictionaryArray.from_arrays(merged, pa.array(groups))
     columns[R_PEAKS] = pa.array(index[R_PEAKS].tolist(), pa.list_(pa.int32()))
-    return pa.table(columns), Counter(reasons)
+    return pa.table(columns), Counter(unclear)
 
 
 def _install(new: Path, out: Path) -> None:

@@ -95,13 +95,14 @@ def _split_alone(index: pd.DataFrame, split: Split) -> Ints:
     return part_of_group[group_of]
 
 
-def opposed(index: pd.DataFrame) -> pd.Series:
-    """Returns the records with a signal that is AF in one and not in another, for its windows."""
-    known = index[index["af"] >= 0]
-    of_signal = known.groupby("digest")["af"]
-    windows = known[of_signal.transform("min") < of_signal.transform("max")]
-    names = windows.groupby("digest")["record"].transform(lambda r: ", ".join(sorted({*r})))
-    return "AF and not AF for one signal, of " + names.astype(str)
+def opposed(tables: Sequence[Table]) -> pd.Series:
+    """Returns the records of each signal that is AF in one window and not in another, by digest."""
+    named = (t.assign(record=t["record"].map(f"{at}/{{}}".lstrip("/").format)) for at, t in tables)
+        t.assign(record=t["record"].map(f"{name}/{{}}".lstrip("/").format)) for name, t in tables
+    )
+    known = pd.concat([t.loc[t["af"] >= 0, ["record", "af", "digest"]] for t in named])
+    classes = known.groupby("digest")["af"].transform("nunique")
+    return known[classes > 1].groupby("digest")["record"].agg(lambda r: ", ".join(sorted({*r})))
 
 
 def persons(tables: Sequence[Table]) -> Ints:
