@@ -98,8 +98,6 @@ def _split_alone(index: pd.DataFrame, split: Split) -> Ints:
 def opposed(tables: Sequence[Table]) -> pd.Series:
     """Returns the records of each signal that is AF in one window and not in another, by digest."""
     named = (t.assign(record=t["record"].map(f"{at}/{{}}".lstrip("/").format)) for at, t in tables)
-        t.assign(record=t["record"].map(f"{name}/{{}}".lstrip("/").format)) for name, t in tables
-    )
     known = pd.concat([t.loc[t["af"] >= 0, ["record", "af", "digest"]] for t in named])
     classes = known.groupby("digest")["af"].transform("nunique")
     return known[classes > 1].groupby("digest")["record"].agg(lambda r: ", ".join(sorted({*r})))
