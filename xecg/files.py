@@ -29,7 +29,7 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
     Raises UnwritableError if the folder is read-only, the disk full, or the like.
     """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    temporary = path.with_name(f".{uuid4().hex}")  # no longer than a name may be
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
     try:
         file = temporary.open(mode, encoding=encoding, newline=newline)

@@ -230,18 +230,19 @@ def test_a_bad_record_is_named_and_stops_nobody(explain, write_record, capsys):
     write_record("good")
     write_record("part", duration_s=30.0, flat_s=(9, 21))
     write_record("short", n_samples=2000)
+    write_record(long := "y" * 245)
     status, folder = explain("--draw=0", paths=["records", "nowhere"])
     assert status == 1
     assert [row["record"] for row in summary(folder)] == ["good", "part", "part"]
     with (folder / "errors.csv").open(newline="") as file:
         reasons = {row["record"].rpartition("/")[2]: row["reason"] for row in csv.DictReader(file)}
-    assert set(reasons) == {"short", "part", "nowhere"}
+    assert set(reasons) == {"short", "part", "nowhere", long}
     assert "first at 10 s" in reasons["part"]
     told = capsys.readouterr().err
     assert "xecg: short: " in told
     assert "Traceback" not in told
     page = Reader(folder / "index.html")
-    assert "2 not explained" in page.text
+    assert "3 not explained" in page.text
     assert reasons["short"] in page.text
     assert not (folder / "short.npz").exists()
 

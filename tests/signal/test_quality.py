@@ -51,6 +51,13 @@ def spoilt(kind: str, signal: np.ndarray) -> np.ndarray:
         signal = np.clip(signal, *np.quantile(signal, [0.15, 0.85]))
     elif kind == "one giant spike":
         signal[n // 3 : n // 3 + 5] += 20 * size
+    elif kind == "a sample":
+        signal[n // 3] += 5 * size
+    elif kind == "noise for beats":
+        signal[n // 2 :] = 0.02 * size * band(5, 45, n)[n // 2 :]
+    elif kind == "pulse":
+        phase = 2 * np.pi * 1.2 * np.arange(n) / RATE
+        signal = np.sin(phase) + 0.4 * np.sin(2 * phase + 1)
     elif kind == "step":
         signal[n // 3 :] += 8 * size
     elif kind == "electrode motion":
@@ -73,7 +80,10 @@ def test_a_clean_window_is_judged(rhythm: str, seed: int) -> None:
     [
         ("long flat", "flat"),
         ("clipped", "clipped"),
-        ("one giant spike", "swing"),
+        ("one giant spike", "spike"),
+        ("a sample", "spike"),
+        ("noise for beats", ""),
+        ("pulse", "peaks"),
         ("step", "swing"),
         ("electrode motion", "noise"),
         ("muscle", "noise"),

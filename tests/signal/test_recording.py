@@ -41,6 +41,8 @@ def test_length_in_samples_and_seconds():
         (("PACING", "ECG II"), "ECG II"),
         (("ECG Resp", "ecg"), "ecg"),
         (("ECG1", "ECG2"), "ECG1"),
+        (("MDC_ECG_LEAD_I", "MDC_ECG_LEAD_II"), "MDC_ECG_LEAD_II"),
+        (("Fetal ECG", "Channel V1"), "Channel V1"),
         (("Lead 1", "Lead 2", "Lead 3"), "Lead 2"),
         (("lead-III", "LeadII"), "LeadII"),
         (("V1", "DII"), "DII"),
@@ -79,6 +81,13 @@ def test_a_channel_that_is_not_known_as_an_ecg_is_not_taken(leads):
     listed = re.escape(", ".join(leads))
     with pytest.raises(RecordError, match=rf"its leads are {listed}\. .* --lead"):
         make(leads).choose_lead()
+
+
+@pytest.mark.parametrize("unit", ["mmHg", "cmH2O", "bpm", "%", "pm", "Ohm"])
+@pytest.mark.parametrize("lead", ["unnamed 1", "V"])
+def test_a_channel_in_units_of_something_else_is_no_ecg(lead, unit):
+    with pytest.raises(RecordError, match="known as an ECG"):
+        Recording("r", np.ones((1, 10)), 250.0, (lead,), (unit,)).choose_lead()
 
 
 def test_a_lead_goes_by_what_people_call_it():

@@ -26,6 +26,7 @@ _FILES = "files"  # folder beside the parts
 _PICTURES = "pictures"  # in the attributes of a part's table
 _CODES = {"AF": 1, "non-AF": 0, NOT_JUDGED: -1}
 _PIECE = 16  # records at most
+_LONGEST_NAME = 240  # bytes, so that ".sheet100.png" fits
 _FEW = 8  # records that this process has explained before others have started
 _PER_SHEET = 2  # windows
 _SHOWN = 20  # records whose pictures the page holds; it links to those of the others
@@ -119,6 +120,9 @@ def explain_piece(
     pictures: dict[str, list[str]] = {}
     tables = []
     for windows in read_items(items, model.preprocessing, lead, problems):
+        if max(map(len, windows.record.encode().split(b"/"))) > _LONGEST_NAME:
+            problems.append(Problem(windows.record, "its name is too long for a file", True))
+            continue
         maps, record = model.maps([windows], explainer, effects), windows.record
         file = path.parent / _FILES / f"{record}.npz"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 
 from xecg.signal.preprocessing import limit_band
 from xecg.signal.waves import runs_of
@@ -22,6 +23,8 @@ _QRS_S = 0.06
 _PIECE_S = 0.2  # in which a signal that is there moves
 _FLAT_S = 1.0  # flat for longer than a T-P segment of a slow heart without noise
 _STILL = 0.005  # share of the QRS complexes by which a flat line moves
+_SPIKE_S = 0.01  # half of what the narrowest wave of a heart lasts
+_SMALL = 0.2  # share of the QRS complexes below which a peak is no heartbeat
 _CLIPPED = 0.1  # share of the swing by which an end lies off the baseline
 _FAST_HZ = 12.0  # above the fibrillatory waves
 _REGULAR = 0.1  # median change of RR intervals, over their median, below which there is no AF
@@ -42,6 +45,8 @@ _MEASURES: dict[str, tuple[float, Callable[[float], str]]] = {
     "flat": (0.15, lambda x: f"flat for {x:.0%} of the time"),
     "clipped": (0.05, lambda x: f"clipped for {x:.0%} of the time"),
     "spike": (4.0, lambda x: f"a swing {x:.1f} times as large as the QRS complexes"),
+    "narrow spike": (1.5, lambda x: f"a spike {x:.1f} times as large as the QRS complexes"),
+    "no peaks": (0.5, lambda x: f"waves without narrow peaks ({1 / x:.1f} as kurtosis)"),
     "pause_s": (4.0, lambda x: f"no heartbeat found for {x:.1f} s"),
 }
 
@@ -66,6 +71,8 @@ def window_quality(
     middle, reach = np.median(raw), _CLIPPED * np.ptp(raw)
     ends = [end for end in (raw.min(), raw.max()) if abs(end - middle) > reach]
     sizes["clipped"] = sum(_share_in_runs(raw == end, 3) for end in ends)
+    narrow = 2 * max(1, round(_SPIKE_S * len(raw) / seconds)) + 1
+    sizes["narrow spike"] = float(np.abs(raw - median_filter(raw, narrow)).max() / swing)
     values = {name: 1 - (1 - JUDGED) * size / _MEASURES[name][0] for name, size in sizes.items()}
     worst = min(values, key=values.__getitem__)
     value = min(max(values[worst], 0.0), 1.0)
@@ -82,11 +89,14 @@ def _of_beats(
     inner = r_peaks[(r_peaks >= before) & (r_peaks + after <= len(signal))]
     span = float(np.ptp(signal))
     if len(inner) < _FEWEST_BEATS:
-        return {"qrs": span, "pause_s": max(pause_s, 2 * _MEASURES["pause_s"][0])}
+        return {"qrs": max(span, 1e-300), "pause_s": max(pause_s, 2 * _MEASURES["pause_s"][0])}
     places = inner[:, None] + np.arange(-before, after)
     beats, complexes = signal[places], slice(before - half, before + half)
-    qrs = median(np.ptp(beats[:, complexes], axis=1).tolist())
-    qrs = max(qrs, 1e-9 * span, np.finfo(float).tiny)
+    heights = np.ptp(beats[:, complexes], axis=1)
+    qrs = max(median(heights.tolist()), 1e-9 * span, np.finfo(float).tiny)
+    seen = np.setdiff1d(r_peaks, inner[heights < _SMALL * qrs])
+    pause_s = float(np.diff([0, *seen, len(signal)]).max() / rate)
+    power = np.square(signal - signal.mean())
     noise = _rest(beats - np.median(beats, axis=1, keepdims=True)) / qrs
     fast = limit_band(signal, rate, _FAST_HZ, None)[places]
     changes = np.abs(np.diff(pauses[1:-1])).tolist()
@@ -97,6 +107,7 @@ def _of_beats(
         "noise, no AF": noise if regular else 0.0,  # fibrillatory waves look like noise
         "fast noise": _rest(np.delete(fast, complexes, axis=1)) / qrs,
         "spike": span / qrs,
+        "no peaks": float(power.mean() ** 2 / np.square(power).mean()),
         "pause_s": pause_s,
     }
 

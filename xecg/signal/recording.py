@@ -16,7 +16,7 @@ from xecg.errors import RecordError
 _PREFERRED = ("ii", "mlii", "i")
 UNNAMED = "unnamed"  # the name of a channel without one, and its number
 
-_WORDS_OF_ECG = re.compile("ecg|ekg|lead|limb|chest|modified|mod")
+_WORDS_OF_ECG = re.compile("ecg|ekg|mdc|lead|limb|chest|modified|mod|channel|waveform|signal")
 _CODE_OF_ECG = re.compile(
     r"i{1,3}|av[rlf]|(v([1-9]r?|[xyz])?){1,2}|v[1-9]r|ml(i{1,3}|[1-6])|mcl[1-9]|mv[1-9]"
     r"|c[bcmrs][1-9]|d[1-4]"
@@ -25,7 +25,7 @@ _CODE_OF_ECG = re.compile(
 _NO_ECG = re.compile(
     r"resp|pleth|ppg|spo|sao|o2|abp|art|bp|cvp|pap|icp|press|puls|pace|pacing|mark|event|trig|rate"
     r"|status|quality|annot|eeg|emg|eog|temp|flow|imped|acc|pcg|phono|beat|derived|interval|level"
-    r"|\b(hr|st|qt|rr|edr|off)\b"
+    r"|fetal|fecg|mmhg|cmh2o|ohm|%|\b(hr|st|qt|rr|edr|off|b?pm)\b"
 )
 
 
@@ -123,7 +123,9 @@ class Recording:
         index = next((names.index(one) for names, one in wanted if one and one in names), None)
         if lead is None and len(self.leads) == 1 and self.leads[0].startswith(UNNAMED):
             index = 0
-        if index is not None and not _NO_ECG.search(self.leads[index].casefold()):
+        if index is not None and not _NO_ECG.search(
+            f"{self.leads[index]} {self.units[index]}".casefold()
+        ):
             return index
         sought = "channel that is known as an ECG" if lead is None else f"lead {lead!r}"
         sought += "" if index is None else " that is an ECG"

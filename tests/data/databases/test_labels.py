@@ -57,6 +57,13 @@ def test_persons_under_another_name(table, column):
     assert read_labels(table(f"record,label,{column}\n1,AF,7\n")) == {"1": (Row("AF", "7"),)}
 
 
+def test_columns_that_are_not_used_are_told(table, caplog):
+    read_labels(table("record,label,case_id,person_hash\n1,AF,7,x\n"))
+    assert "not used: case_id; persons are told apart by person_hash" in caplog.text
+    read_labels(table("record,label,who\n1,AF,7\n2,AF,7\n"))
+    assert "not used: who; persons are told apart by record" in caplog.text
+
+
 def test_a_table_as_excel_saves_it(table):
     assert read_labels(table("record,label\n1,AF\n", "utf-8-sig")) == {"1": (Row("AF"),)}
 

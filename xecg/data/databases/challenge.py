@@ -178,12 +178,14 @@ def rhythm_of(codes: Set[str]) -> tuple[str, int]:
 def diagnoses(recording: Recording) -> frozenset[str]:
     """Returns the SNOMED CT codes of all ``Dx`` lines of a header, whatever separates them.
 
+    A line that begins with a code continues the one before.
+
     Raises RecordError if there is no such line, or something in one that is no code.
     """
     lines = [normalize("NFKC", comment) for comment in recording.comments]
-    found = [re.fullmatch(r"(?i)dx\b\s*[:;=]?(.*)", line) for line in lines]
-    listed = [match[1].strip() for match in found if match]
-    words = [word for text in listed for word in re.split(r"(?:[^\w.]|_)+", text) if word]
+    found = [re.fullmatch(r"(?i)(dx\b\s*[:;=]?)?\s*((\d*).*)", line) for line in lines]
+    listed = [match[2].strip() for match in found if match and (match[1] or _is_snomed(match[3]))]
+    words = [word for text in listed for word in re.split(r"(?:[^\w.?!]|_)+", text) if word]
     codes = [re.sub(r"\.0*$", "", word) for word in words]
     unclear = [code for code in codes if not _is_snomed(code)]
     if not listed or unclear or (not codes and any(listed)):

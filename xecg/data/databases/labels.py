@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,12 +32,14 @@ from xecg.signal.recording import Recording
 from xecg.signal.waves import BEAT_SYMBOLS
 from xecg.signal.wfdb import Annotations, beside, read_recording, record_stem
 
+_log = logging.getLogger(__name__)
 AF_LABELS = ("A", "AF", "AFIB", "1", "true")
 NOT_AF_LABELS = ("N", "O", "NSR", "SR", "non-AF", "normal", "other", "0", "false")
 # Flutter is neither AF nor a fair example of its absence.
 _RHYTHM_AF = {"AFIB": AF, "af": AF, "AFL": LEFT_OUT, UNLABELLED: LEFT_OUT}
 _PERSON = (
-    r"(person|patient|subject|participant|proband|pat|subj)s?(id|no|nr|number|code|name)?|pid|mrn"
+    r"(person(en)?|patient(en)?|subject|participant|proband|individual|volunteer|donor|pat|subj|pt)s?"
+    r"(id|no|nr|num(m?er)?|number|code|name|key|hash)?|id(person|patient|subject)|pid|mrn"
 )
 
 
@@ -144,6 +148,10 @@ def _read(
             f"{path}: expected the columns record,label and, if known, one of persons and both of "
             f"start_s,end_s, found {','.join(found)!r}; rename or add what is wrong"
         )
+    unused = sorted({*found} - {"record", "label", *spans, *persons})
+    if unused and parent_process() is None:
+        how = f"not used: {', '.join(unused)}; persons are told apart by {(*persons, 'record')[0]}"
+        _log.warning("%s: %s", path, how)
     table = table.rename(columns=dict.fromkeys(persons, "person"))
     table = table.reindex(columns=["record", "label", "person", *spans], fill_value="")
     table = table.apply(lambda texts: texts.str.strip())
