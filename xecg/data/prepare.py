@@ -3,13 +3,13 @@
 import hashlib
 import logging
 import os
-import pickle
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,6 +32,7 @@ from xecg.signal.preprocessing import Preprocessing
 
 _log = logging.getLogger(__name__)
 _LOGGED = 5  # skipped records in the log; store.json names all of them
+_NONE = np.empty(0, np.uint8)
 _LARGEST_PIECE, _PIECES = 32, 64  # records of a piece; pieces of a small database
 
 
@@ -222,7 +223,7 @@ def only_one(out: Path) -> Iterator[None]:
 
 
 def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], path: Path) -> None:
-    """Pickles signals and waves of each lead of records, then the index of all and what is missing.
+    """Writes signals and waves of each lead of records, then the index of all and what is missing.
 
     A record that cannot be used is skipped.
     """
@@ -250,12 +251,14 @@ def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], pa
             for windows in found:
                 left_out.update(windows.left_out)
                 annotated = [row["annotated_share"] > 0 for row in windows.rows]
-                waves = b"" if windows.waves is None else windows.waves[annotated]
-                pickle.dump((windows.signals, waves), file, protocol=5)
+                np.save(file, windows.signals)
+                np.save(file, _NONE if windows.waves is None else windows.waves[annotated])
                 rows += [row | known for row in windows.rows]
         kinds = {name: kind for name, kind in COLUMNS.items() if kind != "category"}
-        index = pd.DataFrame(rows, columns=[*COLUMNS, R_PEAKS])
-        pickle.dump((None, index.astype(kinds), skipped, left_out), file)
+        index = pd.DataFrame(rows, columns=[*COLUMNS, R_PEAKS]).astype(kinds)
+        index.attrs = {"skipped": skipped, "left_out": left_out}
+        np.save(file, _NONE)
+        file.write(index.to_parquet())
 
 
 def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Path) -> StoreInfo:
@@ -275,13 +278,13 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
             if part.error is not None:
                 raise part.error
             with part.path.open("rb") as file:
-                while (found := pickle.load(file))[0] is not None:
-                    signals.write(found[0])
-                    waves.write(found[1])
-            _, table, missing, unused = found
+                while (windows := np.load(file)).ndim > 1:
+                    signals.write(windows)
+                    waves.write(np.load(file))
+                table = pd.read_parquet(BytesIO(file.read()))
             tables += [table] if len(table) else []
-            skipped |= missing
-            left_out.update(unused)
+            skipped |= table.attrs["skipped"]
+            left_out.update(table.attrs["left_out"])
     n_records = sum(len(part.items) for part in parts)
     if not tables:
         shutil.rmtree(folder.parent, ignore_errors=True)
