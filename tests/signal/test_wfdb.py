@@ -306,8 +306,9 @@ def test_annotations_at_another_rate_are_converted(tmp_path):
     np.testing.assert_array_equal(read_annotations(tmp_path / "r1", "atr").samples, [25, 250])
 
 
-def test_a_file_that_holds_no_annotations_is_named(tmp_path):
-    (tmp_path / "r1.atr").write_bytes(b"\x01\xe8\x03")
+@pytest.mark.parametrize("content", [b"", b"\x01\xe8\x03", b"\x10\x04", b"\x10\x04\x10"])
+def test_a_file_that_holds_no_annotations_or_is_cut_off_is_named(tmp_path, content):
+    (tmp_path / "r1.atr").write_bytes(content)
     with pytest.raises(RecordError, match=r"r1\.atr: cannot be read as WFDB annotations"):
         read_annotations(tmp_path / "r1", "atr")
 

@@ -25,7 +25,7 @@ _CODE_OF_ECG = re.compile(
 _NO_ECG = re.compile(
     r"resp|pleth|ppg|spo|sao|o2|abp|art|bp|cvp|pap|icp|press|puls|pace|pacing|mark|event|trig|rate"
     r"|status|quality|annot|eeg|emg|eog|temp|flow|imped|acc|pcg|phono|beat|derived|interval|level"
-    r"|fetal|fecg|mmhg|cmh2o|ohm|%|\b(hr|st|qt|rr|edr|off|b?pm)\b"
+    r"|fetal|fecg| in (mmhg|cmh2o|ohm|%|b?pm)$|\b(hr|st|qt|rr|edr|off)\b"
 )
 
 
@@ -123,12 +123,11 @@ class Recording:
         index = next((names.index(one) for names, one in wanted if one and one in names), None)
         if lead is None and len(self.leads) == 1 and self.leads[0].startswith(UNNAMED):
             index = 0
-        if index is not None and not _NO_ECG.search(
-            f"{self.leads[index]} {self.units[index]}".casefold()
-        ):
+        found = "" if index is None else f"{self.leads[index]} in {self.units[index]}"
+        if index is not None and not _NO_ECG.search(found.casefold()):
             return index
         sought = "channel that is known as an ECG" if lead is None else f"lead {lead!r}"
-        sought += "" if index is None else " that is an ECG"
+        sought += found and f" that is an ECG, but {found}"
         raise RecordError(
             f"Record {self.name!r} has no {sought}; its leads are {', '.join(self.leads)}. "
             "Name the one that is an ECG by --lead (of prepare --leads)."

@@ -213,7 +213,7 @@ def read_annotations(path: Path | str, extension: str) -> Annotations:
 
 
 def _check_notes(file: Path) -> None:
-    """Refuses an annotation file that is too large, or over which wfdb's reader would not end.
+    """Refuses an annotation file that is too large or cut, or that wfdb would not end to read.
 
     It loops over a note that begins with "## " but neither gives the first time resolution nor
     belongs to a list of definitions. A note follows its length and a byte above 251.
@@ -221,6 +221,8 @@ def _check_notes(file: Path) -> None:
     if file.stat().st_size > LARGEST:
         raise ValueError(f"more than {LARGEST} bytes")
     content, kinds = file.read_bytes(), ""
+    if content[-2:] != b"\0\0":
+        raise ValueError("cut off: two zeros mark the end")
     for match in re.finditer(rb"(?s)(.)[\xfc-\xff](?=## )", content):
         note = content[match.end() : match.end() + match[1][0]]
         kinds += next((kind for kind, form in _NOTES.items() if re.fullmatch(form, note)), "?")
