@@ -1,9 +1,8 @@
 """Damages files by chance, reads them, and counts what comes out: ``python fuzz.py --help``.
 
 Every case is one seed: a target, its files anew, and one to three mutations of them. It runs in a
-child process with 1 GB of memory over what the imports took, and 5 s. A target is four lines: see
-``TARGETS``. Of what is read, only what the mutations cannot have changed is compared with the
-files before: see ``_same_ecg``.
+child process with 1 GB of memory over what the imports took, and 5 s. The targets, and how each is
+compared with what was read before, are in ``fuzz_targets.py``.
 """
 
 from __future__ import annotations
@@ -12,35 +11,19 @@ import argparse
 import os
 import resource
 import select
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
-from contextlib import redirect_stdout
-from dataclasses import dataclass
 from functools import cache
-from itertools import permutations
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
+from fuzz_targets import STORED, TARGETS, is_text
 
-from xecg.data.databases.labels import LabelTable
 from xecg.errors import XECGError
-from xecg.files import read_settings
 from xecg.signal.header import is_file
-from xecg.signal.recording import Recording
-from xecg.signal.wfdb import (
-    Annotations,
-    find_records,
-    read_annotations,
-    read_recording,
-    write_annotations,
-    write_recording,
-)
 
 SECONDS, MEMORY, MOST_PROBLEMS = 5, 2**30, 50
 OUTCOMES = {
@@ -150,248 +133,8 @@ def mutate(random: Random, file: Path) -> None:
     if random.random() < 0.05:
         replace_file(random, file)
     elif content := file.read_bytes():
-        is_text = file.suffix in (".hea", ".csv", ".yaml", ".json")
-        file.write_bytes(random.choice(TEXT if is_text else BYTES)(random, content))
-
-
-# --- targets ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is damaged, and how it is read.
-
-    Args:
-        write: Writes good files into a folder.
-        read: Reads them.
-        same: ``same(before, after, good, bad)``: whether what is read after the damage is what was
-            read before, as far as the contents of the files by name, before and after, allow.
-        asked: Files that are asked for, which may be links, as a user may lay them.
-    """
-
-    write: Callable[[Path], object]
-    read: Callable[[Path], Any]
-    same: Callable[[Any, Any, dict[str, bytes], dict[str, bytes]], bool]
-    asked: str = "r.hea"
-
-
-def write_leads(folder: Path, fmt: str = "16", name: str = "r", seed: int = 0) -> None:
-    random = np.random.default_rng(seed)
-    samples = np.cumsum(random.normal(size=(2, 800)), axis=1)
-    recording = Recording(name, samples, 250.0, ("II", "V5"), ("mV", "mV"), ("Dx: 164889003",))
-    write_recording(recording, folder, fmt=fmt)
-
-
-def write_frames(folder: Path) -> None:
-    """Four samples of an ECG in a frame, one of respiration."""
-    digital = np.random.default_rng(0).integers(1, 999, (200, 5))
-    lines = ["r 2 62.5 200 10:00:00 01/02/2003"]
-    leads = (("16x4", "mV", digital[:, :4], "ECG"), ("16", "Ohm", digital[:, 4:], "RESP"))
-    for fmt, unit, x, name in leads:
-        lines.append(f"r.dat {fmt} 200(0)/{unit} 16 0 {x.flat[0]} {x.sum() % 65536} 0 {name}")
-    (folder / "r.hea").write_text("\n".join([*lines, "# 69 M"]))
-    digital.astype("<i2").tofile(folder / "r.dat")
-
-
-def write_segments(folder: Path) -> None:
-    for number in (1, 2):
-        write_leads(folder, name=f"s{number}", seed=number)
-    (folder / "r.hea").write_text("r/3 2 250 2000\ns1 800\n~ 400\ns2 800\n")
-
-
-def write_beats(folder: Path) -> None:
-    write_leads(folder)
-    samples = np.arange(10, 800, 40)
-    notes = ["(AFIB", *[""] * (len(samples) - 1)]
-    beats = Annotations(samples, tuple("+" + "N" * (len(samples) - 1)), tuple(notes))
-    write_annotations(folder / "r", "atr", beats, 360.0)  # another rate: a note gives it
-
-
-def write_table(folder: Path) -> None:
-    rows = "".join(f"r{i},{'AF' if i % 2 else 'N'},{i // 2}\n" for i in range(12))
-    (folder / "records.csv").write_text("record,label,Patient ID\n" + rows)
-
-
-# What the following targets import takes seconds.
-
-
-def write_store(folder: Path) -> None:
-    from xecg.data.prepare import prepare
-    from xecg.signal.preprocessing import Preprocessing
-
-    records, short = folder / "records", Preprocessing(window_s=1.0)
-    write_leads(records)
-    (records / "records.csv").write_text("record,label\nr,AF\n")
-    with redirect_stdout(sys.stderr):  # standard output is for outcomes
-        prepare("folder", folder / "store", root=records, preprocessing=short)
-    shutil.rmtree(records)
-
-
-def read_store(folder: Path) -> list[Any]:
-    from xecg.data.store import Store
-
-    store = Store.open(folder / "store")
-    arrays = store.signals.tolist(), store.waves.tolist(), store.beats.to_pylist()
-    return [store.info, store.index.to_csv(), *arrays]
-
-
-def write_checkpoint(folder: Path) -> None:
-    import torch
-
-    state = {"weight": torch.arange(64.0), "bias": torch.ones(8)}
-    found = {"state_dict": state, "epoch": 1, "global_step": 9, "pytorch-lightning_version": "2"}
-    torch.save(found, folder / "last.ckpt")
-
-
-def read_checkpoint(folder: Path) -> str:
-    from xecg.run_folder import read_checkpoint
-
-    return str(read_checkpoint(folder / "last.ckpt"))
-
-
-def write_weights(folder: Path) -> None:
-    from xecg.networks.weights import find_weights
-
-    shutil.copy(find_weights("xecgarch"), folder / "w.safetensors")
-
-
-def read_weights(folder: Path) -> list[Any]:
-    from xecg.networks.weights import load_xecgarch
-
-    network, info = load_xecgarch(folder / "w.safetensors")
-    return [info, [values.numpy().tobytes() for values in network.state_dict().values()]]
-
-
-def write_study(folder: Path) -> None:
-    sys.path.append(str(Path(__file__).parents[1] / "study"))
-    from fake_study import FakeStudy
-
-    FakeStudy(depths=(None, 2), seeds=(0,), test_sets=(("t", 12, 6),)).write(folder / "study")
-
-
-def read_study(folder: Path) -> list[Any]:
-    """What a report of a study is made of."""
-    from xecg.study.report import _own, _pretraining, read_ladders, read_runs
-
-    study, (runs, left_out) = _own(folder / "study"), read_runs(folder / "study")
-    tables = [
-        runs.drop(columns="folder"),
-        _pretraining(runs),
-        *(ladder.windows for ladder in read_ladders(runs)),
-    ]
-    columns = [
-        values.tolist() for ladder in read_ladders(runs) for values in ladder.columns.values()
-    ]
-    return [study, left_out, str(columns), *(table.to_csv() for table in tables)]
-
-
-def write_config(folder: Path) -> None:
-    shared = (Path(__file__).parents[2] / "configs").glob("*.yaml")
-    shutil.copy(sorted(shared)[0], folder / "config.yaml")
-
-
-def _same_ecg(
-    before: Recording, after: Recording, good: dict[str, bytes], bad: dict[str, bytes]
-) -> bool:
-    """Whether the leads hold the recorded samples, in one of the orders that a header may give.
-
-    Gains, rates and names are what the header says; a shorter length cuts. A sample may differ
-    where the bytes that hold it do: at most two in a changed byte, or one that is repeated
-    four times.
-    """
-    changed = 0
-    for name in good.keys() - {n for n in good if n.endswith(".hea")}:
-        a, b = good[name], bad.get(name, b"")
-        if a != b and a.startswith(b"fLaC"):
-            return True  # a byte decides on thousands of samples
-        changed += sum(x != y for x, y in zip(a, b, strict=False)) + abs(len(a) - len(b))
-    if not changed and good == bad:
-        return before.leads == after.leads and np.array_equal(
-            before.samples, after.samples, equal_nan=True
-        )
-    pieces = [before.samples]
-    if before.n_samples == 2000:  # of the record with segments
-        pieces = np.split(before.samples, [800, 1200], axis=1)
-    orders = [list(zip(*order, strict=True)) for order in permutations(pieces)]
-    rows = [row for order in orders for row in order]
-    return all(any(_is_recorded(lead, row, 4 * changed) for row in rows) for lead in after.samples)
-
-
-def _is_recorded(lead: np.ndarray, pieces: tuple[np.ndarray, ...], n_changed: int) -> bool:
-    stops = np.cumsum([len(piece) for piece in pieces])
-    found = zip(np.split(lead, stops[:-1]), pieces, strict=True)
-    return all(_is_scaled(piece, row, n_changed) for piece, row in found)
-
-
-def _is_scaled(lead: np.ndarray, row: np.ndarray, n_changed: int) -> bool:
-    n = min(len(lead), len(row))
-    x, y = row[:n].astype(np.float64), lead[:n].astype(np.float64)
-    known = ~(np.isnan(x) | np.isnan(y))
-    if len(lead) > len(row) + n_changed or (np.isnan(x) != np.isnan(y)).sum() > n_changed:
-        return False
-    if known.sum() < 3 or n_changed >= n / 4:
-        return True
-    # Gain and baseline from the middle half of the ratios, which a few wrong samples leave.
-    x, y = x[known], y[known]
-    steps = np.diff(x) != 0
-    slope = np.median(np.diff(y)[steps] / np.diff(x)[steps]) if steps.any() else 0.0
-    off = np.abs(y - slope * x - np.median(y - slope * x))
-    return int((off > 1e-3 * max(np.ptp(y), 1e-30) + 1e-6 * np.abs(y).max()).sum()) <= n_changed
-
-
-def _same_beats(
-    before: Annotations, after: Annotations, good: dict[str, bytes], bad: dict[str, bytes]
-) -> bool:
-    if good["r.atr"] != bad.get("r.atr"):  # every time follows from the ones before
-        return len(after.samples) <= len(good["r.atr"]) + len(bad.get("r.atr", b""))
-    return before.symbols == after.symbols and before.notes == after.notes
-
-
-def _same_rows(before: Any, after: Any, good: dict[str, bytes], bad: dict[str, bytes]) -> bool:
-    head, *lines = good["records.csv"].splitlines()
-    new = bad.get("records.csv", b"").splitlines() or [b""]
-    kept = [line.decode().split(",")[0] for line in lines if line in new and new[0] == head]
-    return all(after[name] == before[name] for name in kept if name in after)
-
-
-def _equal(before: Any, after: Any, good: dict[str, bytes], bad: dict[str, bytes]) -> bool:
-    return before == after  # whatever was damaged
-
-
-def _same(before: Any, after: Any, good: dict[str, bytes], bad: dict[str, bytes]) -> bool:
-    return good != bad or before == after
-
-
-READ = {
-    **{
-        f"record in format {fmt}": Target(
-            lambda folder, fmt=fmt: write_leads(folder, fmt),
-            lambda folder: read_recording(folder / "r"),
-            _same_ecg,
-        )
-        for fmt in ("16", "212", "80", "516")
-    },
-    "record of other rates": Target(write_frames, lambda f: read_recording(f / "r"), _same_ecg),
-    "record of segments": Target(write_segments, lambda f: read_recording(f / "r"), _same_ecg),
-    "annotations": Target(write_beats, lambda f: read_annotations(f / "r", "atr"), _same_beats),
-    "folder of records": Target(
-        write_segments,
-        lambda folder: [path.name for path in find_records(folder)],
-        lambda before, after, good, bad: set(before) <= {"r", *after} or "r.hea" not in bad,
-        "*.hea",
-    ),
-    "table": Target(
-        write_table, lambda f: LabelTable(f / "records.csv", {}, root=f).read(), _same_rows, "*.csv"
-    ),
-    "settings": Target(write_config, lambda f: read_settings(f / "config.yaml"), _same, "*.yaml"),
-}
-STORED = {
-    "store": Target(write_store, read_store, _equal, "**/*"),
-    "checkpoint": Target(write_checkpoint, read_checkpoint, _equal, "*.ckpt"),
-    "weights": Target(write_weights, read_weights, _equal, "*.safetensors"),
-    "study": Target(write_study, read_study, _equal, "**/*"),
-}
-TARGETS = READ | STORED
+        how = random.choice(TEXT if is_text(file.name) else BYTES)
+        file.write_bytes(how(random, content))
 
 
 # --- running ------------------------------------------------------------------------------------
@@ -491,7 +234,10 @@ def fuzz(
             assert process.stdout is not None
             started, buffer = False, b""
             while True:
-                ready = select.select([process.stdout], [], [], SECONDS if started else 120)[0]
+                # Among others, a process waits for a core as long as it has one.
+                share = max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
+                wait = (SECONDS if started else 120) * share
+                ready = select.select([process.stdout], [], [], wait)[0]
                 chunk = os.read(process.stdout.fileno(), 65536) if ready else b""
                 if not chunk:
                     if seed < last:  # it hangs, or it died

@@ -181,6 +181,16 @@ def test_a_damaged_file_is_read_or_refused(tmp_path_factory, suffix, random):
         assert isinstance(read_ecg(path, 500), Recording)
 
 
+@pytest.mark.parametrize("suffix", ["dcm", "edf", "ecg", "scp", "npy"])
+@pytest.mark.parametrize("n", [1, 2, 4, 99])
+def test_bytes_too_many_are_refused(tmp_path, suffix, n):
+    path = made(tmp_path, suffix)
+    content = path.read_bytes()
+    for place in (len(content) - 2001, len(content))[: 1 if suffix == "scp" else 2]:
+        path.write_bytes(content[:place] + content[:n] + content[place:])
+        refused(path)
+
+
 def test_what_ecgdatakit_only_warns_of_is_refused(tmp_path):
     refused(made(tmp_path, "muse.xml", crc=1), "CRC32")
     scp = made(tmp_path, "scp")

@@ -81,7 +81,9 @@ def read_ecg(path: Path, sampling_rate: float | None = None) -> Recording:
             return _decoded(path, kind)
         if kind != _NPY:
             return _read_csv(path, sampling_rate)
-        array = np.atleast_2d(np.load(path, mmap_mode="r", allow_pickle=False))
+        array: Any = np.atleast_2d(np.load(path, mmap_mode="r", allow_pickle=False))
+        if array.offset + array.nbytes < path.stat().st_size:
+            raise ValueError("expected no bytes after its numbers")
         rows = array if len(array) < array.shape[1] else array.T  # the longer axis is time
         return _recording(path, rows, sampling_rate or 0, [""] * len(rows), [""] * len(rows))
     except Exception as error:  # a parser raises whatever its decoding happens to hit
@@ -130,13 +132,19 @@ def _decoded(path: Path, kind: str) -> Recording:
     read = getattr(import_module(f"ecgdatakit.parsing.parsers.{module}"), name)().parse
     with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):
         warnings.simplefilter("always")
-        record = read(path)
+        record, ends = read(path), [size]
+        if kind == "DICOM":
+            read_partial = import_module("pydicom.filereader").read_partial
+            with path.open("rb") as file:
+                read_partial(file, lambda _tag, _kind, n: ends.append(file.tell() + n))
     about, leads = record.raw_metadata, record.leads
     ways = {_way(lead, about) for lead in leads}
     held, declared = about.get("samples_per_lead", 0), about.get("ecg_size", 0)  # of ISHNE
     pieces = about.get("num_records") if record.file_format.version == "EDF+D" else None
     bad = [str(one.message) for one in caught if _DAMAGE.search(str(one.message))]
-    bad += ["fewer samples than its header says"] * (held < declared != held * len(leads))
+    # A length of 2^32 - 1 is not known; pydicom passes over what ends elsewhere.
+    bad += ["its last element ends elsewhere"] * (ends[-1] != size and ends[-1] < 2**32 - 1)
+    bad += ["other samples than its header says"] * (0 < declared not in (held, held * len(leads)))
     bad += ["pieces of unknown times"] * (pieces not in (None, len(about.get("record_onsets", ()))))
     bad += ["leads of unequal lengths"] * (len(ways) > len({rate for _, rate, _ in ways}))
     if bad and (kind, bad) != ("SCP-ECG", ["leads of unequal lengths"]):
