@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf
@@ -17,7 +18,7 @@ from xecg.errors import ConfigError, DataError, UnwritableError
 if TYPE_CHECKING:
     import pandas as pd
 
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR}
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR}
 SUMS = "SHA256SUMS"
 _RESULTS = "config.yaml", "study.yaml", "test_metrics.csv", "windows/*.csv"  # of a run or a study
 _MOST_BYTES, _MOST_VALUES, _DEEPEST = 1_000_000, 100_000, 50  # of a file of settings
@@ -40,7 +41,7 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
         temporary.replace(path)
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
+        if error.errno not in UNWRITABLE:
             raise
         raise UnwritableError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
@@ -51,6 +52,31 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file at once, or raises UnwritableError."""
     with whole_file(path, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Yields a folder whose files take their places in ``out`` at the end, or go on an error."""
+    new = (out if out.is_dir() else out.parent) / f".{out.name}.{uuid4().hex[:8]}"
+    try:
+        new.mkdir(parents=True)
+        yield new
+        move_files(new, out)
+    except UnwritableError as error:
+        raise UnwritableError(str(error).replace(str(new), str(out))) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def move_files(folder: Path, out: Path) -> None:
+    """Moves all files of a folder to their places in another one."""
+    if not out.exists():
+        folder.rename(out)
+        return
+    for file in [path for path in folder.rglob("*") if path.is_file()]:
+        place = out / file.relative_to(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(place)
 
 
 def check_empty(out: Path) -> None:

@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from jsonargparse import Namespace
+from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
@@ -121,9 +122,23 @@ def keep_metrics(trainer: Trainer, folder: Path, checkpoint: Path) -> None:
             writer = logger.experiment  # deletes the file at its place
             writer.metrics_keys = sorted(table.columns)
             epochs = pd.to_numeric(table["epoch"], errors="coerce")  # a kill may cut the last line
-            kept = table.loc[epochs <= read_checkpoint(checkpoint)["epoch"], writer.metrics_keys]
-            write_whole(path, kept.to_csv(index=False, lineterminator="\r\n"))
+            kept = table.loc[epochs <= read_checkpoint(checkpoint)["epoch"]]
+            _write_metrics(path, kept, writer.metrics_keys)
             aside.unlink()
+
+
+def _write_metrics(path: Path, table: pd.DataFrame, columns: list[str]) -> None:
+    rows = table.reindex(columns=columns, fill_value="")
+    write_whole(path, rows.to_csv(index=False, lineterminator="\r\n"))
+
+
+def _add_columns(writer: Any, columns: list[str]) -> None:
+    """Gives ``metrics.csv`` more columns; Lightning empties the file before it knows of room."""
+    path = Path(writer.metrics_file_path)
+    _write_metrics(path, pd.read_csv(path, dtype=str, keep_default_na=False), columns)
+
+
+_ExperimentWriter._rewrite_with_new_header = _add_columns  # type: ignore[method-assign]
 
 
 def rank() -> int:

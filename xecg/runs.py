@@ -28,8 +28,8 @@ from xecg.callbacks.loggers import place_loggers, with_folders
 from xecg.callbacks.predictions import WindowTables
 from xecg.cli import PARSING, configs_of, parse
 from xecg.data.datamodules import WindowDataModule
-from xecg.errors import ConfigError, XECGError
-from xecg.files import csv_text, read_settings, write_sums, write_whole
+from xecg.errors import ConfigError, UnwritableError, XECGError
+from xecg.files import UNWRITABLE, csv_text, read_settings, write_sums, write_whole
 from xecg.metrics.bootstrap import Interval, with_intervals
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.run_folder import (
@@ -155,9 +155,12 @@ class RunCLI(LightningCLI):
                     keep_metrics(self.trainer, self.run_folder, Path(self.config.ckpt_path))
                 self._write_config()
                 yield
-            except BaseException:
+            except BaseException as error:
                 if not self.resumed and not self.trainer.global_step:
                     remove(self.run_folder)
+                if isinstance(error, OSError) and error.errno in UNWRITABLE and not error.filename:
+                    why = f"{self.run_folder}: cannot be written ({error.strerror})"
+                    raise UnwritableError(why) from error
                 raise
 
     def _write_config(self) -> None:

@@ -1,6 +1,7 @@
 """Kills xecg at random moments, gives the command again, and compares the results to the bit.
 
     python tests/reliability/torture.py [--kills 100] [--seed 0] [--only JOB ...]
+        [--minutes M]
 
 Each kill is a SIGKILL at a moment drawn evenly from the time that the command takes undisturbed: in
 half of the cases to the command alone, else to all processes that it started too; on a cluster, to
@@ -225,37 +226,43 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=[*JOBS], choices=[*JOBS])
+    parser.add_argument("--minutes", type=float, default=np.inf, help="begin no kill after these")
     given = parser.parse_args()
-    rng = np.random.default_rng(given.seed)
+    rng, stop = np.random.default_rng(given.seed), time.monotonic() + 60 * given.minutes
     total = sum(JOBS[name].weight for name in given.only)
-    equal, kills = 0, 0
+    counts = {name: max(1, round(given.kills * JOBS[name].weight / total)) for name in given.only}
+    # The first of each, then all in turn, so that a run that is stopped has seen every command.
+    todo = sorted((number / n, name) for name, n in counts.items() for number in range(n))
+    wanted: dict[str, tuple[dict[str, str], float]] = {}
+    kills, equal = dict.fromkeys(counts, 0), dict.fromkeys(counts, 0)
     embedded_store()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         records = synthetic_records(root / "records", SyntheticSettings(persons=40))
-        for name in given.only:
+        for number, (_, name) in enumerate(tqdm(todo, disable=None)):
+            if time.monotonic() > stop:
+                break
             job = JOBS[name]
-            n = max(1, round(given.kills * job.weight / total))
-            slug = name.replace(" ", "_")
-            wanted, took = undisturbed(job, place(root / slug, records))
-            good = 0
-            for number in tqdm(range(n), desc=name, disable=None):
-                folder = place(root / f"{slug}-{number}", records)
-                moment, draw = rng.uniform(0, took), rng.uniform()
-                wrong, found = killed_once(job, folder, moment, draw)
-                if not wrong and found == wanted:
-                    good += 1
-                else:
-                    differ = [key for key in wanted if found.get(key) != wanted[key]]
-                    print(f"{name}, killed after {moment:.2f} of {took:.2f} s: {wrong or differ}")
-                    print((folder / "log").read_text()[-1000:])
-                shutil.rmtree(folder)
-            print(
-                f"{name}: {good} of {n} the same to the bit ({took:.1f} s undisturbed)", flush=True
-            )
-            equal, kills = equal + good, kills + n
-    print(f"{equal} of {kills} kills ended the same to the bit")
-    sys.exit(equal < kills)
+            if name not in wanted:
+                wanted[name] = undisturbed(job, place(root / f"{number}-whole", records))
+            made, took = wanted[name]
+            folder = place(root / str(number), records)
+            moment, draw = rng.uniform(0, took), rng.uniform()
+            wrong, found = killed_once(job, folder, moment, draw)
+            kills[name] += 1
+            same = not wrong and found == made
+            equal[name] += same
+            differ = [key for key in made if found.get(key) != made[key]]
+            what = "the same to the bit" if same else wrong or differ
+            print(f"{name}, killed after {moment:.2f} of {took:.2f} s: {what}", flush=True)
+            if not same:
+                print((folder / "log").read_text()[-1000:])
+            shutil.rmtree(folder)
+    for name in kills:
+        print(f"{name}: {equal[name]} of {kills[name]} the same to the bit")
+    done, good = sum(kills.values()), sum(equal.values())
+    print(f"{good} of {done} kills ended the same to the bit; {given.kills} were asked for")
+    sys.exit(good < done)
 
 
 if __name__ == "__main__":

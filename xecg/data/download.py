@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
+from zipfile import ZipFile
 
 import pooch
 import requests
@@ -71,11 +72,10 @@ def _download(database: type[Database], hashes: dict[str, str | None], url: str,
     pooch.get_logger().setLevel("WARNING")
     urls = {path: f"{url}/{quote(path)}" for path in hashes}
     files = pooch.create(out, url, registry=hashes, urls=urls, retry_if_failed=RETRIES)
-    get, unzip = pooch.HTTPDownloader(timeout=TIMEOUT_S), pooch.Unzip(extract_dir=".")
-    different = []
+    get, different = pooch.HTTPDownloader(timeout=TIMEOUT_S), []
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         futures = {
-            pool.submit(files.fetch, path, unzip if path.endswith(".zip") else None, get): path
+            pool.submit(files.fetch, path, _unzip if path.endswith(".zip") else None, get): path
             for path in hashes
         }
         done = as_completed(futures)
@@ -98,3 +98,13 @@ def _download(database: type[Database], hashes: dict[str, str | None], url: str,
             f"checksums and were not kept; the others are complete. First: {different[0]}. Call "
             "again later; if it stays, the server does not hold what was published"
         )
+
+
+def _unzip(path: str, action: str, _: object) -> None:
+    """Unpacks an archive beside itself; pooch takes a file that was cut off for unpacked."""
+    folder = Path(path).parent
+    with ZipFile(path) as archive:
+        for member in archive.infolist():
+            place = folder / member.filename
+            if action != "fetch" or not place.exists() or place.stat().st_size < member.file_size:
+                archive.extract(member, folder)

@@ -17,7 +17,7 @@ from xecg.explain.attributions import BranchExplainer
 from xecg.explain.effects import TITLES, agreement, measured, wave_effects
 from xecg.explain.faithfulness import METHODS, evaluate_maps
 from xecg.explain.relevance import CLASSES
-from xecg.files import check_empty, csv_text, write_whole
+from xecg.files import check_empty, csv_text, whole_folder, write_whole
 from xecg.inference.model import Model
 from xecg.metrics.bootstrap import intervals, means, with_intervals
 from xecg.networks.weights import WeightsInfo, find_weights, load_xecgarch
@@ -83,10 +83,9 @@ def evaluate(
     groups = opened.index.group.to_numpy(np.str_)[rows]
     names, rate = list(dict.fromkeys(methods or METHODS)), opened.info.preprocessing.sampling_rate
     about = opened.signals[rows], groups, rate, names, seed
-    tables = evaluate_maps([*networks.values()], *about)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        write_whole(out / f"{name}.csv", csv_text(table))
+    with whole_folder(out) as new:
+        for name, table in evaluate_maps([*networks.values()], *about).items():
+            write_whole(new / f"{name}.csv", csv_text(table))
     print(f"{len(rows)} windows of {len({*groups})} persons or records, {origin}.")
     for says, shown in faithfulness_of(out).items():
         print(f"\n{says}\n{shown.to_string()}")

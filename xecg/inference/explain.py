@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader
 from xecg.errors import ConfigError
 from xecg.explain.pictures import PIXELS_PER_MM, save_page
 from xecg.explain.relevance import WAVES, enrichment_column, wave_title
-from xecg.files import whole_file
+from xecg.files import move_files, whole_file
 from xecg.inference.model import NOT_JUDGED, Identity, Maps, load, load_once, spread
 from xecg.inference.records import Made, Problem, made_in_parts, read_items, write_part
 
@@ -89,7 +89,7 @@ def explain(
         made.write(made.folder / _FILES / SUMMARY)
         about = {"weights": model.weights.name, "attribution": attribution, "draw": draw}
         write_page(made.folder / _FILES, _entries(made), model.branches, made.failures, **about)
-        _install(made.folder / _FILES, out)
+        move_files(made.folder / _FILES, out)
         made.report(out / ERRORS)
     return len(made.failures)
 
@@ -97,8 +97,8 @@ def explain(
 def _check(out: Path, draw: int, overwrite: bool) -> None:
     if draw < 0:
         raise ConfigError(f"--draw: expected 0 or more windows to draw, found {draw}")
-    if out.is_file():
-        raise ConfigError(f"--out {out} is a file; expected a folder, new or empty")
+    if out.is_file() or out.is_mount():  # from parts beside it nothing moves to another disk
+        raise ConfigError(f"--out {out} is a file or a whole disk; expected a folder, new or empty")
     if out.exists() and any(out.iterdir()) and not overwrite:
         raise ConfigError(f"--out {out} is not empty; name another folder, or pass --overwrite")
 
@@ -205,14 +205,3 @@ def inline(picture: Path) -> dict[str, str]:
     if picture.suffix == ".png":
         kind, style = "png", f"width:{int.from_bytes(content[16:20]) / PIXELS_PER_MM:.1f}mm"
     return {"src": f"data:image/{kind};base64,{b64encode(content).decode()}", "style": style}
-
-
-def _install(files: Path, out: Path) -> None:
-    """Moves all files to the folder that was asked for."""
-    if not out.exists():
-        files.rename(out)
-        return
-    for file in [path for path in files.rglob("*") if path.is_file()]:
-        place = out / file.relative_to(files)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file.replace(place)

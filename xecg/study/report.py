@@ -18,7 +18,7 @@ from tqdm import tqdm
 from xecg.errors import ConfigError
 from xecg.explain.figures import QUIET_INK, save_svg
 from xecg.explain.relevance import CLASSES, OWN_WAVE, wave_title
-from xecg.files import SUMS, check_sums, write_whole
+from xecg.files import SUMS, check_sums, whole_folder, write_whole
 from xecg.inference.explain import inline
 from xecg.metrics.bootstrap import with_interval
 from xecg.networks.xecgarch import FUSED
@@ -105,17 +105,17 @@ def write_report(
         analyse(ladder, resamples, permutations, seed, reference)
         for ladder in tqdm(list(read_ladders(runs)), "analyse", disable=None)
     ]
-    out.mkdir(parents=True, exist_ok=True)
-    sections = [
-        _section(analysis, reference) | {"figures": _figures(analysis, reference, out)}
-        for analysis in tqdm(analyses, "draw", disable=None)
-    ]
     tested = _pretraining(runs)
-    _write_tables(analyses, [section["ranges"] for section in sections], tested, out)
-    facts = {"runs": runs, "left_out": left_out, "sections": sections, "pretraining": tested}
-    facts |= {"reference": reference, "resamples": resamples, "permutations": permutations}
-    asked = cells_of(study) if study and own else []
-    _write_page(out / PAGE, folder, **facts, cells=[cell.name for cell in asked])
+    with whole_folder(out) as new:
+        sections = [
+            _section(analysis, reference) | {"figures": _figures(analysis, reference, new)}
+            for analysis in tqdm(analyses, "draw", disable=None)
+        ]
+        _write_tables(analyses, [section["ranges"] for section in sections], tested, new)
+        facts = {"runs": runs, "left_out": left_out, "sections": sections, "pretraining": tested}
+        facts |= {"reference": reference, "resamples": resamples, "permutations": permutations}
+        asked = cells_of(study) if study and own else []
+        _write_page(new / PAGE, folder, **facts, cells=[cell.name for cell in asked])
     print(f"Everything is in {out / PAGE}")
     return out / PAGE
 
