@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from xecg.errors import ConfigError, DataError, UnwritableError
 if TYPE_CHECKING:
     import pandas as pd
 
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR}
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR}
 SUMS = "SHA256SUMS"
 _RESULTS = "config.yaml", "study.yaml", "test_metrics.csv", "windows/*.csv"  # of a run or a study
 _MOST_BYTES, _MOST_VALUES, _DEEPEST = 1_000_000, 100_000, 50  # of a file of settings
@@ -41,7 +42,7 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
         temporary.replace(path)
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno not in _UNWRITABLE:
             raise
         raise UnwritableError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
@@ -62,21 +63,16 @@ def whole_folder(out: Path) -> Iterator[Path]:
         new.mkdir(parents=True)
         yield new
         move_files(new, out)
-    except UnwritableError as error:
-        raise UnwritableError(str(error).replace(str(new), str(out))) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
 
 def move_files(folder: Path, out: Path) -> None:
     """Moves all files of a folder to their places in another one."""
-    if not out.exists():
+    if out.exists():
+        shutil.copytree(folder, out, copy_function=os.replace, dirs_exist_ok=True)
+    else:
         folder.rename(out)
-        return
-    for file in [path for path in folder.rglob("*") if path.is_file()]:
-        place = out / file.relative_to(folder)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file.replace(place)
 
 
 def check_empty(out: Path) -> None:

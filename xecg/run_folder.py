@@ -111,34 +111,26 @@ def remove(folder: Path) -> None:
         above.rmdir()
 
 
-def keep_metrics(trainer: Trainer, folder: Path, checkpoint: Path) -> None:
+def keep_metrics(trainer: Trainer, checkpoint: Path) -> None:
     """Lets ``metrics.csv`` keep its epochs up to the checkpoint, and go on behind them."""
-    path, aside = folder / "metrics.csv", folder / ".metrics.csv"
     for logger in trainer.loggers:
-        if isinstance(logger, CSVLogger) and (path.is_file() or aside.is_file()):
-            if not aside.is_file():  # it is of a kill below
-                path.rename(aside)
-            table = pd.read_csv(aside, dtype=str, keep_default_na=False)  # as it was written
-            writer = logger.experiment  # deletes the file at its place
-            writer.metrics_keys = sorted(table.columns)
-            epochs = pd.to_numeric(table["epoch"], errors="coerce")  # a kill may cut the last line
-            kept = table.loc[epochs <= read_checkpoint(checkpoint)["epoch"]]
-            _write_metrics(path, kept, writer.metrics_keys)
-            aside.unlink()
+        if isinstance(logger, CSVLogger) and Path(logger.experiment.metrics_file_path).is_file():
+            _write_metrics(logger.experiment, [], read_checkpoint(checkpoint)["epoch"])
 
 
-def _write_metrics(path: Path, table: pd.DataFrame, columns: list[str]) -> None:
-    rows = table.reindex(columns=columns, fill_value="")
+def _write_metrics(writer: Any, columns: list[str], last: int | None = None) -> None:
+    """Writes ``metrics.csv`` with more columns, or up to an epoch; Lightning would empty it."""
+    path = Path(writer.metrics_file_path)
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)  # as it was written
+    if last is not None:
+        table = table[pd.to_numeric(table["epoch"], errors="coerce") <= last]  # a kill may cut it
+    writer.metrics_keys = sorted({*table, *columns})
+    rows = table.reindex(columns=writer.metrics_keys, fill_value="")
     write_whole(path, rows.to_csv(index=False, lineterminator="\r\n"))
 
 
-def _add_columns(writer: Any, columns: list[str]) -> None:
-    """Gives ``metrics.csv`` more columns; Lightning empties the file before it knows of room."""
-    path = Path(writer.metrics_file_path)
-    _write_metrics(path, pd.read_csv(path, dtype=str, keep_default_na=False), columns)
-
-
-_ExperimentWriter._rewrite_with_new_header = _add_columns  # type: ignore[method-assign]
+_ExperimentWriter._rewrite_with_new_header = _write_metrics  # type: ignore[method-assign]
+_ExperimentWriter._check_log_dir_exists = lambda _: None  # type: ignore[method-assign]
 
 
 def rank() -> int:

@@ -28,8 +28,8 @@ from xecg.callbacks.loggers import place_loggers, with_folders
 from xecg.callbacks.predictions import WindowTables
 from xecg.cli import PARSING, configs_of, parse
 from xecg.data.datamodules import WindowDataModule
-from xecg.errors import ConfigError, UnwritableError, XECGError
-from xecg.files import UNWRITABLE, csv_text, read_settings, write_sums, write_whole
+from xecg.errors import ConfigError, XECGError
+from xecg.files import csv_text, read_settings, write_sums, write_whole
 from xecg.metrics.bootstrap import Interval, with_intervals
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.run_folder import (
@@ -66,7 +66,6 @@ _RUN_FLAGS = {
     "continue, which it does in its own folder.",
 }
 _EXPECTED_WARNINGS = (
-    "Experiment logs directory",  # the run's folder is made before the logger looks at it
     ".*does not have many workers",  # none is fastest for memory-mapped stores
     "Using `DistributedSampler` with",  # the report takes each window once
     ".*treespec, LeafSpec",  # Lightning's, about PyTorch
@@ -152,15 +151,14 @@ class RunCLI(LightningCLI):
         with claimed(self.run_folder, self.resumed):
             try:
                 if self.resumed:
-                    keep_metrics(self.trainer, self.run_folder, Path(self.config.ckpt_path))
+                    keep_metrics(self.trainer, Path(self.config.ckpt_path))
                 self._write_config()
                 yield
             except BaseException as error:
                 if not self.resumed and not self.trainer.global_step:
                     remove(self.run_folder)
-                if isinstance(error, OSError) and error.errno in UNWRITABLE and not error.filename:
-                    why = f"{self.run_folder}: cannot be written ({error.strerror})"
-                    raise UnwritableError(why) from error
+                if isinstance(error, OSError) and error.errno and not error.filename:
+                    error.filename = str(self.run_folder)  # loggers do not say where they write
                 raise
 
     def _write_config(self) -> None:

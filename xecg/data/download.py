@@ -1,10 +1,10 @@
 """Databases from PhysioNet: each file checked by its published checksum."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
-from zipfile import ZipFile
 
 import pooch
 import requests
@@ -73,10 +73,11 @@ def _download(database: type[Database], hashes: dict[str, str | None], url: str,
     urls = {path: f"{url}/{quote(path)}" for path in hashes}
     files = pooch.create(out, url, registry=hashes, urls=urls, retry_if_failed=RETRIES)
     get, different = pooch.HTTPDownloader(timeout=TIMEOUT_S), []
+    # At each call: an archive that was half unpacked has all its files for pooch, the last cut off.
+    unpack = {".zip": lambda path, *_: shutil.unpack_archive(path, out)}
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         futures = {
-            pool.submit(files.fetch, path, _unzip if path.endswith(".zip") else None, get): path
-            for path in hashes
+            pool.submit(files.fetch, path, unpack.get(path[-4:]), get): path for path in hashes
         }
         done = as_completed(futures)
         try:
@@ -98,13 +99,3 @@ def _download(database: type[Database], hashes: dict[str, str | None], url: str,
             f"checksums and were not kept; the others are complete. First: {different[0]}. Call "
             "again later; if it stays, the server does not hold what was published"
         )
-
-
-def _unzip(path: str, action: str, _: object) -> None:
-    """Unpacks an archive beside itself; pooch takes a file that was cut off for unpacked."""
-    folder = Path(path).parent
-    with ZipFile(path) as archive:
-        for member in archive.infolist():
-            place = folder / member.filename
-            if action != "fetch" or not place.exists() or place.stat().st_size < member.file_size:
-                archive.extract(member, folder)

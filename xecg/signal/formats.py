@@ -142,8 +142,7 @@ def _decoded(path: Path, kind: str) -> Recording:
     held, declared = about.get("samples_per_lead", 0), about.get("ecg_size", 0)  # of ISHNE
     pieces = about.get("num_records") if record.file_format.version == "EDF+D" else None
     bad = [str(one.message) for one in caught if _DAMAGE.search(str(one.message))]
-    # A length of 2^32 - 1 is not known; pydicom passes over what ends elsewhere.
-    bad += ["its last element ends elsewhere"] * (ends[-1] != size and ends[-1] < 2**32 - 1)
+    bad += ["bytes that are no element"] * (ends[-1] != size and ends[-1] < 2**32 - 1)  # unknown
     bad += ["other samples than its header says"] * (0 < declared not in (held, held * len(leads)))
     bad += ["pieces of unknown times"] * (pieces not in (None, len(about.get("record_onsets", ()))))
     bad += ["leads of unequal lengths"] * (len(ways) > len({rate for _, rate, _ in ways}))
