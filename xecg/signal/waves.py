@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xecg.errors import RecordError
-from xecg.signal.preprocessing import bridge_missing
 from xecg.signal.wfdb import Annotations
 
 OTHER, P, QRS, T = 0, 1, 2, 3
@@ -50,6 +49,8 @@ def detect_r_peaks(signal: NDArray[np.floating], sampling_rate: float) -> NDArra
     found. Peaks are ascending sample positions; a signal that is constant, wholly missing, shorter
     than 2 s, or varies in its last 0.15 s only has none.
     """
+    from xecg.signal.preprocessing import bridge_missing  # scipy.signal is slow to import
+
     bridged, missing = bridge_missing(signal)
     until = len(signal) - round(_INTEGRATION_S * sampling_rate)
     if len(signal) < _MIN_DURATION_S * sampling_rate or np.ptp(bridged[:until]) == 0:
