@@ -6,7 +6,6 @@
 Three minutes on two idle cores. Needs the extra `export`.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import torch
 from made_data import made_windows
-from side_by_side import BUSY, Row, alternate, medians, run_alone
+from side_by_side import Row, alternate, medians, run_alone
 
 import xecg
 from xecg.inference.export import export
@@ -27,8 +26,6 @@ READY = (
 
 
 def measure() -> list[Row]:
-    if BUSY:
-        os.environ["OMP_NUM_THREADS"] = "1"  # onnxruntime's threads too
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         export(weights=WEIGHTS, out=file)

@@ -1,7 +1,8 @@
 """What all benchmarks share: runs that take turns, and their medians as rows of one table.
 
-On a busy machine set BUSY=1: then processor seconds of one thread (of a process and its children)
-are measured, which other processes lengthen less than they lengthen time. The JSON says so.
+On a busy machine set BUSY=1 and OMP_NUM_THREADS=1: then processor seconds of one thread (of a
+process and its children) are measured, which other processes lengthen less than they lengthen time.
+The JSON says so.
 """
 
 import argparse
@@ -12,16 +13,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from tqdm import tqdm
 
 REPEATS = 5
 BUSY = os.environ.get("BUSY") == "1"
-if BUSY:
-    torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def alternate(
     A case that returns a float says itself how many seconds it took.
     """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for turn in tqdm(range(repeats + 1), unit="turn", leave=False):
+    for turn in tqdm(range(repeats + 1), unit="turn", leave=False, disable=None):
         for name, run in cases.items():
             start = clock()
             said = run()
@@ -85,10 +84,9 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "clock": "processor seconds of one thread" if BUSY else "time",
-        "threads": torch.get_num_threads(),
         "load_average": list(os.getloadavg()),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "time": time.strftime("%Y-%m-%d %H:%M"),
     }
 

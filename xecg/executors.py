@@ -6,6 +6,8 @@ nothing else differs.
 """
 
 import os
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +19,6 @@ from functools import partial
 from hashlib import sha256
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +28,7 @@ from xecg.errors import ConfigError, ExecutorError, WorkerDiedError
 
 Work = Callable[[Sequence[str], Path], None]
 _AHEAD = 256  # pieces that a cluster knows of at a time, so that a worker that joins late has some
+_THREADED = {"torch", "onnxruntime"}  # whose threads forbid fork
 _LOOK_S = 0.01  # between two looks at what runs
 
 
@@ -170,8 +172,11 @@ class _Processes(Executor):
 
     def __init__(self, jobs: int) -> None:
         self.ahead = 2 * jobs
-        spawn = get_context("spawn")  # torch's threads forbid fork
-        self.new = partial(ProcessPoolExecutor, jobs, spawn, _end_with_parent)
+        alone = {*threading.enumerate()} <= {threading.main_thread(), tqdm.monitor}
+        alone = alone and sys.platform == "linux" and not _THREADED & sys.modules.keys()
+        # Forked processes need not import anything, which takes as long as 1,000 records.
+        context = get_context("fork" if alone else "spawn")
+        self.new = partial(ProcessPoolExecutor, jobs, context, _end_with_parent)
         self.pool = self.new()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -199,7 +204,7 @@ def end_after(wait: Callable[[], object]) -> None:
         wait()
         os._exit(1)
 
-    Thread(target=end, daemon=True).start()
+    threading.Thread(target=end, daemon=True).start()
 
 
 @contextmanager

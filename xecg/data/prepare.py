@@ -28,11 +28,11 @@ from xecg.data.windowing import labelled_windows
 from xecg.errors import ConfigError, DataError, StoreError, WorkerDiedError, XECGError
 from xecg.executors import Part, executor, run_parts
 from xecg.files import json_digest, sha256, whole_file
+from xecg.signal.header import is_file
 from xecg.signal.preprocessing import Preprocessing
 
 _log = logging.getLogger(__name__)
 _LOGGED = 5  # skipped records in the log; store.json names all of them
-_NONE = np.empty(0, np.uint8)
 _LARGEST_PIECE, _PIECES = 32, 64  # records of a piece; pieces of a small database
 
 
@@ -182,9 +182,11 @@ def file_digest(folder: Path, tables: Iterable[Path] = ()) -> str:
             continue
         seen.add(resolved)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(place, name) for name in names if not name.startswith(".")):
-            size = path.stat(follow_symlinks=path.is_file()).st_size
-            sizes.append((path.relative_to(folder).as_posix(), size))
+        below = f"{Path(place).relative_to(folder).as_posix()}/".removeprefix("./")
+        for name in (name for name in names if not name.startswith(".")):
+            path = f"{place}/{name}"  # a Path would take as long as all of the rest
+            size = os.stat(path, follow_symlinks=is_file(path)).st_size  # noqa: PTH116
+            sizes.append((below + name, size))
     read = [hashlib.sha256(table.read_bytes()).hexdigest() for table in tables]
     n_bytes = sum(size for _, size in sizes)
     return f"{len(sizes)} files of {n_bytes} bytes, {json_digest([sorted(sizes), read])[:16]}"
@@ -223,42 +225,44 @@ def only_one(out: Path) -> Iterator[None]:
 
 
 def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], path: Path) -> None:
-    """Writes signals and waves of each lead of records, then the index of all and what is missing.
+    """Writes signals, waves and index of the windows of records, and what is missing.
 
     A record that cannot be used is skipped.
     """
     how = recipe.preprocessing, recipe.leads, recipe.stride_s
     rows: list[dict[str, Any]] = []
+    none = np.empty((0, recipe.preprocessing.window_samples))
+    signals, waves = [none.astype(np.float32)], [none.astype(np.uint8)]
     skipped: dict[str, str] = {}
     left_out: Counter[str] = Counter()
-    with whole_file(path, "wb") as file:
-        for record in records:
-            labelled = None
-            try:
-                record.encode()  # a name that is no text cannot be stored
-                labelled = database.read(record)
-                found = [*labelled_windows(labelled, record, *how)]
-            except (XECGError, OSError) as error:
-                skipped[record] = str(error)
+    for record in records:
+        labelled = None
+        try:
+            record.encode()  # a name that is no text cannot be stored
+            labelled = database.read(record)
+            found = [*labelled_windows(labelled, record, *how)]
+        except (XECGError, OSError) as error:
+            skipped[record] = str(error)
+            continue
+        except Exception as error:
+            if labelled is None:  # damaged bytes bring parsers to raise anything
+                skipped[record] = f"cannot be read ({type(error).__name__}: {error})"
                 continue
-            except Exception as error:
-                if labelled is None:  # damaged bytes bring parsers to raise anything
-                    skipped[record] = f"cannot be read ({type(error).__name__}: {error})"
-                    continue
-                error.add_note(f"while record {record} of {database.name} was cut into windows")
-                raise
-            known = {"group": labelled.person or f"{database.identity}/{record}", "wave_row": -1}
-            for windows in found:
-                left_out.update(windows.left_out)
-                annotated = [row["annotated_share"] > 0 for row in windows.rows]
-                np.save(file, windows.signals)
-                np.save(file, _NONE if windows.waves is None else windows.waves[annotated])
-                rows += [row | known for row in windows.rows]
-        kinds = {name: kind for name, kind in COLUMNS.items() if kind != "category"}
-        index = pd.DataFrame(rows, columns=[*COLUMNS, R_PEAKS]).astype(kinds)
-        index.attrs = {"skipped": skipped, "left_out": left_out}
-        np.save(file, _NONE)
-        file.write(index.to_parquet())
+            error.add_note(f"while record {record} of {database.name} was cut into windows")
+            raise
+        known = {"group": labelled.person or f"{database.identity}/{record}", "wave_row": -1}
+        for windows in found:
+            left_out.update(windows.left_out)
+            annotated = [row["annotated_share"] > 0 for row in windows.rows]
+            signals.append(windows.signals)
+            waves += [] if windows.waves is None else [windows.waves[annotated]]
+            rows += [row | known for row in windows.rows]
+    index = pd.DataFrame(rows, columns=[*COLUMNS, R_PEAKS])
+    index.attrs = {"skipped": skipped, "left_out": left_out}
+    with whole_file(path, "wb") as file:
+        np.save(file, np.concatenate(signals))
+        np.save(file, np.concatenate(waves))
+        index.to_feather(file)
 
 
 def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Path) -> StoreInfo:
@@ -278,10 +282,9 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
             if part.error is not None:
                 raise part.error
             with part.path.open("rb") as file:
-                while (windows := np.load(file)).ndim > 1:
-                    signals.write(windows)
-                    waves.write(np.load(file))
-                table = pd.read_parquet(BytesIO(file.read()))
+                signals.write(np.load(file))
+                waves.write(np.load(file))
+                table = pd.read_feather(BytesIO(file.read()))
             tables += [table] if len(table) else []
             skipped |= table.attrs["skipped"]
             left_out.update(table.attrs["left_out"])

@@ -205,7 +205,7 @@ def header_lines(header: Path) -> tuple[list[str], tuple[str, ...]]:
     return [line for line in lines if not line.startswith("#")], comments
 
 
-def is_file(path: Path) -> bool:
+def is_file(path: Path | str) -> bool:
     """Returns whether there is a regular file, no pipe, device or loop of links."""
     return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises where a name is too long)
 

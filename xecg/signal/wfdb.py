@@ -119,8 +119,10 @@ def read_recording(path: Path | str) -> Recording:
         read = _read_signals(part, frames, leads) if part and frames else {}
         for row, name in zip(samples[:, start:stop], leads, strict=True):
             if (one := read.get(name)) is not None:
+                if len(one) != len(row):
+                    one = one[np.arange(len(row)) * len(one) // len(row)]
                 with np.errstate(over="ignore"):  # infinite samples are refused
-                    row[:] = one[np.arange(len(row)) * len(one) // len(row)]
+                    row[:] = one
     units = tuple(signal.unit for signal in leads.values())
     rate = header.frame_rate * per_frame
     return Recording(stem.name, samples, rate, tuple(leads), units, header.comments)
