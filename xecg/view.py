@@ -132,17 +132,20 @@ class _Page:
         self.record.set_value(None)  # the name may be that of the record before
         self.record.set_options([*self.records], value=next(iter(found)))
 
-    def opened(self) -> None:
+    async def opened(self) -> None:
         """Reads the record that is chosen, and shows its first window."""
+        from nicegui import run
+
         if (name := self.record.value) is None:
             return
-        path, preprocessing = self.records[name], self.model.preprocessing
-        try:
-            lead = read_windows(path, preprocessing, self.rate, record=name)
+        try:  # in a thread: a long record would stop the pages of all visitors
+            lead, table = await run.io_bound(self._classified, name)
         except (XECGError, OSError) as error:
             self._tell(str(error))
             return
-        self.lead, self.table = lead, self.model.table([lead])
+        if name != self.record.value:  # another one was chosen meanwhile
+            return
+        self.lead, self.table = lead, table
         self.over_time.options["series"] = [
             {
                 "type": "scatter",
@@ -152,6 +155,11 @@ class _Page:
         ]
         self.over_time.update()
         self.go(0)
+
+    def _classified(self, name: str) -> tuple[LeadWindows, pd.DataFrame]:
+        preprocessing = self.model.preprocessing
+        lead = read_windows(self.records[name], preprocessing, self.rate, record=name)
+        return lead, self.model.table([lead])
 
     def go(self, row: int) -> None:
         """Shows a window, or the nearest one that is there."""
