@@ -61,6 +61,9 @@ def whole_folder(out: Path) -> Iterator[Path]:
     new = (out if out.is_dir() else out.parent) / f".{out.name}.{uuid4().hex[:8]}"
     try:
         new.mkdir(parents=True)
+    except OSError as error:
+        raise UnwritableError(f"{out}: cannot be made ({error.strerror})") from error
+    try:
         yield new
         move_files(new, out)
     finally:

@@ -129,8 +129,8 @@ def _write_metrics(writer: Any, columns: list[str], last: int | None = None) -> 
     write_whole(path, rows.to_csv(index=False, lineterminator="\r\n"))
 
 
-_ExperimentWriter._rewrite_with_new_header = _write_metrics  # type: ignore[method-assign]
-_ExperimentWriter._check_log_dir_exists = lambda _: None  # type: ignore[method-assign]
+_ExperimentWriter._rewrite_with_new_header = _write_metrics  # type: ignore[assignment,method-assign]
+_ExperimentWriter._check_log_dir_exists = lambda _: None  # type: ignore[assignment,method-assign]
 
 
 def rank() -> int:

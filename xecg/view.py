@@ -139,13 +139,13 @@ class _Page:
         if (name := self.record.value) is None:
             return
         try:  # in a thread: a long record would stop the pages of all visitors
-            lead, table = await run.io_bound(self._classified, name)
+            found = await run.io_bound(self._classified, name)
         except (XECGError, OSError) as error:
             self._tell(str(error))
             return
-        if name != self.record.value:  # another one was chosen meanwhile
+        if found is None or name != self.record.value:  # another one was chosen meanwhile
             return
-        self.lead, self.table = lead, table
+        self.lead, self.table = found
         self.over_time.options["series"] = [
             {
                 "type": "scatter",

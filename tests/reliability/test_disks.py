@@ -208,5 +208,5 @@ def test_a_full_disk_leaves_the_store_that_was_to_be_replaced(command, disk, cap
     assert main(command) == 0
     disk.leave(8192)
     other = [*command, "--overwrite", "--preprocessing.high_hz=30"]
-    refused(other, disk, "No space left on device", capsys)
+    refused(other, disk, "free the space", capsys)
     assert Store.open(disk.folder / "s").info.preprocessing.high_hz != 30

@@ -46,7 +46,7 @@ def labelled_windows(
     recording, rate = labelled.recording, preprocessing.sampling_rate
     raw_rate = recording.sampling_rate
     age, sex = age_and_sex(recording.comments)
-    same = {"record": record, "person": labelled.person, "source": labelled.source}
+    same: dict[str, Any] = {"record": record, "person": labelled.person, "source": labelled.source}
     same |= {"reference_beats": labelled.r_peaks is not None, "age": age, "sex": sex}
     for lead in choose_leads(recording, leads):
         signal, name = recording.samples[lead], recording.leads[lead]

@@ -79,11 +79,11 @@ def evaluate_maps(
         explained = [_explain(one, branch, windows, methods, length, seed) for one in networks]
         cases = list(product(explained[0].relevance, FILLINGS))
         areas = {
-            case: _area(explained[0], *case, length, seed)
-            for case in tqdm(cases, f"perturb {branch}", unit="curve", disable=None)
+            (name, filling): _area(explained[0], name, filling, length, seed)
+            for name, filling in tqdm(cases, f"perturb {branch}", unit="curve", disable=None)
         }
         stages = randomise(networks[0], branch, explained[0], methods, draws, length, seed)
-        found = {"areas": (areas, ["method", "filling"], groups)}
+        found: dict[str, Any] = {"areas": (areas, ["method", "filling"], groups)}
         found["randomisation"] = stages, ["method", "stage"], draws
         if len(networks) > 1:
             agreed = {(name, len(networks)): agreement(explained, name) for name in methods}

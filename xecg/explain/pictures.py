@@ -210,7 +210,7 @@ class _Form:
                 line = Line2D(np.array([0, 2, 2, 7, 7, 9]) + left, pulse, color=INK, linewidth=1.0)
                 line.set_solid_joinstyle("miter")
                 axes.add_artist(line)
-                at = {"ha": "center", "va": "top", "size": 6, "color": QUIET_INK}
+                at: dict[str, Any] = {"ha": "center", "va": "top", "size": 6, "color": QUIET_INK}
                 axes.text(left + 4.5, base - 1.2, "1 mV", **at)
             axes.add_artist(next(_titled(title, "", bottom + self.strip + 1.5, 8)))
         y = top - self.height + _FOOTER_MM

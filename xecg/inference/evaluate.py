@@ -274,4 +274,5 @@ def wave_trial(model: Model, store: Store, rows: NDArray[np.int64]) -> Iterator[
         shown = table[(table["measure"] != "effect") & (table["n"] > 0)]
         measure = shown["measure"] + shown["of"].map(names).fillna("")
         about = shown[["branch"]].assign(truth=shown["class"], measure=measure)
-        yield from about.join(shown[["value", "low", "high", "n", "n_groups"]]).to_dict("records")
+        found: Any = about.join(shown[["value", "low", "high", "n", "n_groups"]])
+        yield from found.to_dict("records")

@@ -161,7 +161,7 @@ def _entries(made: Made) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     for table in made.tables():
         for record, rows in table.groupby("record", sort=False):
-            entry = {"record": record, "windows": len(rows)}
+            entry: dict[str, Any] = {"record": record, "windows": len(rows)}
             entry["af"] = int((rows["predicted"] == "AF").sum())
             entry["pictures"] = table.attrs[_PICTURES][record]
             entry["rows"] = rows.to_dict("records") if len(entries) < _SHOWN else []

@@ -176,8 +176,8 @@ class Model:
         table = _numbered(self.table(leads))
         for number, lead in enumerate(leads):
             for start, why in lead.absent.items():
-                absent = {"signal": number, "start_s": start / rate, "predicted": ""}
-                table.loc[len(table)] = absent | {"note": f"cannot be classified: {why}"}
+                row: Any = {"signal": number, "start_s": start / rate, "predicted": ""}
+                table.loc[len(table)] = row | {"note": f"cannot be classified: {why}"}
         return table.sort_values(["signal", "start_s"], ignore_index=True)
 
     def explain(

@@ -140,7 +140,10 @@ def with_intervals(
 ) -> pd.DataFrame:
     """Returns values with their intervals as text, in rows and columns by columns of a table."""
     count = " ({n} of {n_groups})" if counts else ""
-    texts = [with_interval(one) + count.format(**one) for one in table.to_dict("records")]
+    texts = [
+        with_interval(one) + count.format(n=one.get("n"), n_groups=one.get("n_groups"))
+        for one in table.to_dict("records")
+    ]
     wide = table.assign(text=texts).pivot_table("text", rows, column, "first", sort=False)
     return wide.fillna("")
 

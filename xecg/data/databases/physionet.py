@@ -55,7 +55,7 @@ class PhysioNet(Database):
 
     licence = "ODC-BY 1.0"
     version = "1.0.0"
-    download = ("RECORDS", "*.hea", "*.dat", "*.atr")
+    download: ClassVar[tuple[str, ...]] = ("RECORDS", "*.hea", "*.dat", "*.atr")
     files: ClassVar[tuple[str, ...]] = ()  # one of each record; those of ``markers`` by default
     ends_annotated: ClassVar[bool] = False  # nothing is known after the last annotation
     # Rhythms count as listed in a table ``record,label,start_s,end_s`` with the labels ``af`` and
