@@ -262,7 +262,7 @@ def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], pa
     with whole_file(path, "wb") as file:
         np.save(file, np.concatenate(signals))
         np.save(file, np.concatenate(waves))
-        index.to_feather(file)
+        file.write(index.to_parquet())  # pandas 2 keeps no attributes in feather
 
 
 def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Path) -> StoreInfo:
@@ -284,7 +284,7 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
             with part.path.open("rb") as file:
                 signals.write(np.load(file))
                 waves.write(np.load(file))
-                table = pd.read_feather(BytesIO(file.read()))
+                table = pd.read_parquet(BytesIO(file.read()))
             tables += [table] if len(table) else []
             skipped |= table.attrs["skipped"]
             left_out.update(table.attrs["left_out"])
