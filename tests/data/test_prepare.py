@@ -342,7 +342,7 @@ def test_settings_of_the_database_count_and_its_place_does_not(tmp_path):
     assert recipe("here", meaning={"A": 0}).differences(first) == [
         "options.meaning: {'A': 0} here, {'A': 1} asked for"
     ]
-    with pytest.raises(TypeError, match="object is not JSON"):
+    with pytest.raises(ConfigError, match="opened of type object"):
         recipe("here", opened=object())
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.errors import DataError, RecordError
+from xecg.errors import ConfigError, DataError, RecordError
 from xecg.signal.recording import Recording
 
 AF, NOT_AF, LEFT_OUT = 1, 0, -1
@@ -118,14 +118,20 @@ class Database(ABC):
         return []
 
     def options(self) -> dict[str, Any]:
-        """Returns the settings that decide about a store: text, numbers, lists, paths in the root.
-
-        They are the attributes without a leading ``_``.
-        """
-        found = {n: v for n, v in vars(self).items() if n not in ("root", "folder") and n[0] != "_"}
-        paths = {n: os.path.relpath(v, self.root) for n, v in found.items() if isinstance(v, Path)}
-        plain: dict[str, Any] = json.loads(json.dumps(found | paths))
-        return plain
+        """Returns the settings that decide about a store; raises ConfigError if one is no JSON."""
+        found = {}
+        for name, value in vars(self).items():
+            if name in ("root", "folder") or name.startswith("_"):
+                continue
+            plain = os.path.relpath(value, self.root) if isinstance(value, Path) else value
+            try:
+                found[name] = json.loads(json.dumps(plain))
+            except TypeError as error:
+                raise ConfigError(
+                    f"{self.name}: expected numbers, text, lists or paths as settings, found "
+                    f"{name} of type {type(value).__name__}; call it _{name} if it is none"
+                ) from error
+        return found
 
     def _find_folder(self) -> Path:
         """The nearest folder, at most three below ``root``, that holds a file like the markers."""
