@@ -6,7 +6,6 @@ nothing else differs.
 """
 
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -28,7 +27,6 @@ from xecg.errors import ConfigError, ExecutorError, WorkerDiedError
 
 Work = Callable[[Sequence[str], Path], None]
 _AHEAD = 256  # pieces that a cluster knows of at a time, so that a worker that joins late has some
-_THREADED = {"torch", "onnxruntime"}  # whose threads forbid fork
 _LOOK_S = 0.01  # between two looks at what runs
 
 
@@ -172,10 +170,7 @@ class _Processes(Executor):
 
     def __init__(self, jobs: int) -> None:
         self.ahead = 2 * jobs
-        alone = {*threading.enumerate()} <= {threading.main_thread(), tqdm.monitor}
-        alone = alone and sys.platform == "linux" and not _THREADED & sys.modules.keys()
-        # Forked processes need not import anything, which takes as long as 1,000 records.
-        context = get_context("fork" if alone else "spawn")
+        context = get_context("spawn")  # threads of libraries, seen or not, forbid fork
         self.new = partial(ProcessPoolExecutor, jobs, context, _end_with_parent)
         self.pool = self.new()
 
