@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 from torch import nn
 
 from xecg.errors import UnknownNameError
@@ -25,7 +24,6 @@ from xecg.explain.faithfulness import (
     _area,
     agreement,
     cascade,
-    correlation,
     curve,
     evaluate_maps,
     fresh_networks,
@@ -212,18 +210,6 @@ def test_fresh_networks_come_from_their_seed_and_leave_torchs_state(trained: XEC
     assert torch.equal(first, weights(5)[0])
     assert not torch.equal(first, second)
     assert not torch.equal(first, weights(6)[0])
-
-
-def test_rho_is_scipys_and_a_constant_map_has_none() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.random((6, 80)).round(1), rng.random((6, 80)).round(1)  # with ties
-    b += a
-    b[5] = 0
-    found = correlation(a, b)
-    for row in range(5):
-        assert found[row] == pytest.approx(spearmanr(a[row], b[row]).statistic)
-    assert np.isnan(found[5])
-    np.testing.assert_allclose(correlation(a, 1e-6 * a), 1)
 
 
 def agreed(maps: list[NDArray[np.float64]], classes: list[list[int]]) -> NDArray[np.float64]:

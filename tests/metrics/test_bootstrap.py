@@ -7,7 +7,14 @@ from scipy.stats import spearmanr
 
 from xecg.errors import ConfigError, DataError
 from xecg.metrics import bootstrap
-from xecg.metrics.bootstrap import Interval, group_weights, intervals, means, rank_correlation
+from xecg.metrics.bootstrap import (
+    Interval,
+    group_weights,
+    intervals,
+    means,
+    rank_correlation,
+    row_correlation,
+)
 
 
 def mean_interval(values, groups, **options):
@@ -120,3 +127,15 @@ def test_means_and_intervals_are_over_groups_and_leave_out_what_is_undefined():
     assert found["n"].tolist() == [12, 10, 0]
     assert found["n_groups"].tolist() == [6, 5, 0]
     assert found.loc["none", ["value", "low", "high"]].isna().all()
+
+
+def test_rho_of_rows_is_scipys_and_a_constant_row_has_none():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((6, 80)).round(1), rng.random((6, 80)).round(1)  # with ties
+    b += a
+    b[5] = 0
+    found = row_correlation(a, b)
+    for row in range(5):
+        assert found[row] == pytest.approx(spearmanr(a[row], b[row]).statistic)
+    assert np.isnan(found[5])
+    np.testing.assert_allclose(row_correlation(a, 1e-6 * a), 1)

@@ -15,14 +15,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.integrate import trapezoid
-from scipy.stats import rankdata
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from xecg.explain.attributions import ATTRIBUTIONS, Attribution, branch_outputs
 from xecg.explain.deep_taylor import frozen_copy
 from xecg.explain.effects import bridged
-from xecg.metrics.bootstrap import FloatArray, divide, means
+from xecg.metrics.bootstrap import FloatArray, divide, means, row_correlation
 from xecg.networks.branch import Branch
 from xecg.networks.xecgarch import XECGArch
 
@@ -190,7 +189,7 @@ def randomise(
         for stage, output in cascade(network, fresh[draw], branch):
             maps = segment_relevance(_method(name, output, seed), x, classes, length)
             values = found.setdefault((name, stage), np.full(len(draws), np.nan))
-            values[rows] = correlation(decisions.relevance[name][rows], maps)
+            values[rows] = row_correlation(decisions.relevance[name][rows], maps)
     return found
 
 
@@ -208,10 +207,8 @@ def cascade(trained: XECGArch, fresh: XECGArch, branch: str) -> Iterator[tuple[s
     A random part has the weights and running statistics of ``fresh``.
     """
     mixed: Any = frozen_copy(trained)
-    output, new = (
-        branch_outputs(mixed)[branch].eval(),
-        dict(fresh.branches[branch].named_children()),
-    )
+    output = branch_outputs(mixed)[branch].eval()
+    new = dict(fresh.branches[branch].named_children())
     mixed.heads[branch].load_state_dict(fresh.heads[branch].state_dict())
     yield "head", output
     for stage, block in reversed([*mixed.branches[branch].named_children()]):
@@ -224,16 +221,9 @@ def agreement(explained: Sequence[Decisions], name: str) -> FloatArray:
     pairs = []
     for one, other in combinations(explained, 2):
         same = (one.classes == other.classes).numpy()
-        found = correlation(one.relevance[name], other.relevance[name])
+        found = row_correlation(one.relevance[name], other.relevance[name])
         pairs.append(np.where(same, found, np.nan))
     return divide(np.nansum(pairs, axis=0), np.sum(~np.isnan(pairs), axis=0))
-
-
-def correlation(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Returns Spearman's rho of each row, ``(n,)``; NaN where one of them is constant."""
-    ranks = rankdata(a, axis=1), rankdata(b, axis=1)
-    x, y = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
-    return divide((x * y).sum(axis=1), np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1)))
 
 
 def _logits(network: nn.Module, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, rankdata
 
 from xecg.errors import ConfigError, DataError
 
@@ -146,6 +146,13 @@ def with_intervals(
     ]
     wide = table.assign(text=texts).pivot_table("text", rows, column, "first", sort=False)
     return wide.fillna("")
+
+
+def row_correlation(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Returns Spearman's rho along the last axis of ``(..., n)``; NaN if undefined."""
+    ranks = rankdata(x, axis=-1), rankdata(y, axis=-1)
+    a, b = (rank - rank.mean(axis=-1, keepdims=True) for rank in ranks)
+    return divide((a * b).sum(axis=-1), np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1)))
 
 
 def rank_correlation(x: FloatArray, y: FloatArray, weights: FloatArray) -> FloatArray:

@@ -15,13 +15,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import permutation_test, rankdata
+from scipy.stats import permutation_test
 
 from xecg.errors import ConfigError, DataError
 from xecg.explain.effects import TITLES, agreement
 from xecg.explain.relevance import CLASSES, OWN_WAVE, WAVES, domain_specificity, enrichment_column
 from xecg.files import SUMS, check_sums, read_settings
-from xecg.metrics.bootstrap import FloatArray, divide, group_weights, percentile_interval
+from xecg.metrics.bootstrap import (
+    FloatArray,
+    divide,
+    group_weights,
+    percentile_interval,
+    row_correlation,
+)
 from xecg.metrics.classification import ranked
 from xecg.networks.xecgarch import FUSED
 from xecg.study.run import Reference
@@ -354,6 +360,4 @@ def _rho(depths: NDArray[np.int64], y: FloatArray) -> FloatArray:
     """
     if len(depths) < _FEWEST_DEPTHS:
         return np.full(y.shape[:-1], np.nan)
-    ranks: list[FloatArray] = [rankdata(values, axis=-1) for values in (depths, y)]
-    a, b = (rank - rank.mean(axis=-1, keepdims=True) for rank in ranks)
-    return divide((a * b).sum(axis=-1), np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1)))
+    return row_correlation(depths.astype(float), y)
