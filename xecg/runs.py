@@ -349,7 +349,7 @@ Lightning's Trainer and callbacks, such as --trainer.max_epochs 20, --trainer.de
 
 
 def _flags_of_classes(arguments: Sequence[str]) -> list[str]:
-    """Returns the flags of the classes that the arguments choose, which LightningCLI hides."""
+    """Returns the flags of the classes that the configs choose, which LightningCLI hides."""
     try:
         parser = _class_parser("fit", arguments)
     except (XECGError, ImportError, AttributeError, ValueError, TypeError):

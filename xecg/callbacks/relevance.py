@@ -124,8 +124,8 @@ class RelevanceLogger(Callback):
         effects: Whether effects are measured, seven forward passes of the windows.
         every_n_epochs: Number of epochs from one logging to the next, from the first epoch on.
         n_pictures: Number of ECGs in the picture, half of them AF; 0 for no picture.
-        show_every_n_epochs: Number of epochs from one table and picture to the next; the last
-            epoch has them too.
+        show_every_n_epochs: Number of epochs from one table and picture to the next; the last of
+            ``max_epochs`` has them too.
         seed: Random seed of the draw of windows.
         name: First part of the names, to tell two of these callbacks apart.
 
@@ -176,10 +176,11 @@ class RelevanceLogger(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explains the windows and logs what is found."""
+        if trainer.sanity_checking or not _due(trainer, self.every_n_epochs):
+            return
         network: Any = pl_module.network
         weights = [*network.parameters(), *network.branches.buffers()]
-        finite = all(bool(tensor.isfinite().all()) for tensor in weights)
-        if not finite or trainer.sanity_checking or not _due(trainer, self.every_n_epochs):
+        if not all(bool(tensor.isfinite().all()) for tensor in weights):
             return
         with isolate_rng():
             windows = self._windows or self._draw(trainer)
