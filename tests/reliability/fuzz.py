@@ -234,10 +234,7 @@ def fuzz(
             assert process.stdout is not None
             started, buffer = False, b""
             while True:
-                # Among others, a process waits for a core as long as it has one.
-                share = max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
-                wait = (SECONDS if started else 120) * share
-                ready = select.select([process.stdout], [], [], wait)[0]
+                ready = select.select([process.stdout], [], [], SECONDS if started else 120)[0]
                 chunk = os.read(process.stdout.fileno(), 65536) if ready else b""
                 if not chunk:
                     if seed < last:  # it hangs, or it died
