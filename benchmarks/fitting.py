@@ -3,6 +3,7 @@
 import csv
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,14 @@ class Epochs(Callback):
 def timed_fit(*flags: str, n_epochs: int, between: Any = None, windows: int = WINDOWS) -> Epochs:
     """Fine-tune on the embedded synthetic ECGs by the command line's own way."""
     epochs = Epochs(between)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as held:
         arguments = ["--config", str(CONFIG), "--run_folder", f"{folder}/run"]
         arguments += ["--trainer.max_epochs", str(n_epochs), "--trainer.enable_progress_bar"]
-        cli = RunCLI("fit", [*arguments, "false", "--data.windows_per_epoch", str(windows), *flags])
+        arguments += ["false", "--data.windows_per_epoch", str(windows), *flags]
+        cli = RunCLI("fit", arguments, held)
         cli.trainer.callbacks.append(epochs)
-        with cli.folder():
-            cli.trainer.fit(cli.model, cli.datamodule)
+        cli.begin()
+        cli.trainer.fit(cli.model, cli.datamodule)
         wandb.finish()  # the next fit has a run of its own
     return epochs
 

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 from xecg.data.databases import get_database
 from xecg.data.databases.synthetic import SyntheticSettings, synthetic_records
 from xecg.data.prepare import prepare
 from xecg.data.store import Store
+from xecg.executors import available_cores
 from xecg.explain import ATTRIBUTIONS, STATISTICS
 from xecg.networks.branch import BRANCHES
 
@@ -29,6 +31,10 @@ for profile, same in (("xecg", True), ("search", False)):
 settings.load_profile("xecg")
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
+# Of tests side by side each has its share of the cores: more threads would wait for each other.
+workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+torch.set_num_threads(max(1, available_cores() // workers))
+os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # of processes they start
 
 
 @pytest.fixture(scope="session", autouse=True)

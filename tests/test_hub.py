@@ -97,7 +97,7 @@ def test_without_the_hub_the_cache_serves(hub, weights, monkeypatch, offline):
     hub.commits.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     if not offline:  # nobody answers, however often it is tried
-        monkeypatch.setattr(time, "sleep", lambda _: None)
+        monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits for the hub"))
         monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
         template = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)

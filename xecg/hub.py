@@ -6,6 +6,7 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from xecg.errors import ConfigError, WeightsError
 from xecg.files import sha256
@@ -31,20 +32,25 @@ def fetch(source: str | Path) -> Path:
     such model, or the SHA-256 of its weights is another than the one beside them.
     """
     repo, _, revision = str(source).partition("@")
+    offline = False
     try:
         from huggingface_hub import hf_hub_download
 
-        facts = Path(hf_hub_download(repo, FACTS, revision=revision or None))
-        weights = Path(hf_hub_download(repo, WEIGHTS, revision=facts.parent.name))
+        offline = _is_offline(repo, revision or None)
+        at: dict[str, Any] = {"revision": revision or None, "local_files_only": offline}
+        facts = Path(hf_hub_download(repo, FACTS, **at))
+        at["revision"] = facts.parent.name
+        weights = Path(hf_hub_download(repo, WEIGHTS, **at))
         expected = json.loads(facts.read_text(encoding="utf-8"))["sha256"]
     except ImportError as error:
         raise WeightsError(
             f"{source}: found no such file; a model of the hub needs huggingface_hub: {_INSTALL}"
         ) from error
     except Exception as error:  # the hub's and the transport's own errors have no common class
+        reason = "the hub cannot be reached, its cache has no such model"
         raise WeightsError(
             f"{source}: expected a file, a folder of a run, or a model of xecg on the Hugging Face "
-            f"hub; found none ({_line(error)})"
+            f"hub; found none ({reason if offline else _line(error)})"
         ) from error
     if (found := sha256(weights)) != expected:
         raise WeightsError(
@@ -52,6 +58,20 @@ def fetch(source: str | Path) -> Path:
             f"{weights.resolve()}. Remove that file and load it again, or ask who pushed it"
         )
     return weights
+
+
+def _is_offline(repo: str, revision: str | None) -> bool:
+    """Whether the hub does not answer: to ask once is enough, a download tries for 24 s."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        get_hf_file_metadata(hf_hub_url(repo, FACTS, revision=revision))
+    except HfHubHTTPError:
+        return False  # an answer too
+    except Exception:
+        return True
+    return False
 
 
 def push(

@@ -90,11 +90,11 @@ def claimed(folder: Path, resumed: bool) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"run_folder {folder} cannot be made ({error})") from error
     try:
-        known = running, folder / "mlruns"  # which MLflow makes when its logger is made
-        if not resumed and any(path not in known for path in folder.iterdir()):
+        if not resumed and any(path != running for path in folder.iterdir()):
+            last = folder / "checkpoints" / "last.ckpt"
+            how = f". To continue the run in it, add --ckpt_path {last}" if last.is_file() else ""
             raise ConfigError(
-                f"run_folder {folder} is not empty; name another, or move it away. To continue the "
-                f"run in it, add --ckpt_path {folder}/checkpoints/last.ckpt"
+                f"run_folder {folder} is not empty; name another, or move it away{how}"
             )
         yield
     finally:

@@ -4,12 +4,13 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
+from traceback import walk_tb
 from typing import Any
 
 import pandas as pd
@@ -21,7 +22,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from xecg.callbacks.freezing import LayerFreezing
 from xecg.callbacks.loggers import place_loggers, with_folders
@@ -74,6 +75,7 @@ _EXPECTED_WARNINGS = (
     ".*(skip_none|instantiate_classes)",  # Lightning's use of jsonargparse
     "The number of training batches",  # a short epoch is nothing to warn of
 )
+_REFUSING = ("lightning.", "torch.optim.", "torch.utils.data.")  # who says what a setting must be
 _STOPPED = 128 + signal.SIGTERM
 
 
@@ -86,8 +88,8 @@ class RunCLI(LightningCLI):
     model: Task
     datamodule: WindowDataModule
 
-    def __init__(self, verb: str, arguments: Sequence[str]) -> None:
-        self.verb = verb
+    def __init__(self, verb: str, arguments: Sequence[str], held: ExitStack) -> None:
+        self.verb, self.held = verb, held
         super().__init__(
             Task,
             WindowDataModule,
@@ -138,30 +140,28 @@ class RunCLI(LightningCLI):
         for key in ("checkpoint", "last_checkpoint"):
             config[key].dirpath = str(self.run_folder / "checkpoints")
         place_loggers(config, self.verb, self.run_folder)
+        if rank() == 0:
+            self.held.enter_context(self._claimed())  # before a logger writes into it
 
     @contextmanager
-    def folder(self) -> Iterator[None]:
-        """Makes the run's folder and writes its config, as it was given with all defaults.
-
-        Takes the folder away again if the run is refused before it trains.
-        """
-        if rank() != 0:
-            yield
-            return
+    def _claimed(self) -> Iterator[None]:
+        """Makes the run's folder; takes it away again if the run is refused before it trains."""
         with claimed(self.run_folder, self.resumed):
             try:
-                if self.resumed:
-                    keep_metrics(self.trainer, Path(self.config.ckpt_path))
-                self._write_config()
                 yield
             except BaseException as error:
-                if not self.resumed and not self.trainer.global_step:
+                trainer = getattr(self, "trainer", None)  # refused before there is one
+                if not self.resumed and not (trainer and trainer.global_step):
                     remove(self.run_folder)
                 if isinstance(error, OSError) and error.errno and not error.filename:
                     error.filename = str(self.run_folder)  # loggers do not say where they write
                 raise
 
-    def _write_config(self) -> None:
+    @rank_zero_only
+    def begin(self) -> None:
+        """Writes the run's config, as it was given with all defaults."""
+        if self.resumed:
+            keep_metrics(self.trainer, Path(self.config.ckpt_path))
         if self.config.trainer.fast_dev_run:
             return
         text = self.parser.dump(self.given, skip_none=False)
@@ -253,11 +253,18 @@ def run(verb: str, arguments: Sequence[str]) -> int:
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
     try:
-        cli = RunCLI(verb, ["--help" if flag == "--help=all" else flag for flag in arguments])
-        with cli.folder():
+        with ExitStack() as held:
+            flags = ["--help" if flag == "--help=all" else flag for flag in arguments]
+            cli = RunCLI(verb, flags, held)
+            cli.begin()
             getattr(cli, verb)()
     except SIGTERMException:
         return _STOPPED  # Lightning's own status would say that all went well
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        if not (library := _refused_by(error)):
+            raise
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"xecg {verb}: {library} refuses a setting ({reason})") from error
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning takes for a failure
             raise error.__context__ from None
@@ -266,6 +273,14 @@ def run(verb: str, arguments: Sequence[str]) -> int:
         if "wandb" in sys.modules and sys.modules["wandb"].run is not None:
             sys.modules["wandb"].finish()
     return 0
+
+
+def _refused_by(error: BaseException) -> str:
+    """Returns the module of a library that raised an error over its settings, else nothing."""
+    name = ""
+    for frame, _ in walk_tb(error.__traceback__):
+        name = frame.f_globals.get("__name__", "")
+    return name if name.startswith(_REFUSING) else ""
 
 
 def write_report(reports: Reports, path: Path) -> str:
@@ -294,12 +309,15 @@ def _check(config: Namespace, verb: str) -> None:
     elif verb != "fit":
         raise ConfigError(f"xecg {verb} needs --ckpt_path, such as RUN/checkpoints/best.ckpt")
     needed = {"trainer.enable_checkpointing": False, "trainer.max_epochs": 0}
+    needed |= {"trainer.max_steps": 0, "trainer.limit_train_batches": 0}
+    needed |= {"trainer.accumulate_grad_batches": 0, "trainer.check_val_every_n_epoch": 0}
     needed |= {"checkpoint.save_top_k": 0, "last_checkpoint.save_top_k": 0}
+    needed = {"trainer.limit_test_batches": 0} | (needed if verb == "fit" else {})
     for key, wrong in needed.items():
-        if verb == "fit" and (found := config[key]) is not None and found == wrong:
+        if (found := config[key]) is not None and found == wrong:
             raise ConfigError(
-                f"{key} {found}: xecg fit tests the best epoch and writes its weights, which needs "
-                "an epoch and its checkpoint; leave the flag out"
+                f"{key} {found}: xecg {verb} needs an epoch, its checkpoint and a batch to test; "
+                "leave the flag out"
             )
 
 

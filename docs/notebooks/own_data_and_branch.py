@@ -90,7 +90,7 @@ f"one step sees {Branch(wide).receptive_field / 250:.2f} s"
 # The intervals are over persons; the test split has only a few, so they are wide.
 
 # %%
-data = xecg.AFData(stores=str(folder / "mine"), windows_per_epoch=640)
+data = xecg.AFData(stores=str(folder / "mine"), windows_per_epoch=320)
 task = xecg.AFClassifier(
     branches=("morphology", "wide"), pretrained={"morphology": "pwave_morphology"}
 )

@@ -92,8 +92,8 @@ def save(task, data, name):
 # An enrichment is NaN as long as the branch finds no P wave that could be explained.
 
 # %%
-data = xecg.PWaveData(stores="synthetic", windows_per_epoch=1280)
-p_waves = xecg.PWaveDetection()
+data = xecg.PWaveData(stores="synthetic", windows_per_epoch=960)
+p_waves = xecg.PWaveDetection(channels=16)
 found = train(p_waves, data, 4)
 weights = save(p_waves, data, "p_waves")
 pd.Series(found, name="enrichment of P waves").rename_axis("epoch").round(2)
@@ -112,7 +112,9 @@ for name, pretrained, depth in [
     ("from scratch", None, 0),
 ]:
     seed_everything(0, verbose=False)
-    task = xecg.AFClassifier(branches=("morphology",), pretrained={"morphology": pretrained})
+    task = xecg.AFClassifier(
+        branches=("morphology",), channels=16, pretrained={"morphology": pretrained}
+    )
     runs[name] = train(task, af, 3, xecg.LayerFreezing(frozen_layers=depth))
     files[name] = save(task, af, name.replace(" ", "_"))
 table = pd.DataFrame(runs).rename_axis("epoch")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,15 @@ def test_a_misspelt_flag_is_answered_with_the_real_one(
         ("--trainer.enable_checkpointing=false", "enable_checkpointing"),
         ("--trainer.max_epochs=0", "max_epochs"),
         ("--checkpoint.save_top_k=0", "save_top_k"),
+        ("--trainer.max_steps=0", "max_steps"),
+        ("--trainer.limit_test_batches=0", "limit_test_batches"),
+        ("--trainer.max_epochs=-5", "max_epochs"),  # Lightning says so
+        ("--trainer.accumulate_grad_batches=0", "accumulate_grad_batches"),
+        ("--trainer.check_val_every_n_epoch=0", "check_val_every_n_epoch"),
+        ("--model.optimizer.lr=-1", "learning rate"),  # PyTorch says so
+        ("--data.batch_size=0", "batch_size"),
+        ("--data.windows_per_epoch=0", "windows_per_epoch"),
+        ("--data.num_workers=-1", "num_workers"),
     ],
 )
 def test_a_run_that_could_not_be_tested_is_refused_before_training(
@@ -247,10 +257,11 @@ def test_without_validation_the_last_weights_are_tested_and_written(
 def test_a_limit_of_one_is_one_batch(given: str, found: float, workplace: Path) -> None:
     keys = [f"limit_{part}_batches" for part in ("train", "val", "test", "predict")]
     flags = [f"--trainer.{key}={given}" for key in keys]
-    cli = RunCLI("fit", ["--config", SCRATCH, *SMALL, *flags])
-    for key in keys:
-        assert (value := getattr(cli.trainer, key)) == found
-        assert type(value) is type(found)
+    with ExitStack() as held:
+        cli = RunCLI("fit", ["--config", SCRATCH, *SMALL, *flags], held)
+        for key in keys:
+            assert (value := getattr(cli.trainer, key)) == found
+            assert type(value) is type(found)
 
 
 @pytest.mark.parametrize("name", ["WANDB_MODE", "WANDB_DISABLED"])

@@ -1,5 +1,6 @@
 """Every config runs, and begins by saying what it does and how long it takes."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,9 @@ def test_data_and_recipe_share_no_setting() -> None:
 def test_a_recipe_runs_and_keeps_the_callbacks_of_the_config(path: Path, workplace: Path) -> None:
     config = ROOT / "configs" / f"{TASK_OF.get(path.stem, 'finetune_frozen3')}.yaml"
     flags = ["--config", str(config), "--config", str(path), "--trainer.fast_dev_run", "1"]
-    cli = RunCLI("fit", flags)
-    names = {type(callback).__name__ for callback in cli.trainer.callbacks}
+    with ExitStack() as held:
+        callbacks = RunCLI("fit", flags, held).trainer.callbacks
+    names = {type(callback).__name__ for callback in callbacks}
     assert "EMAWeightAveraging" in names
     assert ("RelevanceLogger" in names) == ("finetune" in config.stem)
     assert main(["fit", *flags]) == 0

@@ -9,10 +9,11 @@ import os
 import subprocess
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import fuzz_targets  # noqa: F401  (finds fake_study)
 import pytest
@@ -21,7 +22,9 @@ from fake_study import FakeStudy
 from xecg.cli import main
 from xecg.data.databases import DATABASES
 from xecg.data.databases.synthetic import SyntheticSettings, embedded_store, synthetic_records
+from xecg.data.prepare import prepare
 from xecg.data.store import Store
+from xecg.inference import export
 from xecg.networks.weights import WeightsInfo, describe_branches, load_xecgarch, save_weights
 from xecg.networks.xecgarch import XECGArch
 from xecg.run_folder import read_checkpoint
@@ -39,6 +42,7 @@ COMMANDS = {
     "classify": ["classify", "{records}", "--out={disk}/p.csv", "--jobs=1", *SMALL],
     "explain": ["explain", "{records}", "--out={disk}/maps", "--draw=1", "--jobs=1", *SMALL],
     "report": ["study", "report", "{study}", "--out={disk}/report", *FEW],
+    "test": ["test", "--stores={store}", "--split=all", "--trials=8", "--out={disk}/test", *SMALL],
     "export": ["export", "--out={disk}/model.onnx", *SMALL],
     "fit": FIT,
     "fetch": ["data", "fetch", "cinc2017", "--out={disk}/cinc2017"],
@@ -48,6 +52,9 @@ SHARES = {  # of the room that is needed
     "report": (0.6,),
     "fit": (0.026, 0.2, 0.5, 0.9),  # the first: no room for the table of metrics
 }
+
+
+MADE: dict[str, Any] = {}
 
 
 class Disk:
@@ -108,7 +115,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     network, weights = XECGArch.build(channels=4), root / "small.safetensors"
     info = WeightsInfo(describe_branches(network.branches), Preprocessing().to_dict(), {})
     save_weights(network, weights, info)
+    prepare("synthetic", root / "store", root=records)
     found = {"records": records, "study": root / "study", "published": published}
+    found["store"] = root / "store"
     return found | {"weights": weights}
 
 
@@ -123,6 +132,11 @@ def served(inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator
     http.server_close()
 
 
+def _once(name: str, make: Callable[..., Any], *arguments: Any) -> Any:
+    """Makes what an exported file holds, or takes that of before: to make it takes long."""
+    return MADE.get(name) or MADE.setdefault(name, make(*arguments))
+
+
 @pytest.fixture
 def command(
     request: pytest.FixtureRequest,
@@ -135,6 +149,8 @@ def command(
     """The arguments of a command by name, which writes to the disk."""
     if request.param == "export":
         pytest.importorskip("onnxscript")
+        for name in ("explained_program", "_onnx"):
+            monkeypatch.setattr(export, name, partial(_once, name, getattr(export, name)))
     if request.param == "fit":
         embedded_store()
     monkeypatch.setenv("WANDB_MODE", "disabled")

@@ -64,6 +64,8 @@ def spoilt(kind: str, signal: np.ndarray) -> np.ndarray:
         signal += 0.3 * size * band(1, 8, n)
     elif kind == "muscle":
         signal += 0.3 * size * band(5, 45, n)
+    elif kind == "held":  # of each packet of 24 ms one sample came through
+        signal = np.repeat(signal[::12], 12)[:n]
     elif kind == "no heartbeat":
         signal = 1e-3 * band(5, 45, n)
     return signal
@@ -87,6 +89,7 @@ def test_a_clean_window_is_judged(rhythm: str, seed: int) -> None:
         ("step", "swing"),
         ("electrode motion", "noise"),
         ("muscle", "noise"),
+        ("held", "repeat"),
         ("no heartbeat", ""),
     ],
 )

@@ -37,6 +37,7 @@ class WindowDataModule(LightningDataModule, ABC):
     """Splits, mixtures, loaders, augmentation.
 
     A subclass, in any package, says what is predicted (``target``) of which windows (``eligible``).
+    Raises ConfigError if a number is out of its range.
 
     Args:
         stores: Folder of a prepared store, or sources with weights; ``synthetic`` comes with xecg.
@@ -69,6 +70,14 @@ class WindowDataModule(LightningDataModule, ABC):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("windows_per_epoch", windows_per_epoch, 1),
+            ("seed", seed, 0),
+            ("num_workers", num_workers, 0),
+        ):
+            if value is not None and value < least:
+                raise ConfigError(f"data.{name}: expected at least {least}, found {value}")
         self.sources = _sources(stores)
         self.test_sources = _sources(test_stores or [])
         self.test_splits = test_splits or not self.test_sources

@@ -16,7 +16,7 @@ from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError, WeightsError
 from xecg.explain.figures import draw_curves, save_svg
 from xecg.explain.relevance import CLASSES
-from xecg.files import check_empty, csv_text, write_whole
+from xecg.files import check_empty, csv_text, whole_folder, write_whole
 from xecg.inference.evaluate import faithfulness_of, rows_to_test, wave_trial
 from xecg.inference.explain import inline
 from xecg.inference.exported import Exported
@@ -96,24 +96,24 @@ def find_failures(
     if isinstance(model.network, Exported):
         raise WeightsError(f"--weights {weights}: expected weights, found an exported file")
     chosen = _chosen(stores, {model.weights: model.info}, split)
-    for folder in (out, *([report.parent] if report else [])):
-        folder.mkdir(parents=True, exist_ok=True)
     points = {name: one["threshold"] for name, one in model.info.operating_points.items()}
-    tested = [judged_windows(model, store, rows) for store, (rows, _) in chosen.items()]
-    tables = tables_of(pd.concat(tested, ignore_index=True), model, points)
-    for name, trial in {"noise": noise_trial, "waves": wave_trial}.items() if trials else ():
-        drawn = {store: draw(store, rows, trials) for store, (rows, _) in chosen.items()}
-        found = ({"store": _title(of)} | row for of in drawn for row in trial(model, of, drawn[of]))
-        tables[name] = pd.DataFrame(found)
-    for name, table in tables.items():
-        write_whole(out / f"{name}.csv", csv_text(table))
+    with whole_folder(out) as new:
+        tested = [judged_windows(model, store, rows) for store, (rows, _) in chosen.items()]
+        tables = tables_of(pd.concat(tested, ignore_index=True), model, points)
+        for name, trial in {"noise": noise_trial, "waves": wave_trial}.items() if trials else ():
+            drawn = {store: draw(store, rows, trials) for store, (rows, _) in chosen.items()}
+            found = ({"store": _title(s)} | row for s in drawn for row in trial(model, s, drawn[s]))
+            tables[name] = pd.DataFrame(found)
+        for name, table in tables.items():
+            write_whole(new / f"{name}.csv", csv_text(table))
+        if report:
+            sections = [_section(of, origin, tables, new) for of, (_, origin) in chosen.items()]
+            report.parent.mkdir(parents=True, exist_ok=True)
+            _write_page(report, model, sections, faithful)
     for store, (rows, origin) in chosen.items():
         of_store = tables["metrics"][tables["metrics"]["store"] == _title(store)]
         text = with_intervals(of_store, "metric", "part").to_string(index_names=False)
         print(f"{_title(store)}: {len(rows)} windows, {origin}\n{text}\n")
-    if report:
-        sections = [_section(of, origin, tables, out) for of, (_, origin) in chosen.items()]
-        _write_page(report, model, sections, faithful)
     print(f"Everything is in {out}")
 
 
@@ -289,8 +289,7 @@ def _section(
     windows, subgroups = of["windows"], of["subgroups"]
     people = subgroups[(subgroups["by"] == "person") & (subgroups["truth"] == "non-AF")]
     others = subgroups[subgroups["by"] != "person"]
-    curves = draw_curves(windows[windows["af"] >= 0])
-    figure = save_svg(curves, folder / f"{name}.svg")
+    figure = save_svg(draw_curves(windows[windows["af"] >= 0]), folder / f"{name}.svg")
     counts = windows.groupby("truth").agg(
         windows=("person", "size"), persons=("person", "nunique"), records=("record", "nunique")
     )

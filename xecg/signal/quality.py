@@ -23,6 +23,7 @@ _QRS_S = 0.06
 _PIECE_S = 0.2  # in which a signal that is there moves
 _FLAT_S = 1.0  # flat for longer than a T-P segment of a slow heart without noise
 _STILL = 0.005  # share of the QRS complexes by which a flat line moves
+_HELD = 0.8  # share of samples equal to the one before, above which they are held, not recorded
 _SPIKE_S = 0.01  # half of what the narrowest wave of a heart lasts
 _SMALL = 0.2  # share of the QRS complexes below which a peak is no heartbeat
 _CLIPPED = 0.1  # share of the swing by which an end lies off the baseline
@@ -43,6 +44,7 @@ _MEASURES: dict[str, tuple[float, Callable[[float], str]]] = {
     "noise, no AF": (0.11, lambda x: f"noise of {x:.0%} of the QRS complexes"),
     "fast noise": (0.06, lambda x: f"noise above {_FAST_HZ:g} Hz, {x:.0%} of the QRS complexes"),
     "flat": (0.15, lambda x: f"flat for {x:.0%} of the time"),
+    "held": (0.1, lambda x: f"samples that repeat the one before, {_HELD + x:.0%}"),
     "clipped": (0.05, lambda x: f"clipped for {x:.0%} of the time"),
     "spike": (4.0, lambda x: f"a swing {x:.1f} times as large as the QRS complexes"),
     "narrow spike": (1.5, lambda x: f"a spike {x:.1f} times as large as the QRS complexes"),
@@ -68,6 +70,7 @@ def window_quality(
     step = max(2, round(_PIECE_S * (len(raw) / seconds)))
     still = np.ptp(raw[: len(raw) // step * step].reshape(-1, step), axis=1) <= _STILL * swing
     sizes["flat"] = _share_in_runs(still, round(_FLAT_S / _PIECE_S))
+    sizes["held"] = max(0.0, float((raw[1:] == raw[:-1]).mean()) - _HELD)
     middle, reach = np.median(raw), _CLIPPED * np.ptp(raw)
     ends = [end for end in (raw.min(), raw.max()) if abs(end - middle) > reach]
     sizes["clipped"] = sum(_share_in_runs(raw == end, 3) for end in ends)
