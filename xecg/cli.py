@@ -59,11 +59,7 @@ def main(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # as of a program that SIGPIPE ends
     except (XECGError, ValueError) as error:
-        # The parser of configs wraps what a constructor raises.
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, XECGError):
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
+        if (cause := ours(error)) is None:
             raise
         print(f"xecg: {cause}", file=sys.stderr)
         return 1
@@ -74,6 +70,13 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("xecg: interrupted", file=sys.stderr)
         return 130
+
+
+def ours(error: BaseException | None) -> XECGError | None:
+    """Returns the error of xecg behind an error: the parser wraps what a constructor raises."""
+    while error is not None and not isinstance(error, XECGError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _run(arguments: list[str]) -> int:

@@ -1,5 +1,7 @@
 """Errors that a user can act on: what was expected, what was found, where, and what to do."""
 
+from sys import float_info
+
 
 class XECGError(Exception):
     """Base of every error that xecg raises on bad input."""
@@ -60,3 +62,11 @@ class UnknownNameError(ConfigError, KeyError):
     """A name that is not registered."""
 
     __str__ = Exception.__str__  # KeyError quotes its message
+
+
+def check_ranges(**ranges: tuple[float, float, float]) -> None:
+    """Raises ConfigError for a value outside of its lowest and highest."""
+    for key, (value, low, high) in ranges.items():
+        if not low <= value <= high:
+            upper = f" to {high:g}" if high < float_info.max else " or more"
+            raise ConfigError(f"{key}: expected {low:g}{upper}, found {value}")

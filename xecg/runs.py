@@ -17,17 +17,18 @@ import pandas as pd
 import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xecg.callbacks.freezing import LayerFreezing
 from xecg.callbacks.loggers import place_loggers, with_folders
 from xecg.callbacks.predictions import WindowTables
-from xecg.cli import PARSING, configs_of, parse
+from xecg.cli import PARSING, configs_of, ours, parse
 from xecg.data.datamodules import WindowDataModule
 from xecg.errors import ConfigError, XECGError
 from xecg.files import csv_text, read_settings, write_sums, write_whole
@@ -75,7 +76,8 @@ _EXPECTED_WARNINGS = (
     ".*(skip_none|instantiate_classes)",  # Lightning's use of jsonargparse
     "The number of training batches",  # a short epoch is nothing to warn of
 )
-_REFUSING = ("lightning.", "torch.optim.", "torch.utils.data.")  # who says what a setting must be
+# Libraries that say what a setting must be.
+_REFUSING = ("jsonargparse.", "lightning.", "torch.optim.", "torch.utils.data.")
 _STOPPED = 128 + signal.SIGTERM
 
 
@@ -260,10 +262,11 @@ def run(verb: str, arguments: Sequence[str]) -> int:
             getattr(cli, verb)()
     except SIGTERMException:
         return _STOPPED  # Lightning's own status would say that all went well
-    except (MisconfigurationException, TypeError, ValueError) as error:
-        if not (library := _refused_by(error)):
+    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
+        if ours(error) or not (library := _refused_by(error)):
             raise
-        reason = " ".join(str(error).split())
+        lines = [line.strip() for line in str(error).splitlines()]
+        reason = " ".join([line for line in lines if line.startswith("- ")] or lines)[:600]
         raise ConfigError(f"xecg {verb}: {library} refuses a setting ({reason})") from error
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning takes for a failure

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xecg.data.datamodules import AFData, PWaveData, RRVariabilityData, WindowDataModule
-from xecg.data.datasets import MixtureSampler, WindowDataset
+from xecg.data.datasets import MixtureSampler, Source, WindowDataset
 from xecg.data.store import Store
 from xecg.errors import ConfigError, DataError
 from xecg.signal.waves import NOT_ANNOTATED, P
@@ -146,3 +146,6 @@ def test_an_empty_pool_is_refused() -> None:
 def test_a_weight_of_zero_is_refused() -> None:
     with pytest.raises(ConfigError, match="positive"):
         draw([range(3), range(3)], [1.0, 0.0], 10)
+    for weight in (0.0, -1.0, float("nan")):
+        with pytest.raises(ConfigError, match="weight"):
+            Source("synthetic", weight=weight)

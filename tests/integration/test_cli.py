@@ -231,6 +231,16 @@ def test_a_misspelt_flag_is_answered_with_the_real_one(
         ("--trainer.accumulate_grad_batches=0", "accumulate_grad_batches"),
         ("--trainer.check_val_every_n_epoch=0", "check_val_every_n_epoch"),
         ("--model.optimizer.lr=-1", "learning rate"),  # PyTorch says so
+        ("--model.dropout=5", "dropout"),
+        ("--model.label_smoothing=5", "label_smoothing"),
+        ("--model.prevalence=1", "prevalence"),
+        (
+            '--trainer.callbacks={"class_path": "EMAWeightAveraging", "init_args": {"decay": 5}}',
+            "ecay",
+        ),
+        ("--trainer.precision=transformer-engine", "transformer_engine"),
+        ("--data.stores=[]", "stores"),
+        ('--data.stores=[{"store": "synthetic", "weight": 0}]', "weight"),
         ("--data.batch_size=0", "batch_size"),
         ("--data.windows_per_epoch=0", "windows_per_epoch"),
         ("--data.num_workers=-1", "num_workers"),

@@ -71,7 +71,7 @@ class Augmentation:
         changed = self._distort(changed, sampling_rate, draw)
         low, high = changed.aminmax(dim=-1, keepdim=True)
         scaled = (changed - low) / (high - low).clamp_min(torch.finfo(changed.dtype).tiny)
-        return signals.index_copy(0, rows, scaled), codes
+        return signals.index_copy(0, rows, scaled.to(signals.dtype)), codes
 
     def _distort(self, signals: Tensor, sampling_rate: float, draw: "_Draw") -> Tensor:
         time = torch.arange(signals.shape[-1], device=signals.device) / sampling_rate

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from xecg.data.splits import (
     split_stores,
 )
 from xecg.data.store import Store
-from xecg.errors import ConfigError, DataError, StoreError, WeightsError
+from xecg.errors import ConfigError, DataError, StoreError, WeightsError, check_ranges
 from xecg.signal.preprocessing import Preprocessing
 from xecg.signal.waves import NOT_ANNOTATED, OTHER, P
 
@@ -70,15 +71,15 @@ class WindowDataModule(LightningDataModule, ABC):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("windows_per_epoch", windows_per_epoch, 1),
-            ("seed", seed, 0),
-            ("num_workers", num_workers, 0),
-        ):
-            if value is not None and value < least:
-                raise ConfigError(f"data.{name}: expected at least {least}, found {value}")
-        self.sources = _sources(stores)
+        check_ranges(
+            batch_size=(batch_size, 1, inf),
+            windows_per_epoch=(1 if windows_per_epoch is None else windows_per_epoch, 1, inf),
+            seed=(seed, 0, inf),
+            num_workers=(num_workers, 0, inf),
+        )
+        if not (sources := _sources(stores)):
+            raise ConfigError("data.stores: expected one or more, found none")
+        self.sources = sources
         self.test_sources = _sources(test_stores or [])
         self.test_splits = test_splits or not self.test_sources
         self.split, self.exclude_persons_of = split, exclude_persons_of or []

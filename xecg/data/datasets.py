@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
+from sys import float_info
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch.utils.data import Dataset, Sampler
 from xecg.data.databases.synthetic import EMBEDDED, embedded_store
 from xecg.data.splits import Ints, Split, Table, persons
 from xecg.data.store import Store
-from xecg.errors import ConfigError, DataError
+from xecg.errors import ConfigError, DataError, check_ranges
 
 
 class Batch(NamedTuple):
@@ -31,7 +33,7 @@ Target = Callable[[Store, Ints], NDArray[np.generic]]
 
 @dataclass(frozen=True)
 class Source:
-    """One prepared store in a mixture.
+    """One prepared store in a mixture; ConfigError if its weight is not positive.
 
     Args:
         store: Folder of the store, or ``synthetic``: the ECGs that come with xecg.
@@ -47,6 +49,9 @@ class Source:
     name: str | None = None
     windows: Literal["all", "normal_beats"] = "all"
     split: Split | None = None
+
+    def __post_init__(self) -> None:
+        check_ranges(weight=(self.weight, float_info.min, inf))
 
     @property
     def label(self) -> str:
@@ -140,7 +145,7 @@ class MixtureSampler(Sampler[int]):
         if not all(len(pool) for pool in pools):
             raise ConfigError("a source or class of the training data has no window to draw")
         if min(shares) <= 0:
-            raise ConfigError(f"weights of sources must be positive; found {shares}")
+            raise ConfigError(f"shares of pools must be positive; found {shares}")
         self.pools, self.size, self.seed, self.epoch = tuple(pools), size, seed, epoch
         ends = np.cumsum([0.0, *shares]) / sum(shares) * size
         self.counts = np.diff(np.round(ends).astype(int))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xecg.errors import NetworkError
+from xecg.errors import NetworkError, check_ranges
 from xecg.plugins import Registry
 
 
@@ -137,6 +137,7 @@ class Branch(nn.Sequential):
     ) -> None:
         if not specs:
             raise NetworkError("a branch needs at least one block; found no BlockSpec")
+        check_ranges(dropout=(dropout, 0, 1))
         widths = [1, *(int(channels * spec.width) for spec in specs)]
         if min(widths) < 1:
             raise NetworkError(f"channels={channels} leaves a block without channels: {widths}")

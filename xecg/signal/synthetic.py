@@ -13,7 +13,7 @@ import scipy.fft
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from xecg.errors import ConfigError
+from xecg.errors import ConfigError, check_ranges
 from xecg.signal import synthetic_heart as heart
 from xecg.signal.preprocessing import INPUT_RATES_HZ
 from xecg.signal.recording import Recording
@@ -46,14 +46,6 @@ _LARGEST = np.finfo(float).max
 # Typical RMS of noise: below 0.5 Hz, partly in step with the breath; 1/f from 0.5 Hz, the band of
 # P, T and fibrillatory waves; 20-120 Hz, in bursts.
 _WANDER_MV, _ELECTRODE_MV, _MUSCLE_MV = 0.08, 0.012, 0.01
-
-
-def check_ranges(**ranges: tuple[float, float, float]) -> None:
-    """Raises ConfigError for a value outside of its lowest and highest."""
-    for key, (value, low, high) in ranges.items():
-        if not low <= value <= high:
-            upper = f" to {high:g}" if high < _LARGEST else " or more"
-            raise ConfigError(f"{key}: expected {low:g}{upper}, found {value}")
 
 
 def _noise(rng: Generator, times_s: Floats, breathing: heart.Breathing) -> Floats:

@@ -1,6 +1,7 @@
 """AF against non-AF, per branch and fused."""
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Any, cast
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from xecg.errors import check_ranges
 from xecg.metrics.classification import (
     af_metrics,
     calibrate,
@@ -26,7 +28,8 @@ class AFClassifier(Task):
 
     The loss is the sum of the branches' cross-entropies: since they share nothing, each trains as
     if alone. Zannini et al., Sci Rep 2026; Goettling et al., Sci Rep 2024.
-    Raises ConfigError if a branch does not exist, WeightsError if its weights do not fit.
+    Raises ConfigError if a branch does not exist or a number is out of its range, WeightsError if
+    weights do not fit.
 
     Args:
         branches: Names of the network's branches, or class paths of tuples of ``BlockSpec``.
@@ -52,6 +55,11 @@ class AFClassifier(Task):
         **options: Any,
     ) -> None:
         super().__init__(XECGArch.build(branches, channels, dropout), **options)
+        check_ranges(
+            label_smoothing=(label_smoothing, 0, 1),
+            activity_weight=(activity_weight, 0, inf),
+            prevalence=(prevalence, 1e-6, 1 - 1e-6),
+        )
         self.label_smoothing, self.activity_weight = label_smoothing, activity_weight
         self.prevalence = prevalence
         self.operating_points: dict[str, dict[str, float]] = {}

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from xecg.data.databases.base import AF, NOT_AF, Database, LabelledRecording
 from xecg.data.databases.labels import LabelTable, beats, rhythm_spans
-from xecg.errors import DataError
+from xecg.errors import DataError, check_ranges
 from xecg.signal.waves import QRS, P, T, wave_codes
 from xecg.signal.wfdb import (
     Annotations,
@@ -108,8 +108,6 @@ class SyntheticSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        from xecg.signal.synthetic import check_ranges
-
         check_ranges(
             persons=(self.persons, 1, _MAX_PERSONS),
             records_per_person=(self.records_per_person, 1, _MAX_RECORDS),
