@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
 from side_by_side import clock
 
@@ -62,7 +61,6 @@ def timed_fit(*flags: str, n_epochs: int, between: Any = None, windows: int = WI
         cli.trainer.callbacks.append(epochs)
         cli.begin()
         cli.trainer.fit(cli.model, cli.datamodule)
-        wandb.finish()  # the next fit has a run of its own
     return epochs
 
 

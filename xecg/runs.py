@@ -1,5 +1,6 @@
 """``xecg fit | validate | test | predict``: LightningCLI with a folder per run."""
 
+import logging
 import signal
 import sys
 import warnings
@@ -150,7 +151,9 @@ class RunCLI(LightningCLI):
         """Makes the run's folder; takes it away again if the run is refused before it trains."""
         with claimed(self.run_folder, self.resumed):
             try:
-                yield
+                with ExitStack() as after:
+                    after.callback(_finish_wandb)
+                    yield
             except BaseException as error:
                 trainer = getattr(self, "trainer", None)  # refused before there is one
                 if not self.resumed and not (trainer and trainer.global_step):
@@ -245,15 +248,13 @@ class RunCLI(LightningCLI):
 
 
 def run(verb: str, arguments: Sequence[str]) -> int:
-    """Runs a verb of Lightning; returns the exit status: 0, or 143 where SIGTERM stopped the run.
-
-    It closes its W&B run, so that the next has one of its own.
-    """
+    """Runs a verb of Lightning; returns the exit status: 0, or 143 where SIGTERM stopped it."""
     if "--help" in arguments or "-h" in arguments:
         print(_short_help(verb, arguments))
         return 0
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
+    logging.raiseExceptions = False  # on a full disk W&B's log would say so thousands of times
     try:
         with ExitStack() as held:
             flags = ["--help" if flag == "--help=all" else flag for flag in arguments]
@@ -272,10 +273,13 @@ def run(verb: str, arguments: Sequence[str]) -> int:
         if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning takes for a failure
             raise error.__context__ from None
         raise
-    finally:
-        if "wandb" in sys.modules and sys.modules["wandb"].run is not None:
-            sys.modules["wandb"].finish()
     return 0
+
+
+def _finish_wandb() -> None:
+    """Closes the W&B run, so that the next has one of its own."""
+    if "wandb" in sys.modules and sys.modules["wandb"].run is not None:
+        sys.modules["wandb"].finish()
 
 
 def _refused_by(error: BaseException) -> str:

@@ -7,6 +7,7 @@ before stays, what it leaves is whole, and with room again it is done when it is
 import hashlib
 import os
 import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -226,3 +227,15 @@ def test_a_full_disk_leaves_the_store_that_was_to_be_replaced(command, disk, cap
     other = [*command, "--overwrite", "--preprocessing.high_hz=30"]
     refused(other, disk, "free the space", capsys)
     assert Store.open(disk.folder / "s").info.preprocessing.high_hz != 30
+
+
+@pytest.mark.parametrize("command", ["fit"], indirect=True)
+def test_a_full_disk_is_told_once_where_w_and_b_logs_as_well(command, disk, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    disk.leave(20 * 1024)
+    fit = [sys.executable, "-m", "xecg.cli", *command]
+    ended = subprocess.run(fit, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    (said,) = [line for line in ended.stderr.splitlines() if line.startswith("xecg: ")]
+    assert str(disk.folder) in said
