@@ -73,6 +73,14 @@ def test_a_batch_of_which_nothing_is_chosen_stays_as_it_is() -> None:
     assert torch.equal(moved, codes)
 
 
+def test_windows_in_half_precision_stay_so() -> None:
+    x = windows()
+    changed, _ = Augmentation(share=1.0, motion=0.1)(x.bfloat16(), None, RATE, seeded())
+    exact, _ = Augmentation(share=1.0, motion=0.1)(x, None, RATE, seeded())
+    assert changed.dtype == torch.bfloat16
+    torch.testing.assert_close(changed.float(), exact, rtol=0, atol=0.05)
+
+
 @pytest.mark.parametrize(("name", "band"), [("motion", (1, 8)), ("muscle", (5, 45))])
 def test_noise_has_its_band_and_is_in_a_third_of_the_windows(
     name: str, band: tuple[int, int]

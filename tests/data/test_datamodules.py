@@ -6,6 +6,7 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -396,3 +397,18 @@ def test_a_data_module_of_another_package_says_target_and_eligible(
     assert batch.target.shape == (20,)
     assert torch.allclose(batch.target, batch.signal[:, 0].std(dim=1, correction=0))
     assert not (data.train_set.column("af") == 1).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", 0),
+        ("windows_per_epoch", 0),
+        ("seed", -1),
+        ("num_workers", -1),
+        ("stores", []),
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=name):
+        AFData(**{name: value})

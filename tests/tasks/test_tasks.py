@@ -375,3 +375,12 @@ def test_weights_and_checkpoints_are_checked_against_the_data(
         new_task(PWaveDetection).on_load_checkpoint(
             {"architecture": new_task(PWaveDetection, guidance=RelevanceGuidance())._architecture()}
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("label_smoothing", 2.0), ("activity_weight", -1.0), ("prevalence", 1.0), ("dropout", 1.5)],
+)
+def test_a_number_out_of_its_range_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=name):
+        AFClassifier(channels=4, **{name: value})
