@@ -122,7 +122,8 @@ class Branch(nn.Sequential):
     """Blocks in a row, ``block1`` next to the input.
 
     Maps an ECG ``(batch, 1, time)`` to features ``(batch, channels, ceil(time / stride))``.
-    Raises NetworkError if there is no spec, or a width comes out below one channel.
+    Raises NetworkError if there is no spec, or a width comes out below one channel, ConfigError if
+    the dropout is no share.
 
     Args:
         specs: Shape of each block, from the input on.
