@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -92,19 +93,21 @@ def test_an_interruption_leaves_what_was_there_before(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """No file grows beyond 1,000 bytes."""
+    """No file grows beyond 1,000 bytes, the one that pytest may write to neither."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_what_was_there_before(tmp_path: Path, full_disk: None) -> None:
+def test_a_full_disk_leaves_what_was_there_before(tmp_path: Path) -> None:
     path = tmp_path / "f"
     write_whole(path, "before")
-    with pytest.raises(UnwritableError, match=str(path)):
+    with full_disk(), pytest.raises(UnwritableError, match=str(path)):
         write_whole(path, "x" * 2000)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
