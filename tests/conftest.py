@@ -31,10 +31,11 @@ for profile, same in (("xecg", True), ("search", False)):
 settings.load_profile("xecg")
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
-# Of tests side by side each has its share of the cores: more threads would wait for each other.
-workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-torch.set_num_threads(max(1, available_cores() // workers))
-os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # of processes they start
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests side by side share the cores: more threads would wait for each other.
+    n_threads = max(1, available_cores() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    torch.set_num_threads(n_threads)
+    os.environ["OMP_NUM_THREADS"] = str(n_threads)  # of the processes that they start
 
 
 @pytest.fixture(scope="session", autouse=True)
