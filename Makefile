@@ -13,7 +13,7 @@ demo: .venv/installed  ## fine-tune, test and explain on the embedded synthetic 
 	$(BIN)/xecg fit --config configs/finetune_frozen3.yaml
 
 test: .venv/installed-dev  ## run the tests (real ECGs too where XECG_DATA names their folder)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 fuzz: .venv/installed-dev  ## damage 10,000 files by chance and count how they are read
 	$(BIN)/python tests/reliability/fuzz.py --cases 10000

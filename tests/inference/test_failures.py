@@ -72,7 +72,9 @@ def test_windows_hold_what_the_model_says(
     above = windows.p_af > POINTS["balanced"]["threshold"]
     called = np.where(windows.quality < 0.5, "cannot be judged", np.where(above, "AF", "non-AF"))
     assert (windows.predicted == called).all()
-    said = [b + np.where(windows[f"p_af_{b}"] > 0.5, " AF", " non-AF") for b in BRANCHES]
+    said = [
+        [f"{b} {'AF' if p > 0.5 else 'non-AF'}" for p in windows[f"p_af_{b}"]] for b in BRANCHES
+    ]
     assert list(windows.branches) == [", ".join(both) for both in zip(*said, strict=True)]
 
 

@@ -296,9 +296,12 @@ def test_a_run_that_is_stopped_says_so_and_keeps_its_last_checkpoint(
         save(*arguments, **options)
         os.kill(os.getpid(), number)
 
+    # Python ignores ctrl-C where it is started in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patched:
         patched.setattr(WholeCheckpoints, "save_checkpoint", stopped)
         assert fit("--run_folder=run", "--trainer.logger=false") == status
+    signal.signal(signal.SIGINT, before)
     kept = next(Path("run/checkpoints").iterdir())
     assert fit(f"--ckpt_path={kept}", "--trainer.logger=false") == 0
 

@@ -174,11 +174,13 @@ class Model:
         """
         leads, rate = self._cut(ecg, sampling_rate, ""), self.preprocessing.sampling_rate
         table = _numbered(self.table(leads))
+        rows = table.to_dict("records")
         for number, lead in enumerate(leads):
             for start, why in lead.absent.items():
                 row: Any = {"signal": number, "start_s": start / rate, "predicted": ""}
-                table.loc[len(table)] = row | {"note": f"cannot be classified: {why}"}
-        return table.sort_values(["signal", "start_s"], ignore_index=True)
+                rows.append(row | {"note": f"cannot be classified: {why}"})
+        both = pd.DataFrame(rows, columns=table.columns).astype(table.dtypes.to_dict())
+        return both.sort_values(["signal", "start_s"], ignore_index=True)
 
     def explain(
         self,
