@@ -35,7 +35,7 @@ def received(request: pytest.FixtureRequest, workplace: Path) -> ReceivedRun:
     return run
 
 
-def test_the_weights_are_its_model(received: ReceivedRun) -> None:
+def test_the_weights_are_its_model_and_it_says_how_the_test_went(received: ReceivedRun) -> None:
     ((name, artifact),) = received.artifacts.items()
     assert artifact["artifactTypeName"] == "model"
     assert artifact["complete"]
@@ -47,9 +47,6 @@ def test_the_weights_are_its_model(received: ReceivedRun) -> None:
     described = {name: value for name, value in vars(info).items() if name != "learnt"}
     assert metadata == json.loads(json.dumps(described))
     assert received.labels == LABELS
-
-
-def test_it_says_what_it_is_and_how_the_test_went(received: ReceivedRun) -> None:
     assert received.tags == ["AFClassifier", "seed 0", "frozen 0", "synthetic"]
     named = {"learning_rate", "test/synthetic/curves"}
     ends = ("", "_low", "_high", "_n", "_n_groups")
