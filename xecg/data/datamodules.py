@@ -226,7 +226,7 @@ class WindowDataModule(LightningDataModule, ABC):
             return batch
         step = self.trainer.fit_loop.total_batch_idx + 1  # it is -1 at the first batch
         seeds = np.random.SeedSequence((self.seed, step, self.trainer.global_rank))
-        generator = torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
+        generator = torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0]) >> 1)
         shift = self.augmentation.time_shift_s if self.shifts else 0.0
         augment = replace(self.augmentation, time_shift_s=shift)
         codes = batch.target if batch.target.dtype == torch.uint8 else None
