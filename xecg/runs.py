@@ -79,6 +79,18 @@ _EXPECTED_WARNINGS = (
 )
 # Libraries that say what a setting must be.
 _REFUSING = ("jsonargparse.", "lightning.", "torch.optim.", "torch.utils.data.")
+_NOT_ZERO = {  # settings that leave a verb nothing to do
+    "fit": (
+        *(f"trainer.limit_{part}_batches" for part in ("train", "test")),
+        *("trainer.max_epochs", "trainer.max_steps", "trainer.accumulate_grad_batches"),
+        *("trainer.check_val_every_n_epoch", "trainer.enable_checkpointing"),
+        *("checkpoint.save_top_k", "last_checkpoint.save_top_k"),
+    ),
+    "validate": ("trainer.limit_val_batches",),
+    "test": ("trainer.limit_test_batches",),
+    "predict": ("trainer.limit_predict_batches",),
+    "calibrate": ("trainer.limit_val_batches", "trainer.limit_test_batches"),
+}
 _STOPPED = 128 + signal.SIGTERM
 
 
@@ -145,15 +157,14 @@ class RunCLI(LightningCLI):
         place_loggers(config, self.verb, self.run_folder)
         if rank() == 0:
             self.held.enter_context(self._claimed())  # before a logger writes into it
+            self.held.callback(_finish_wandb)
 
     @contextmanager
     def _claimed(self) -> Iterator[None]:
         """Makes the run's folder; takes it away again if the run is refused before it trains."""
         with claimed(self.run_folder, self.resumed):
             try:
-                with ExitStack() as after:
-                    after.callback(_finish_wandb)
-                    yield
+                yield
             except BaseException as error:
                 trainer = getattr(self, "trainer", None)  # refused before there is one
                 if not self.resumed and not (trainer and trainer.global_step):
@@ -315,16 +326,11 @@ def _check(config: Namespace, verb: str) -> None:
         read_checkpoint(config.ckpt_path)
     elif verb != "fit":
         raise ConfigError(f"xecg {verb} needs --ckpt_path, such as RUN/checkpoints/best.ckpt")
-    needed = {"trainer.enable_checkpointing": False, "trainer.max_epochs": 0}
-    needed |= {"trainer.max_steps": 0, "trainer.limit_train_batches": 0}
-    needed |= {"trainer.accumulate_grad_batches": 0, "trainer.check_val_every_n_epoch": 0}
-    needed |= {"checkpoint.save_top_k": 0, "last_checkpoint.save_top_k": 0}
-    needed = {"trainer.limit_test_batches": 0} | (needed if verb == "fit" else {})
-    for key, wrong in needed.items():
-        if (found := config[key]) is not None and found == wrong:
+    for key in _NOT_ZERO[verb]:
+        if (found := config[key]) == 0:  # as False is
             raise ConfigError(
-                f"{key} {found}: xecg {verb} needs an epoch, its checkpoint and a batch to test; "
-                "leave the flag out"
+                f"{key} {found}: leaves xecg {verb} without what it trains, tests or writes; leave "
+                "the flag out"
             )
 
 

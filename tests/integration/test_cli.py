@@ -17,6 +17,7 @@ from xecg.cli import main
 from xecg.networks.weights import load_xecgarch
 from xecg.run_folder import WholeCheckpoints
 from xecg.runs import RunCLI
+from xecg.tasks import AFClassifier
 
 ROOT = Path(__file__).parents[2]
 SCRATCH = str(ROOT / "configs" / "finetune_scratch.yaml")
@@ -304,6 +305,22 @@ def test_a_run_that_is_stopped_says_so_and_keeps_its_last_checkpoint(
     signal.signal(signal.SIGINT, before)
     kept = next(Path("run/checkpoints").iterdir())
     assert fit(f"--ckpt_path={kept}", "--trainer.logger=false") == 0
+
+
+@pytest.mark.parametrize(
+    ("verb", "part"),
+    [("test", "test"), ("validate", "val"), ("predict", "predict"), ("calibrate", "val")],
+)
+def test_a_verb_without_a_batch_is_refused(
+    verb: str, part: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = AFClassifier(channels=4)
+    content = {"state_dict": task.state_dict(), "epoch": 0, "global_step": 1}
+    torch.save(content | {"pytorch-lightning_version": "2.6"}, "c.ckpt")
+    flags = [f"--trainer.limit_{part}_batches=0", "--ckpt_path=c.ckpt"]
+    assert main([verb, "--config", SCRATCH, *SMALL, *flags]) == 1
+    assert f"limit_{part}_batches" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert [path.name for path in Path().iterdir()] == ["c.ckpt"]
 
 
 @pytest.mark.parametrize("verb", ["test", "validate", "predict", "calibrate"])

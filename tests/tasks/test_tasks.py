@@ -384,3 +384,8 @@ def test_weights_and_checkpoints_are_checked_against_the_data(
 def test_a_number_out_of_its_range_is_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=name):
         AFClassifier(channels=4, **{name: value})
+
+
+def test_the_weight_of_rr_variabilitys_activity_is_not_negative() -> None:
+    with pytest.raises(ConfigError, match="activity_weight"):
+        RRVariability(channels=4, activity_weight=-1.0)

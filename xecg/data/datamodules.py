@@ -77,9 +77,9 @@ class WindowDataModule(LightningDataModule, ABC):
             seed=(seed, 0, inf),
             num_workers=(num_workers, 0, inf),
         )
-        if not (sources := _sources(stores)):
+        self.sources = _sources(stores)
+        if not self.sources:
             raise ConfigError("data.stores: expected one or more, found none")
-        self.sources = sources
         self.test_sources = _sources(test_stores or [])
         self.test_splits = test_splits or not self.test_sources
         self.split, self.exclude_persons_of = split, exclude_persons_of or []

@@ -1,6 +1,7 @@
 """Pre-training of the rhythm branch: how much do the RR intervals of a window vary?"""
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xecg.errors import ConfigError
+from xecg.errors import ConfigError, check_ranges
 from xecg.metrics.regression import regression_report, rr_metrics
 from xecg.networks.penalties import mean_activity
 from xecg.networks.xecgarch import RRNetwork
@@ -36,6 +37,7 @@ class RRVariability(Task):
         self, channels: int = 32, dropout: float = 0.0, activity_weight: float = 0.0, **options: Any
     ) -> None:
         super().__init__(RRNetwork(channels, dropout), **options)
+        check_ranges(activity_weight=(activity_weight, 0, inf))
         self.activity_weight = activity_weight
         self.validation_metrics: Any = nn.ModuleDict(
             {name: rr_metrics(prefix=f"{name}/") for name in self.network.measures}
