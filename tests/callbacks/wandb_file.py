@@ -50,6 +50,8 @@ def _contents(data: bytes) -> Iterator[bytes]:
             continue
         _, length, kind = HEADER.unpack_from(data, position)
         position += HEADER.size
+        if position + length > len(data):
+            return  # W&B's process is still writing this record
         parts.append(data[position : position + length])
         position += length
         if kind in (FULL, LAST):
