@@ -64,9 +64,12 @@ class UnknownNameError(ConfigError, KeyError):
     __str__ = Exception.__str__  # KeyError quotes its message
 
 
-def check_ranges(**ranges: tuple[float, float, float]) -> None:
-    """Raises ConfigError for a value outside of its lowest and highest."""
-    for key, (value, low, high) in ranges.items():
-        if not low <= value <= high:
-            upper = f" to {high:g}" if high < float_info.max else " or more"
-            raise ConfigError(f"{key}: expected {low:g}{upper}, found {value}")
+def check_ranges(where: str = "", /, **ranges: tuple[float, ...]) -> None:
+    """Raises ConfigError for a value below its lowest or above its highest, or not finite.
+
+    ``ranges`` are (value, lowest) or (value, lowest, highest); ``where`` precedes their names.
+    """
+    for key, (value, low, *high) in ranges.items():
+        if not low <= value <= min([*high, float_info.max]):
+            upper = f" to {high[0]:g}" if high else " or more"
+            raise ConfigError(f"{where}{key}: expected {low:g}{upper}, found {value}")

@@ -23,7 +23,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from xecg.errors import ConfigError, ExecutorError, WorkerDiedError
+from xecg.errors import ExecutorError, WorkerDiedError, check_ranges
 
 Work = Callable[[Sequence[str], Path], None]
 _AHEAD = 256  # pieces that a cluster knows of at a time, so that a worker that joins late has some
@@ -50,8 +50,7 @@ def executor(
     Raises ConfigError if ``jobs`` is below 1, ExecutorError if no cluster answers.
     """
     jobs = available_cores() if jobs is None else jobs
-    if jobs < 1:
-        raise ConfigError(f"jobs: expected at least 1, found {jobs}")
+    check_ranges(jobs=(jobs, 1))
     if cluster is not None:
         with _dask(cluster) as pool:
             yield pool

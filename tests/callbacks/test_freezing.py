@@ -260,7 +260,7 @@ def test_a_module_without_branches_is_refused():
     ("build", "message"),
     [
         (lambda: LayerFreezing(3, Progression(3)), "exclude each other"),
-        (lambda: Progression(8, every_n_epochs=0), "every_n_epochs must be at least 1; found 0"),
+        (lambda: Progression(8, every_n_epochs=0), "every_n_epochs: expected 1 or more, found 0"),
         (lambda: Progression(8, change=0), "change must not be 0"),
     ],
 )

@@ -295,7 +295,7 @@ def test_what_does_not_fit_is_refused_before_training():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_windows": 1}, "n_windows must be at least 2; found 1"),
+        ({"n_windows": 1}, "n_windows: expected 2 or more, found 1"),
         ({"every_n_epochs": 0}, "every_n_epochs"),
         ({"n_pictures": -1}, "n_pictures"),
         ({"show_every_n_epochs": 0}, "show_every_n_epochs"),

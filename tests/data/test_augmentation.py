@@ -1,5 +1,7 @@
 """Augmentation: labels stay true, windows stay in [0, 1], everything can be switched off."""
 
+from math import inf, nan
+
 import pytest
 import torch
 from hypothesis import given
@@ -118,7 +120,9 @@ def test_labels_move_with_the_signal(seed: int) -> None:
         assert torch.allclose(signal[inside], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("bad", [{"noise": -0.1}, {"polarity": 1.1}, {"amplitude": 2.0}])
+@pytest.mark.parametrize(
+    "bad", [{"noise": -0.1}, {"motion": inf}, {"polarity": 1.1}, {"amplitude": nan}]
+)
 def test_impossible_sizes_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(bad))):
         Augmentation(**bad)

@@ -176,8 +176,8 @@ def test_nothing_usable(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"jobs": 0}, "jobs: expected at least 1, found 0"),
-        ({"limit": 0}, "limit: expected at least 1"),
+        ({"jobs": 0}, "jobs: expected 1 or more, found 0"),
+        ({"limit": 0}, "limit: expected 1 or more"),
         ({"stride_s": -1}, "stride_s: expected more than 0"),
         ({"leads": "II"}, "leads: expected"),
     ],

@@ -129,7 +129,7 @@ def test_refuses_shares_that_are_none(shares, message):
 
 
 def test_refuses_a_negative_seed():
-    with pytest.raises(ConfigError, match="seed of at least 0, found -1"):
+    with pytest.raises(ConfigError, match=r"split\.seed: expected 0 or more, found -1"):
         Split(seed=-1)
 
 

@@ -187,7 +187,7 @@ def test_files_of_other_kinds_are_classified_beside_wfdb(classify, write_record,
         (["nowhere"], "nowhere.hea: no such file"),
         (["empty"], "no ECG in"),
         (["records/r", "--weights", "nobody"], "found no file nobody"),
-        (["records/r", "--jobs", "0"], "jobs: expected at least 1, found 0"),
+        (["records/r", "--jobs", "0"], "jobs: expected 1 or more, found 0"),
     ],
 )
 def test_a_refused_command_leaves_nothing_behind(

@@ -199,7 +199,7 @@ def test_a_folder_that_cannot_be_made_is_named(
     ("flags", "message"),
     [
         (["--methods", "saliency"], "found 'saliency'"),
-        (["--windows", "0"], "windows: expected at least 1, found 0"),
+        (["--windows", "0"], "windows: expected 1 or more, found 0"),
         (["--weights", "nothing"], "found no file nothing"),
     ],
 )

@@ -417,7 +417,7 @@ def interrupted(*_, **__):
         (["--lead", "V9"], "no lead 'V9'"),
         (["--attribution", "nobody"], "expected one of innvestigate"),
         (["--weights", "nobody"], "found no file nobody"),
-        (["--draw", "-1"], "0 or more windows"),
+        (["--draw", "-1"], "draw: expected 0 or more"),
     ],
 )
 def test_a_refused_command_leaves_nothing_behind(

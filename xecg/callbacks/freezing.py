@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from xecg.errors import ConfigError
+from xecg.errors import ConfigError, check_ranges
 
 FrozenLayers = int | dict[str, int]  # for all branches, or by branch
 Schedule = Callable[[int, str, int], int]  # (epoch, branch, its number of blocks) -> frozen depth
@@ -32,8 +32,7 @@ class Progression:
     change: int = -1
 
     def __post_init__(self) -> None:
-        if self.every_n_epochs < 1:
-            raise ConfigError(f"every_n_epochs must be at least 1; found {self.every_n_epochs}")
+        check_ranges(every_n_epochs=(self.every_n_epochs, 1))
         if self.change == 0:
             raise ConfigError("change must not be 0: for one depth throughout, set frozen_layers")
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xecg.callbacks.loggers import keeps_pictures, log_figure
-from xecg.errors import ConfigError
+from xecg.errors import ConfigError, check_ranges
 from xecg.explain.attributions import BranchExplainer
 from xecg.explain.effects import measured
 from xecg.explain.figures import draw_curves
@@ -45,8 +45,7 @@ class WindowTables(Callback):
         sets: list[str] | None = None,
     ) -> None:
         super().__init__()
-        if explain is not None and explain < 0:
-            raise ConfigError(f"test_windows.explain: expected 0 or more, found {explain}")
+        check_ranges("test_windows.", explain=(explain or 0, 0))
         self.explain, self.attribution, self.sets = explain, attribution, sets
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xecg.callbacks.loggers import keeps_pictures, log_figure
-from xecg.errors import ConfigError
+from xecg.errors import ConfigError, check_ranges
 from xecg.explain.attributions import ATTRIBUTIONS, BranchExplainer
 from xecg.explain.effects import Measured, agreement, measured
 from xecg.explain.pictures import ExplainedWindow, draw_page
@@ -150,9 +150,8 @@ class RelevanceLogger(Callback):
         self.attribution, self.statistics, self.effects = attribution, statistics, effects
         self.every_n_epochs, self.show_every_n_epochs = every_n_epochs, show_every_n_epochs
         fewest = {"n_windows": 2, "every_n_epochs": 1, "show_every_n_epochs": 1}
-        for setting, least in (fewest | {"n_pictures": 0, "seed": 0}).items():
-            if (found := getattr(self, setting)) < least:
-                raise ConfigError(f"{setting} must be at least {least}; found {found}")
+        fewest |= {"n_pictures": 0, "seed": 0}
+        check_ranges(**{key: (getattr(self, key), least) for key, least in fewest.items()})
         _ = ATTRIBUTIONS[attribution], [STATISTICS[one] for one in statistics or ()]  # are known
         self._windows: WatchedWindows | None = None
 

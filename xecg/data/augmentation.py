@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from xecg.errors import ConfigError
+from xecg.errors import check_ranges
 from xecg.signal.waves import NOT_ANNOTATED
 
 
@@ -42,9 +42,9 @@ class Augmentation:
     time_shift_s: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value < 0 or (name in ("share", "polarity", "amplitude") and value > 1):
-                raise ConfigError(f"augmentation.{name} must be within its range; found {value}")
+        shares = dict.fromkeys(("share", "polarity", "amplitude"), (0, 1))
+        ranges = {name: (value, *shares.get(name, (0,))) for name, value in vars(self).items()}
+        check_ranges("augmentation.", **ranges)
 
     def __call__(
         self, signals: Tensor, codes: Tensor | None, sampling_rate: float, generator: Generator

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -72,10 +71,10 @@ class WindowDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         check_ranges(
-            batch_size=(batch_size, 1, inf),
-            windows_per_epoch=(1 if windows_per_epoch is None else windows_per_epoch, 1, inf),
-            seed=(seed, 0, inf),
-            num_workers=(num_workers, 0, inf),
+            batch_size=(batch_size, 1),
+            windows_per_epoch=(1 if windows_per_epoch is None else windows_per_epoch, 1),
+            seed=(seed, 0),
+            num_workers=(num_workers, 0),
         )
         self.sources = _sources(stores)
         if not self.sources:

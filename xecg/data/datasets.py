@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf
 from pathlib import Path
 from sys import float_info
 from typing import Literal, NamedTuple
@@ -51,7 +50,7 @@ class Source:
     split: Split | None = None
 
     def __post_init__(self) -> None:
-        check_ranges(weight=(self.weight, float_info.min, inf))
+        check_ranges(weight=(self.weight, float_info.min))
 
     @property
     def label(self) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from xecg.errors import ConfigError, StoreError
+from xecg.errors import ConfigError, StoreError, check_ranges
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, Part, Part] = ("train", "validation", "test")
@@ -43,8 +43,7 @@ class Split:
         if min(self.shares) < 0 or not np.isclose(sum(self.shares), 1, atol=1e-6):
             wanted = "shares of at least 0 that sum to 1"
             raise ConfigError(f"split: expected {wanted}, found {self.shares}")
-        if self.seed < 0:
-            raise ConfigError(f"split: expected a seed of at least 0, found {self.seed}")
+        check_ranges("split.", seed=(self.seed, 0))
 
     @property
     def shares(self) -> tuple[float, float, float]:

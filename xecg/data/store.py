@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from xecg.data.splits import PARTS, Split, split_stores
-from xecg.errors import ConfigError, StoreError
+from xecg.errors import ConfigError, StoreError, check_ranges
 from xecg.files import json_digest, sha256, write_whole
 from xecg.signal.preprocessing import Preprocessing
 
@@ -65,8 +65,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.stride_s > 0:
             raise ConfigError(f"stride_s: expected more than 0 s, found {self.stride_s}")
-        if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"limit: expected at least 1 record, found {self.limit}")
+        check_ranges(limit=(1 if self.limit is None else self.limit, 1))
         if not isinstance(self.leads, str) and self.leads:
             object.__setattr__(self, "leads", tuple(self.leads))
         elif self.leads not in ("preferred", "all"):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xecg.data.splits import seen
 from xecg.data.store import Store
-from xecg.errors import ConfigError, StoreError, WeightsError
+from xecg.errors import ConfigError, StoreError, WeightsError, check_ranges
 from xecg.explain.attributions import BranchExplainer
 from xecg.explain.effects import TITLES, agreement, measured, wave_effects
 from xecg.explain.faithfulness import METHODS, evaluate_maps
@@ -75,8 +75,7 @@ def evaluate(
     Raises:
         XECGError: A setting, the store, the weights or the folder cannot be used.
     """
-    if windows < 1:
-        raise ConfigError(f"windows: expected at least 1, found {windows}")
+    check_ranges(windows=(windows, 1))
     check_empty(out)
     opened, networks, _, rows, origin = _loaded(store, weights, split, seed)
     rows = np.sort(rows[:windows])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from xecg.errors import ConfigError
+from xecg.errors import ConfigError, check_ranges
 from xecg.explain.pictures import PIXELS_PER_MM, save_page
 from xecg.explain.relevance import WAVES, enrichment_column, wave_title
 from xecg.files import move_files, whole_file
@@ -95,8 +95,7 @@ def explain(
 
 
 def _check(out: Path, draw: int, overwrite: bool) -> None:
-    if draw < 0:
-        raise ConfigError(f"--draw: expected 0 or more windows to draw, found {draw}")
+    check_ranges("--", draw=(draw, 0))
     if out.is_file() or out.is_mount():  # from parts beside it nothing moves to another disk
         raise ConfigError(f"--out {out} is a file or a whole disk; expected a folder, new or empty")
     if out.exists() and any(out.iterdir()) and not overwrite:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest, rankdata
 
-from xecg.errors import ConfigError, DataError
+from xecg.errors import DataError, check_ranges
 
 FloatArray = NDArray[np.float64]
 Statistics = Callable[[FloatArray], Mapping[str, FloatArray]]
@@ -64,8 +64,7 @@ def intervals(
     interval is Wilson's (1927) for as many trials as there are groups. Raises DataError if there is
     no row, ConfigError if there is no resample.
     """
-    if n_resamples < 1:
-        raise ConfigError(f"n_resamples: expected at least 1; found {n_resamples}")
+    check_ranges(n_resamples=(n_resamples, 1))
     codes, n_groups = _group_codes(groups)
     observed = statistics(np.ones((1, codes.size)))
     if n_groups < 2:

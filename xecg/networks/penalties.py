@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xecg.errors import ConfigError
+from xecg.errors import check_ranges
 from xecg.networks.branch import Branch
 
 _NOTHING = 1e-6  # where no input contributes, relevance ends
@@ -71,9 +71,8 @@ class RelevanceGuidance:
     margin_s: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.weight < 0 or self.windows < 1 or self.margin_s < 0:
-            wanted = "a weight and margin_s of at least 0 and windows of at least 1"
-            raise ConfigError(f"guidance: expected {wanted}; found {self}")
+        ranges = {"weight": (self.weight, 0), "windows": (self.windows, 1)}
+        check_ranges("guidance.", **ranges, margin_s=(self.margin_s, 0))
 
     def outside(
         self,

@@ -126,8 +126,8 @@ def synthesize(
     check_ranges(
         duration_s=(duration_s, 1, _LARGEST),
         sampling_rate=(sampling_rate, *INPUT_RATES_HZ),
-        seed=(seed, 0, np.inf),
-        person_seed=(person_seed, 0, np.inf),
+        seed=(seed, 0),
+        person_seed=(person_seed, 0),
         noise=(noise, 0, _LARGEST),
     )
     pacing, shapes, atria, interference = np.random.default_rng(seed).spawn(4)

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from tqdm import tqdm
 
-from xecg.errors import ConfigError
+from xecg.errors import ConfigError, check_ranges
 from xecg.explain.figures import QUIET_INK, save_svg
 from xecg.explain.relevance import CLASSES, OWN_WAVE, wave_title
 from xecg.files import SUMS, check_sums, whole_folder, write_whole
@@ -121,9 +121,8 @@ def write_report(
 
 
 def _check(out: Path, resamples: int, permutations: int) -> None:
-    if min(resamples, permutations) < 1:
-        found = f"{resamples}, {permutations}"
-        raise ConfigError(f"--resamples, --permutations: expected 1 or more, found {found}")
+    ranges = {"resamples": (resamples, 1), "permutations": (permutations, 1)}
+    check_ranges("--", **ranges)
     if out.exists() and not (out / PAGE).exists() and (out.is_file() or any(out.iterdir())):
         raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
 

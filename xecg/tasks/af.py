@@ -1,7 +1,6 @@
 """AF against non-AF, per branch and fused."""
 
 from collections.abc import Iterable, Mapping
-from math import inf
 from typing import Any, cast
 
 import numpy as np
@@ -57,7 +56,7 @@ class AFClassifier(Task):
         super().__init__(XECGArch.build(branches, channels, dropout), **options)
         check_ranges(
             label_smoothing=(label_smoothing, 0, 1),
-            activity_weight=(activity_weight, 0, inf),
+            activity_weight=(activity_weight, 0),
             prevalence=(prevalence, 1e-6, 1 - 1e-6),
         )
         self.label_smoothing, self.activity_weight = label_smoothing, activity_weight

@@ -1,7 +1,6 @@
 """Pre-training of the rhythm branch: how much do the RR intervals of a window vary?"""
 
 from collections.abc import Mapping
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,7 @@ class RRVariability(Task):
         self, channels: int = 32, dropout: float = 0.0, activity_weight: float = 0.0, **options: Any
     ) -> None:
         super().__init__(RRNetwork(channels, dropout), **options)
-        check_ranges(activity_weight=(activity_weight, 0, inf))
+        check_ranges(activity_weight=(activity_weight, 0))
         self.activity_weight = activity_weight
         self.validation_metrics: Any = nn.ModuleDict(
             {name: rr_metrics(prefix=f"{name}/") for name in self.network.measures}

@@ -111,7 +111,7 @@ class SyntheticSettings:
         check_ranges(
             persons=(self.persons, 1, _MAX_PERSONS),
             records_per_person=(self.records_per_person, 1, _MAX_RECORDS),
-            seed=(self.seed, 0, np.inf),
+            seed=(self.seed, 0),
             af_share=(self.af_share, 0, 1 - _ECTOPY_SHARE),
         )
 
