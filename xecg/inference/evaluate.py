@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from xecg.data.databases.base import AF
 from xecg.data.splits import seen
 from xecg.data.store import Store
 from xecg.errors import ConfigError, StoreError, WeightsError, check_ranges
@@ -85,7 +86,7 @@ def evaluate(
     with whole_folder(out) as new:
         for name, table in evaluate_maps([*networks.values()], *about).items():
             write_whole(new / f"{name}.csv", csv_text(table))
-    print(f"{len(rows)} windows of {len({*groups})} persons or records, {origin}.")
+    _print_counts(opened, rows, origin)
     for says, shown in faithfulness_of(out).items():
         print(f"\n{says}\n{shown.to_string()}")
 
@@ -154,10 +155,15 @@ def effects(
     table = table[[*keys, *table.columns.drop(keys)]]
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, csv_text(table))
-    groups = opened.index.group.iloc[rows]
-    print(f"{len(rows)} windows of {groups.nunique()} persons or records, {origin}.")
+    _print_counts(opened, rows, origin)
     for measure, part in table.groupby("measure", sort=False):
         print(f"\n{measure}\n{with_intervals(part, [*keys, 'by'], 'of').to_string()}")
+
+
+def _print_counts(store: Store, rows: NDArray[np.int64], origin: str) -> None:
+    chosen = store.index.iloc[rows]
+    n_af, groups = (chosen.af == AF).sum(), chosen.group.nunique()
+    print(f"{len(rows)} windows ({n_af} in AF) of {groups} persons or records, {origin}.")
 
 
 def _loaded(store: Path, weights: Sequence[str] | None, split: str, seed: int) -> tuple[Any, ...]:
