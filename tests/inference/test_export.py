@@ -29,7 +29,6 @@ from xecg.signal.synthetic import synthesize
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-pytest.importorskip("torch", "2.6", reason="its exporter of programs came with PyTorch 2.6")
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = DOCS / "examples"

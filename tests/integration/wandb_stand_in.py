@@ -57,6 +57,7 @@ class WandbStandIn(ThreadingHTTPServer):
         self._waiting = list(configurations)
         self._deadline = time.monotonic() + deadline_s
         self._operations: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "ProbeServerCapabilities": self._no_fields,
             "viewer {": self._viewer,
             "upsertSweep(": self._upsert_sweep,
             "sweep(sweepName": self._sweep,
@@ -85,6 +86,10 @@ class WandbStandIn(ThreadingHTTPServer):
             run.summary |= json.loads(summary)
         if sent.get("complete"):
             run.exit_code = sent["exitcode"]
+
+    def _no_fields(self, variables: dict[str, Any]) -> Any:
+        types = "QueryType", "MutationType", "ServerInfoType"
+        return {name: {"fields": [{"name": ""}]} for name in types}
 
     def _viewer(self, variables: dict[str, Any]) -> Any:
         teams: dict[str, Any] = {"edges": []}

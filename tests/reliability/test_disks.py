@@ -150,7 +150,6 @@ def command(
     """The arguments of a command by name, which writes to the disk."""
     if request.param == "export":
         pytest.importorskip("onnxscript")
-        pytest.importorskip("torch", "2.6", reason="its exporter of programs came with PyTorch 2.6")
         for name in ("explained_program", "_onnx"):
             monkeypatch.setattr(export, name, partial(_once, name, getattr(export, name)))
     if request.param == "fit":

@@ -129,8 +129,9 @@ def test_description_reads_back_from_every_format(tmp_path, fmt):
 
 @pytest.mark.parametrize("fmt", ["16", "516"])
 def test_colons_in_a_path_are_no_address(tmp_path, fmt):
-    write_recording(make(sines()), tmp_path, fmt=fmt)
-    folder = (tmp_path / "r1.hea").rename(tmp_path / "r::2.hea").parent.rename(f"{tmp_path}::3")
+    write_recording(make(sines()), tmp_path / "written", fmt=fmt)
+    (tmp_path / "written" / "r1.hea").rename(tmp_path / "written" / "r::2.hea")
+    folder = (tmp_path / "written").rename(tmp_path / "a::3")
     np.testing.assert_allclose(read_recording(folder / "r::2").samples, sines(), atol=0.02)
 
 

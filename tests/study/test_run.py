@@ -172,6 +172,7 @@ def test_a_second_command_on_a_study_is_refused_and_status_is_told(write_study, 
     assert run_study(config, status=True) == 0
     assert "0 done, 0 running, 0 failed, 4 open" in capsys.readouterr().out
     assert not LADDER.exists()
+    (LADDER / "work").mkdir(parents=True)
     with FileLock(LADDER / "work" / "frozen0-seed0.lock"), FileLock(LADDER / ".lock"):
         with pytest.raises(StudyError, match="another command"):
             run_study(config)

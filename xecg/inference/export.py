@@ -115,8 +115,6 @@ def _onnx(
         made = torch.onnx.export(program, (), input_names=["ecg"], output_names=names, **options)
     except ImportError as error:
         raise ConfigError(f"an ONNX file: {error.name} {INSTALL}") from error
-    except TypeError as error:  # it has no such options
-        raise ConfigError(f"an ONNX file: needs PyTorch 2.6, found {torch.__version__}") from error
     graph = made.model_proto  # type: ignore[union-attr]
     for node in graph.graph.node:  # where this machine keeps its Python is nobody's business
         del node.metadata_props[:]
