@@ -11,6 +11,7 @@ from torch import nn
 from zennit.rules import AlphaBeta, Pass, ZBox
 
 from xecg.errors import ConfigError, DataError, NetworkError
+from xecg.explain import deep_taylor
 from xecg.explain.deep_taylor import (
     DeepTaylor,
     input_between,
@@ -185,6 +186,26 @@ def trained_xecgarch(seed=0):
             nn.init.normal_(module.running_mean, std=0.3)
             nn.init.uniform_(module.running_var, 0.5, 2)
     return network.train()
+
+
+def test_what_zennit_merges_may_lie_over_the_parameters(monkeypatch):
+    class Newer(deep_taylor.SequentialMergeBatchNorm):
+        """As zennit 1.0, which makes attributes of the parameters' names."""
+
+        def apply(self, root_module):
+            found = super().apply(root_module)
+            for module in root_module:
+                for name, value in module._parameters.items():
+                    if value is not None:
+                        vars(module)[name] = value.clone()
+                        value.zero_()
+            return found
+
+    network, x = trained_xecgarch(), torch.rand(4, 1, 500)
+    expected = DeepTaylor(network, "zbox").attribute(x, 1)
+    monkeypatch.setattr(deep_taylor, "SequentialMergeBatchNorm", Newer)
+    for name, relevance in DeepTaylor(network, "zbox").attribute(x, 1).items():
+        assert torch.equal(relevance, expected[name])
 
 
 def test_relevance_is_conserved_in_both_branches():

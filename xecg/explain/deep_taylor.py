@@ -379,22 +379,22 @@ def chain_of(layers: tuple[Layer, ...], *, merge: bool) -> list[Layer]:
     Raises NetworkError if the layer before a batch normalisation cannot take it.
     """
     chain = [Layer(p, copy.deepcopy(m)) for p, m in layers if not isinstance(m, IDENTITIES)]
-    for _, module in chain:
+    modules: list[Any] = [layer.module for layer in chain]
+    for module in modules:
         if isinstance(module, nn.ReLU):
             module.inplace = False  # what it would overwrite is needed for its gradient
-    norms = [i for i, layer in enumerate(chain) if isinstance(layer.module, nn.BatchNorm1d)]
+    norms = [i for i, module in enumerate(modules) if isinstance(module, nn.BatchNorm1d)]
     if not merge or not norms:
         return chain
-    for index in norms:
-        norm: Any = chain[index].module
-        before: Any = chain[index - 1].module if index else None
-        if not isinstance(before, WEIGHTED) or len(before.weight) != norm.num_features:
-            place = chain[index - 1] if index else "the input"
-            raise NetworkError(
-                f"{chain[index]} follows {place}; it can be merged only into a Conv1d or Linear "
-                "right before it. Move it there, or explain with rules='innvestigate'"
-            )
-    # zennit merges in the order of registration, which here is the order of computation.
-    merged = SequentialMergeBatchNorm().apply(nn.Sequential(*(layer.module for layer in chain)))
+    for i in norms:
+        before = modules[i - 1] if i else None
+        if not isinstance(before, WEIGHTED) or len(before.weight) != modules[i].num_features:
+            found = f"{chain[i]} follows {chain[i - 1] if i else 'the input'}"
+            raise NetworkError(f"{found}, not its Conv1d or Linear; set rules='innvestigate'")
+    with torch.no_grad():  # zennit merges in order of registration, here that of computation
+        merged = SequentialMergeBatchNorm().apply(nn.Sequential(*modules))
     assert len(merged) == len(norms)
+    for module in modules:  # zennit 1.0 lays what it merged over the parameters, as attributes
+        for name in vars(module).keys() & {"weight", "bias"}:
+            setattr(module, name, nn.Parameter(vars(module).pop(name), requires_grad=False))
     return [layer for i, layer in enumerate(chain) if i not in norms]
