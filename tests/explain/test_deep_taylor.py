@@ -197,7 +197,7 @@ def test_what_zennit_merges_may_lie_over_the_parameters(monkeypatch):
             for module in root_module:
                 for name, value in module._parameters.items():
                     if value is not None:
-                        vars(module)[name] = value.clone()
+                        vars(module)[name] = getattr(module, name).clone()
                         value.zero_()
             return found
 
