@@ -2,9 +2,15 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import pytest
+from wandb.errors import CommError
 
 from xecg.metrics.bootstrap import Interval
-from xecg.runs import write_report
+from xecg.networks.weights import WeightsInfo
+from xecg.runs import _log_model, write_report
 
 REPORTS = {
     "mitdb": {
@@ -44,3 +50,13 @@ def test_table_has_a_column_per_part_and_says_how_many(tmp_path: Path) -> None:
 def test_the_table_counts_af(tmp_path: Path) -> None:
     title = write_report({"own": {"fused": AF}}, tmp_path / "t.csv").splitlines()[0]
     assert "100 windows of 7 persons, 12 of 3 with AF" in title
+
+
+def test_weights_that_wandb_does_not_take_do_not_end_the_run(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"weights")
+    run = SimpleNamespace(id="r1", log_artifact=Mock(side_effect=CommError("Cannot query this")))
+    with pytest.warns(UserWarning, match=r"weights\.safetensors: .*Cannot query this"):
+        _log_model(SimpleNamespace(experiment=run), weights, WeightsInfo({}, {}))
+    run.log_artifact.assert_called_once()
+    assert weights.read_bytes() == b"weights"

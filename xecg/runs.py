@@ -23,7 +23,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xecg.callbacks.freezing import LayerFreezing
@@ -336,14 +336,18 @@ def _check(config: Namespace, verb: str) -> None:
 
 def _log_model(logger: WandbLogger, weights: Path, info: WeightsInfo) -> None:
     """Logs a weights file as an artifact of type ``model``; ``wandb sync`` uploads it later."""
-    from wandb import Artifact
+    from wandb import Artifact, Error
 
     run = logger.experiment
     metadata = {name: value for name, value in vars(info).items() if name != "learnt"}
     artifact = Artifact(f"model-{run.id}", type="model", metadata=metadata)
     # Not copied to W&B's cache: the run's folder keeps it.
     artifact.add_file(str(weights.resolve()), policy="immutable", skip_cache=True)
-    run.log_artifact(artifact, aliases=["best"])
+    try:
+        run.log_artifact(artifact, aliases=["best"])
+    except Error as error:  # of an online run: its server refuses it or is gone
+        why = " ".join(str(error).split())
+        rank_zero_warn(f"{weights}: kept here, not by Weights & Biases, which says: {why}")
 
 
 def _add_run_flags(parser: ArgumentParser) -> None:

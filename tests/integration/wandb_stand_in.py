@@ -58,6 +58,7 @@ class WandbStandIn(ThreadingHTTPServer):
         self._deadline = time.monotonic() + deadline_s
         self._operations: dict[str, Callable[[dict[str, Any]], Any]] = {
             "ProbeServerCapabilities": self._no_fields,
+            "query ArtifactType(": self._no_artifact,
             "viewer {": self._viewer,
             "upsertSweep(": self._upsert_sweep,
             "sweep(sweepName": self._sweep,
@@ -90,6 +91,9 @@ class WandbStandIn(ThreadingHTTPServer):
     def _no_fields(self, variables: dict[str, Any]) -> Any:
         types = "QueryType", "MutationType", "ServerInfoType"
         return {name: {"fields": [{"name": ""}]} for name in types}
+
+    def _no_artifact(self, variables: dict[str, Any]) -> Any:
+        return {"project": {"artifact": None}}
 
     def _viewer(self, variables: dict[str, Any]) -> Any:
         teams: dict[str, Any] = {"edges": []}
