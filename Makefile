@@ -18,7 +18,7 @@ test: .venv/installed-dev  ## run the tests (real ECGs too where XECG_DATA names
 fuzz: .venv/installed-dev  ## damage 10,000 files by chance and count how they are read
 	$(BIN)/python tests/reliability/fuzz.py --cases 10000
 
-torture: .venv/installed-dev  ## kill xecg at 100 random moments, about an hour
+torture: .venv/installed-dev  ## kill xecg at 100 random moments, half an hour
 	$(BIN)/python tests/reliability/torture.py
 
 lint: .venv/installed-dev  ## look for mistakes and check the formatting

@@ -6,7 +6,7 @@
 Each kill is a SIGKILL at a moment drawn evenly from the time that the command takes undisturbed: in
 half of the cases to the command alone, else to all processes that it started too; on a cluster, to
 one drawn from the command, the scheduler and the workers. `prepare --overwrite` must also leave a
-whole store at any moment. 100 kills take about an hour on two cores.
+whole store at any moment. 100 kills take half an hour to an hour on two cores.
 """
 
 import argparse
