@@ -21,6 +21,8 @@ from xecg.view import explained_window
 
 BROWSER = which("chromium") or which("chromium-browser") or which("google-chrome")
 SPACE = Path(__file__).parents[1] / "examples/space/app.py"
+OTHER_PICTURE = """before =>
+    [...document.querySelectorAll('img')].at(-1)?.getAttribute('src') != before"""
 
 
 def write(folder, name, rhythm="N", duration_s=10.0):
@@ -73,16 +75,21 @@ def free_port():
         return found.getsockname()[1]
 
 
+def picture(page):
+    """The address of the last picture: the one before it fades out in front of it."""
+    return page.locator("img").last.get_attribute("src")
+
+
 def test_a_dropped_ecg_is_explained_stepped_through_and_saved(tmp_path, serve, page):
     first, port = write(tmp_path / "given", "long", duration_s=30.0), free_port()
     command = [sys.executable, "-m", "xecg.cli", "view", str(first), "--no-browser"]
     page.goto(serve([*command, "--port", str(port)], port))
     page.get_by_text("Window 1 of 3").wait_for()
     assert page.get_by_text("Nothing leaves this computer").count() == 1
-    before = page.locator("img").get_attribute("src")
+    before = picture(page)
     page.get_by_text("next", exact=True).click()
     page.get_by_text("Window 2 of 3").wait_for()
-    assert page.locator("img").get_attribute("src") != before
+    page.wait_for_function(OTHER_PICTURE, arg=before)
     dropped = write(tmp_path, "dropped", "AF")
     files = [dropped.with_suffix(ending) for ending in (".hea", ".dat")]
     page.locator("input[type=file]").set_input_files(files)
@@ -92,10 +99,10 @@ def test_a_dropped_ecg_is_explained_stepped_through_and_saved(tmp_path, serve, p
     assert saved.value.suggested_filename == "dropped-window1.png"
     assert saved.value.path().read_bytes().startswith(b"\x89PNG")
     for label, choice in (("explained class", "non-AF"), ("rules", "gradient")):
-        before = page.locator("img").get_attribute("src")
+        before = picture(page)
         page.get_by_label(label).click()
         page.get_by_role("option", name=choice, exact=True).click()
-        page.wait_for_function("src => document.querySelector('img').src != src", arg=before)
+        page.wait_for_function(OTHER_PICTURE, arg=before)
     page.locator("input[type=file]").set_input_files(files[:1])
     page.get_by_role("alert").wait_for()
     assert page.hosts == {f"127.0.0.1:{port}"}
