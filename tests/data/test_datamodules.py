@@ -392,7 +392,7 @@ def test_a_data_module_of_another_package_says_target_and_eligible(
     parser = ArgumentParser()
     parser.add_subclass_arguments(WindowDataModule, "data")
     flags = ["--data=outside.NoiseData", f"--data.stores={path}", "--data.windows_per_epoch=20"]
-    data = ready(parser.instantiate_classes(parser.parse_args(flags)).data)
+    data = ready(parser.instantiate(parser.parse_args(flags)).data)
     batch = next(iter(data.train_dataloader()))
     assert batch.target.shape == (20,)
     assert torch.allclose(batch.target, batch.signal[:, 0].std(dim=1, correction=0))
