@@ -23,7 +23,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xecg.callbacks.freezing import LayerFreezing
@@ -347,7 +347,8 @@ def _log_model(logger: WandbLogger, weights: Path, info: WeightsInfo) -> None:
         run.log_artifact(artifact, aliases=["best"])
     except Error as error:  # of an online run: its server refuses it or is gone
         why = " ".join(str(error).split())
-        rank_zero_warn(f"{weights}: kept here, not by Weights & Biases, which says: {why}")
+        kept = f"{weights}: kept here, not by Weights & Biases, which says: {why}"
+        warnings.warn(kept, stacklevel=2)  # on the first process alone
 
 
 def _add_run_flags(parser: ArgumentParser) -> None:

@@ -105,7 +105,7 @@ def test_a_study_that_is_killed_continues_to_its_end(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("XECG_RUN_FOLDER", raising=False)
     write_study(synthetic_store)
-    kill_after_an_epoch(Path("ladder/work/pretrain-morphology-seed3"))
+    kill_after_an_epoch(Path("ladder", "work", "pretrain-morphology-seed3"))
     assert main(["study", "--config", "study.yaml"]) == 0, Path("ladder/logs").glob("*")
     assert "2 done" in capsys.readouterr().out
 
@@ -123,7 +123,7 @@ def test_a_study_that_is_killed_continues_to_its_end(
     assert all(torch.equal(after[key], before[key]) for key in frozen)
     assert not all(torch.equal(value, before[key]) for key, value in after.items())
     check_windows(cell, synthetic_store)
-    noted = Path("ladder/work/frozen2-seed3/weights.safetensors")  # for `wandb sync`
+    noted = Path("ladder", "work", "frozen2-seed3", "weights.safetensors")  # for `wandb sync`
     assert noted.resolve() == (cell / "weights.safetensors").resolve()
 
     assert main(["study", "report", "ladder", "--resamples=20"]) == 0

@@ -222,7 +222,7 @@ def test_what_ecgdatakit_only_warns_of_is_refused(tmp_path):
         ("r.csv", b"a,b\nI,II\n1,2\n", "2 names"),
         ("r.csv", b"I,II\n1,2\n3,4,5\n", "CSV"),
         ("r.csv", b"I,II\n1,2\n3,x\n", "CSV"),
-        ("r.csv", b"I\n1\n1e999\n", "CSV"),
+        ("r.csv", b"I\n1\n1e999\n", "infinite"),
         ("r.npy", b"\x93NUMPY\x01\0\x40\0{'descr': '<f4', 'fortran_order': False, "
          b"'shape': (999999999,)}", "NPY"),
     ],

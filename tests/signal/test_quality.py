@@ -124,14 +124,17 @@ def test_quality_knows_no_unit(scale: float, seed: int) -> None:
     )
 
 
-@settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 50))
+BEAT_IN_NOISE = (46, 50)  # the detector finds in noise a beat that it missed without
+
+
+@pytest.mark.parametrize("seed", range(51))
 def test_more_noise_is_never_better(seed: int) -> None:
     signal = ecg(seed=seed)
     noise = np.ptp(signal) * band(1, 8, len(signal))
-    shares = (0, 0.05, 0.1, 0.3)  # a detector may find in noise a beat that it missed without
-    values = [quality_of(signal + share * noise, beats_of=signal).value for share in shares]
-    assert values == sorted(values, reverse=True)
+    for beats_of in [signal] if seed in BEAT_IN_NOISE else [signal, None]:
+        noisy = [signal + share * noise for share in (0, 0.05, 0.1, 0.3)]
+        values = [quality_of(one, beats_of=beats_of).value for one in noisy]
+        assert values == sorted(values, reverse=True)
 
 
 @pytest.mark.parametrize("signal", [np.zeros(5000), np.full(5000, 3.0), np.arange(5000.0)])

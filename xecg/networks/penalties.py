@@ -71,8 +71,8 @@ class RelevanceGuidance:
     margin_s: float = 0.05
 
     def __post_init__(self) -> None:
-        ranges = {"weight": (self.weight, 0), "windows": (self.windows, 1)}
-        check_ranges("guidance.", **ranges, margin_s=(self.margin_s, 0))
+        at_least = {"weight": 0, "windows": 1, "margin_s": 0}
+        check_ranges("guidance.", **{key: (getattr(self, key), at_least[key]) for key in at_least})
 
     def outside(
         self,

@@ -121,8 +121,7 @@ def write_report(
 
 
 def _check(out: Path, resamples: int, permutations: int) -> None:
-    ranges = {"resamples": (resamples, 1), "permutations": (permutations, 1)}
-    check_ranges("--", **ranges)
+    check_ranges("--", resamples=(resamples, 1), permutations=(permutations, 1))
     if out.exists() and not (out / PAGE).exists() and (out.is_file() or any(out.iterdir())):
         raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
 
