@@ -207,7 +207,12 @@ def _read_csv(path: Path, sampling_rate: float | None) -> Recording:
     if len(parts) != n:
         raise ValueError(f"expected {n} names of leads before the numbers, found {len(parts)}")
     how |= {"sep": delimiter, "names": range(n), "skiprows": len(before), "dtype": np.float64}
-    values = pd.read_csv(path, **how).to_numpy()
+    try:
+        values = pd.read_csv(path, **how).to_numpy()
+    except pd.errors.ParserError:  # whose reasons are clear
+        raise
+    except ValueError as error:
+        raise ValueError(f"a sample that is text, or infinite ({error})") from error
     rows = values[: 1 + np.flatnonzero(~np.isnan(values).all(axis=1)).max(initial=0)].T
     names, units = [[part.strip() for part in column] for column in zip(*parts, strict=True)]
     return _recording(path, rows, sampling_rate or 0, names, units)
