@@ -1,18 +1,23 @@
 """What every database gives: its records, and per record the signal with what is known about it."""
 
+from __future__ import annotations
+
 import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xecg.errors import ConfigError, DataError, RecordError
 from xecg.signal.recording import Recording
+
+if TYPE_CHECKING:
+    from xecg.data.databases.labels import LabelTable
 
 AF, NOT_AF, LEFT_OUT = 1, 0, -1
 UNLABELLED = "unlabelled"  # rhythm of a stretch that nobody labelled
@@ -86,10 +91,12 @@ class Database(ABC):
     by_place: ClassVar[bool] = False  # folders hold other records of the same names
     # Patterns of files by which the folder of records is recognised; none takes the root.
     markers: ClassVar[tuple[str, ...]] = ()
+    files: ClassVar[tuple[str, ...]] = ()  # one of each record; those of ``markers`` by default
     # What is downloaded from ``url``: patterns of paths in its list of checksums, and of those
     # among them that were changed or withdrawn after they were listed.
     download: ClassVar[tuple[str, ...]] = ()
     changed: ClassVar[tuple[str, ...]] = ()
+    _labels: LabelTable | None = None  # the table that lists the records, if there is one
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
@@ -97,12 +104,15 @@ class Database(ABC):
             raise self._wrong_root("the database")
         self.folder = self._find_folder()
 
-    @abstractmethod
     def records(self) -> list[str]:
-        """Returns the records' names, sorted: paths below the root, without ending.
+        """Returns the records' names, sorted: paths below the folder, without ending.
 
         Raises DataError if the labels that belong to them are missing or not understood.
         """
+        if self._labels:
+            return self._labels.records()
+        found = {path for like in self.files or self.markers for path in self.folder.glob(like)}
+        return sorted(path.relative_to(self.folder).with_suffix("").as_posix() for path in found)
 
     @abstractmethod
     def read(self, record: str) -> LabelledRecording:
@@ -115,7 +125,7 @@ class Database(ABC):
 
     def tables(self) -> list[Path]:
         """Returns tables of labels; a store is out of date if their content changes."""
-        return []
+        return [self._labels.path] if self._labels else []
 
     def options(self) -> dict[str, Any]:
         """Returns the settings that decide about a store; raises ConfigError if one is no JSON."""

@@ -80,6 +80,7 @@ class CinC2017(Database):
     # As unpacked from training2017.zip, or as served record by record.
     markers = ("A[0-9]*.hea", "A[0-9][0-9]/A[0-9]*.hea")
     download = ("training2017.zip", REFERENCES[0])
+    _labels: LabelTable
 
     def __init__(self, root: Path | str) -> None:
         super().__init__(root)
@@ -89,14 +90,6 @@ class CinC2017(Database):
         if not self.reference.is_file():
             raise self._wrong_root(" or ".join(REFERENCES))
         self._labels = LabelTable(self.reference, LABELS, COLUMNS)
-
-    def tables(self) -> list[Path]:
-        """Returns the table of labels."""
-        return [self.reference]
-
-    def records(self) -> list[str]:
-        """Returns the labelled records, sorted."""
-        return self._labels.records()
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record and its rhythm."""
@@ -139,11 +132,6 @@ class Challenge(Database):
         places = (self.root, self.root.parent, self.root.parent / "ptbxl")
         tables = [place / name for place in places for name in _PATIENTS]
         return [table for table in tables if table.is_file()]
-
-    def records(self) -> list[str]:
-        """Returns the records' paths below the root without ending, sorted."""
-        headers = self.root.rglob("*.hea")
-        return sorted(path.relative_to(self.root).with_suffix("").as_posix() for path in headers)
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record, its rhythm and the collection it came from (``# Source:``)."""

@@ -246,6 +246,7 @@ class Folder(Database):
     citation = ""
     by_place = True
     markers = ("**/*.hea",)
+    _labels: LabelTable
 
     def __init__(
         self,
@@ -265,14 +266,6 @@ class Folder(Database):
                 if self.meaning.setdefault(label, value) != value:
                     raise DataError(f"label {label!r}: expected one meaning, found two")
         self._labels = LabelTable(self.table, self.meaning, root=self.root)
-
-    def tables(self) -> list[Path]:
-        """Returns the table of labels."""
-        return [self.table]
-
-    def records(self) -> list[str]:
-        """Returns the records that the table lists, sorted: paths below the folder."""
-        return self._labels.records()
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record, its rhythms and its person."""

@@ -56,27 +56,15 @@ class PhysioNet(Database):
     licence = "ODC-BY 1.0"
     version = "1.0.0"
     download: ClassVar[tuple[str, ...]] = ("RECORDS", "*.hea", "*.dat", "*.atr")
-    files: ClassVar[tuple[str, ...]] = ()  # one of each record; those of ``markers`` by default
     ends_annotated: ClassVar[bool] = False  # nothing is known after the last annotation
     # Rhythms count as listed in a table ``record,label,start_s,end_s`` with the labels ``af`` and
     # ``not_af``, where somebody has made it; records that it does not name are left out.
     listed: ClassVar[bool] = False
 
-    @property
-    def _labels(self) -> LabelTable | None:
+    def __init__(self, root: Path | str) -> None:
+        super().__init__(root)
         table = LabelTable(self.folder / TABLE, MEANING, root=self.folder)
-        return table if self.listed and table.path.is_file() else None
-
-    def tables(self) -> list[Path]:
-        """Returns the table of stretches, if there is one."""
-        return [labels.path] if (labels := self._labels) else []
-
-    def records(self) -> list[str]:
-        """Returns the records' names, sorted: paths below the folder, without ending."""
-        if labels := self._labels:
-            return labels.records()
-        found = {path for like in self.files or self.markers for path in self.folder.glob(like)}
-        return sorted(path.relative_to(self.folder).with_suffix("").as_posix() for path in found)
+        self._labels = table if self.listed and table.path.is_file() else None
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record, its person, and the rhythms and beats that are known."""
@@ -95,8 +83,8 @@ class PhysioNet(Database):
 
     def rhythms(self, record: str, recording: Recording, marks: Annotations) -> Rhythms:
         """Returns the rhythms of a record: as listed, else as annotated or published."""
-        if labels := self._labels:
-            return labels.rhythms(record, recording)
+        if self._labels:
+            return self._labels.rhythms(record, recording)
         last = marks.samples.max(initial=0) if self.ends_annotated else recording.n_samples
         before = self.rhythm_before(recording)
         return rhythm_spans(marks, int(last), recording.sampling_rate, before)

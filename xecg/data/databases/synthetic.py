@@ -60,17 +60,11 @@ class Synthetic(Database):
     )
     markers = (TABLE,)
 
-    @property
-    def _labels(self) -> LabelTable:
-        return LabelTable(self.folder / TABLE, {"A": AF, "N": NOT_AF, "O": NOT_AF})
+    _labels: LabelTable
 
-    def tables(self) -> list[Path]:
-        """Returns the table of persons."""
-        return [self.folder / TABLE]
-
-    def records(self) -> list[str]:
-        """Returns the records that the table lists, sorted."""
-        return self._labels.records()
+    def __init__(self, root: Path | str) -> None:
+        super().__init__(root)
+        self._labels = LabelTable(self.folder / TABLE, {"A": AF, "N": NOT_AF, "O": NOT_AF})
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record with its rhythms, beats and waves."""
