@@ -23,8 +23,5 @@ for _database in (
 
 
 def get_database(name: str, root: Path | str, **options: Any) -> Database:
-    """Returns the database of a name in a folder; ``Folder`` takes options.
-
-    Raises ConfigError if there is no such database, DataError if the folder is not it.
-    """
+    """Returns a database; raises ConfigError for an unknown name, DataError for a wrong folder."""
     return DATABASES[name](root, **options)

@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from xecg.data.databases.labels import LabelTable
 
 AF, NOT_AF, LEFT_OUT = 1, 0, -1
-UNLABELLED = "unlabelled"  # rhythm of a stretch that nobody labelled
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,9 @@ class RhythmSpan:
 
     def __post_init__(self) -> None:
         if self.af not in (AF, NOT_AF, LEFT_OUT) or not 0 <= self.start_s < self.stop_s:
-            raise DataError(
-                f"rhythm {self.label!r}: expected af of 1, 0 or -1 and 0 <= start < stop, found "
-                f"af {self.af} from {self.start_s} s to {self.stop_s} s"
-            )
-
-
-# In order of time, not overlapping; a stretch that none covers is as one with af=-1.
-Rhythms = tuple[RhythmSpan, ...]
+            expected = "af of 1, 0 or -1 and 0 <= start < stop"
+            found = f"af {self.af} from {self.start_s} s to {self.stop_s} s"
+            raise DataError(f"rhythm {self.label!r}: expected {expected}, found {found}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +46,8 @@ class LabelledRecording:
     recording: Recording
     person: str = ""  # who was recorded, unique over all databases; empty if unknown
     source: str = ""  # the collection it came from, where the database is a mixture of several
-    rhythms: Rhythms = ()
+    # In order of time, not overlapping; a stretch that none covers is as one with af=-1.
+    rhythms: tuple[RhythmSpan, ...] = ()
     # (beats,) in samples; empty if there are none, null if unknown
     r_peaks: NDArray[np.int64] | None = None
     beat_symbols: tuple[str, ...] | None = None  # WFDB symbol of each of r_peaks
@@ -137,19 +133,18 @@ class Database(ABC):
             try:
                 found[name] = json.loads(json.dumps(plain))
             except TypeError as error:
-                raise ConfigError(
-                    f"{self.name}: expected numbers, text, lists or paths as settings, found "
-                    f"{name} of type {type(value).__name__}; call it _{name} if it is none"
-                ) from error
+                other = f"{name} of type {type(value).__name__}; call it _{name} if it is none"
+                expected = "expected numbers, text, lists or paths as settings"
+                raise ConfigError(f"{self.name}: {expected}, found {other}") from error
         return found
 
     def _find_folder(self) -> Path:
         """The nearest folder, at most three below ``root``, that holds a file like the markers."""
-        for depth in ("", "*/", "*/*/", "*/*/*/"):
-            for folder in sorted(self.root.glob(depth)) if depth else [self.root]:
-                files = (path for mark in self.markers for path in folder.glob(mark))
-                if not self.markers or any(path.is_file() for path in files):
-                    return folder
+        deeper = (sorted(self.root.glob("*/" * depth)) for depth in (1, 2, 3))
+        for folder in chain([self.root], chain.from_iterable(deeper)):
+            files = (path for mark in self.markers for path in folder.glob(mark))
+            if not self.markers or any(path.is_file() for path in files):
+                return folder
         raise self._wrong_root(f"files like {' or '.join(self.markers)}")
 
     def _wrong_root(self, expected: str) -> DataError:
@@ -157,7 +152,6 @@ class Database(ABC):
         if self.root.is_dir():
             names = sorted(path.name + "/" * path.is_dir() for path in self.root.iterdir())
             found = ", ".join(names[:6]) or "an empty folder"
-        return DataError(
-            f"{self.name}: expected {expected} in or below {self.root}, found {found}; give the "
-            "folder of the database as downloaded"
-        )
+        cure = "give the folder of the database as downloaded"
+        place = f"in or below {self.root}"
+        return DataError(f"{self.name}: expected {expected} {place}, found {found}; {cure}")
