@@ -31,10 +31,7 @@ _NO_ECG = re.compile(
 
 
 def ecg_lead(name: str) -> str:
-    """Returns a name of an ECG lead as it is compared: "ii" for "ECG lead II" and "Lead 2".
-
-    It is empty if the name is not known as one of an ECG: "RESP", "channel 1".
-    """
+    """Returns a lead as it is compared, "ii" for "Lead 2"; empty if not known as one of an ECG."""
     name = normalize("NFKC", name).casefold()
     if _NO_ECG.search(name):
         return ""

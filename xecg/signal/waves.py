@@ -21,7 +21,7 @@ _CODES = {"p": P, "t": T, "u": OTHER} | dict.fromkeys(BEAT_SYMBOLS, QRS)
 _ONSET, _OFFSET = "(", ")"
 
 # Start and end in ms after an R peak, in order of writing: where neighbouring beats meet, ST-T
-# yields to P, and both to QRS.
+# (code T) yields to P, and both to QRS.
 _WINDOWS_MS = ((T, 100, 350), (P, -220, -60), (QRS, -50, 50))
 
 MIN_BEATS = 5  # fewest that are measured: four intervals, three successive differences
@@ -162,10 +162,7 @@ def resample_codes(
 def codes_around_r_peaks(
     r_peaks: NDArray[np.integer], n_samples: int, sampling_rate: float
 ) -> NDArray[np.uint8]:
-    """Returns codes (n_samples,) where waves usually lie, for ECGs without annotated waves.
-
-    ST-T has the code T. R peaks (peaks,) are samples; those outside the lead count as well.
-    """
+    """Returns codes (n_samples,) where waves usually lie around R peaks, also those outside."""
     codes = np.full(n_samples, OTHER, dtype=np.uint8)
     peaks = np.asarray(r_peaks, dtype=np.int64)[:, np.newaxis]
     for code, start_ms, stop_ms in _WINDOWS_MS:

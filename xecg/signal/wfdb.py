@@ -29,15 +29,11 @@ _NOTES = {
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """Labels at points in time.
+    """Labels at points in time."""
 
-    ``samples`` (n,) rise, at the rate at which ``read_recording`` gives the samples. ``symbols``
-    are WFDB's codes, such as "N" for a normal beat; ``notes`` texts such as "(AFIB".
-    """
-
-    samples: NDArray[np.int64]
-    symbols: tuple[str, ...]
-    notes: tuple[str, ...]
+    samples: NDArray[np.int64]  # (n,), rising, at the rate at which ``read_recording`` gives them
+    symbols: tuple[str, ...]  # WFDB's codes, such as "N" for a normal beat
+    notes: tuple[str, ...]  # texts such as "(AFIB"
 
 
 def record_stem(path: Path | str) -> Path:

@@ -93,11 +93,7 @@ class LabelTable(NamedTuple):
         return tuple(spans)
 
     def read(self) -> Mapping[str, tuple[Row, ...]]:
-        """Reads the rows of each record, in order of time.
-
-        Raises DataError if the table cannot be read, lacks a column, or names a record or a stretch
-        of it twice.
-        """
+        """Reads the rows of each record, in order of time; raises DataError for a wrong table."""
         try:
             if not is_file(self.path):
                 raise OSError("no regular file")
@@ -189,10 +185,7 @@ def _file_of(root: Path | None, record: str) -> str:
 def rhythm_spans(
     annotations: Annotations, n_samples: int, sampling_rate: float, before: str = UNLABELLED
 ) -> tuple[RhythmSpan, ...]:
-    """Returns the rhythm spans that rhythm changes (``+`` with ``(AFIB`` and the like) mark.
-
-    A rhythm lasts until the next change or the record's end; ``before`` precedes the first one.
-    """
+    """Returns the spans from one rhythm change (``+`` with ``(AFIB``) or the start to the next."""
     marks = zip(annotations.samples.tolist(), annotations.symbols, annotations.notes, strict=True)
     changes = [(s, note[1:].rstrip("\0 ")) for s, mark, note in marks if mark + note[:1] == "+("]
     spans = []
