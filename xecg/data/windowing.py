@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.data.databases.base import LEFT_OUT, UNLABELLED, LabelledRecording, RhythmSpan
+from xecg.data.databases.base import LEFT_OUT, LabelledRecording, RhythmSpan
+from xecg.data.databases.labels import UNLABELLED
 from xecg.signal.preprocessing import Preprocessing, cut_windows
 from xecg.signal.recording import Recording, ecg_lead
 from xecg.signal.waves import NOT_ANNOTATED, detect_r_peaks, resample_codes, rr_measures

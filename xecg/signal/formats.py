@@ -98,7 +98,7 @@ def _is_wfdb(path: Path) -> bool:
 
 
 def _is_ecg(file: Path, sampling_rate: float | None) -> bool:
-    """Whether a file in a folder is to be read as an ECG, if only to say why it cannot be."""
+    """Whether a file in a folder is to be read, if only to say why it cannot be."""
     of_ecgs = _SUFFIXES.get(file.suffix.lower())
     try:
         known = of_ecgs is not None and is_file(file) and _kind(file)
@@ -108,7 +108,6 @@ def _is_ecg(file: Path, sampling_rate: float | None) -> bool:
 
 
 def _kind(path: Path) -> str:
-    """The kind of a file by its first bytes."""
     with path.open("rb") as file:
         head = file.read(2**12)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):

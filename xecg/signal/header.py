@@ -1,7 +1,6 @@
 """Headers of WFDB records: every field is checked, and sizes are compared with those of files.
 
-The package ``wfdb`` drops what is not ASCII, shifts fields that it does not understand, and asks
-for any memory that a header names.
+``wfdb`` drops what is not ASCII, shifts unknown fields, and takes any memory that a header names.
 """
 
 from __future__ import annotations
@@ -72,10 +71,7 @@ class Header(NamedTuple):
 
     @property
     def per_frame(self) -> int:
-        """Samples that every lead gets in a frame: as many as the ECG that has most.
-
-        Raises RecordError if they cannot be repeated or left out evenly in all leads.
-        """
+        """Samples that every lead gets in a frame: as many as the ECG that has most."""
         numbers = {name: signal.per_frame for name, signal in self.signals.items()}
         ecg = [number for name, number in numbers.items() if ecg_lead(name)]
         most = max(ecg or numbers.values())
@@ -156,10 +152,7 @@ def _read_signal(header: Path, line: str) -> Signal:
 
 
 def _frames_held(header: Path, frames: int, signals: Sequence[Signal]) -> int:
-    """Checks the signal files of a header; returns how many frames they hold, 0 if there is none.
-
-    ``frames`` is the number that the header gives, or 0.
-    """
+    """Checks signal files against the frames in a header, if any; returns how many they hold."""
     held = []
     for file, of_file in groupby(sorted(signals, key=lambda s: s.file), lambda s: s.file):
         layout = [*of_file]
@@ -231,7 +224,5 @@ def states(files: Iterable[Path]) -> str:
 
 def unreadable(file: Path, expected: str, found: object) -> RecordError:
     """Returns the error for a file of a record."""
-    return RecordError(
-        f"{file}: cannot be read as a WFDB record: expected {expected}, found {found}. "
-        "Correct the header, or fetch the record again."
-    )
+    why = f"cannot be read as a WFDB record: expected {expected}, found {found}"
+    return RecordError(f"{file}: {why}. Correct the header, or fetch the record again.")

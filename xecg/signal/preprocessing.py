@@ -159,10 +159,7 @@ class Preprocessing:
         return samples.astype(np.float32)
 
     def scale(self, windows: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Scales each window (..., time) by itself: its smallest sample to 0, its largest to 1.
-
-        A window without any variation becomes zeros.
-        """
+        """Scales each window (..., time): smallest sample to 0, largest to 1; all to 0 if equal."""
         signals = np.asarray(windows, dtype=np.float32)
         if self.scaling == "none":
             return signals
@@ -175,11 +172,9 @@ def _whole_samples(seconds: float, sampling_rate: float, name: str) -> int:
     """Returns a duration in samples; raises ConfigError if they are no whole number."""
     samples = seconds * sampling_rate
     if round(samples) < 1 or abs(samples - round(samples)) > 1e-6 * samples:
-        nearest = max(round(samples), 1) / sampling_rate
-        raise ConfigError(
-            f"{name}: {seconds} s are {samples:g} samples at {sampling_rate:g} Hz, expected a "
-            f"whole number of them; {nearest:.6g} s would be."
-        )
+        found = f"{seconds} s are {samples:g} samples at {sampling_rate:g} Hz"
+        nearest = f"{max(round(samples), 1) / sampling_rate:.6g} s would be"
+        raise ConfigError(f"{name}: {found}, expected a whole number of them; {nearest}.")
     return round(samples)
 
 
@@ -224,28 +219,20 @@ def cut_windows(
     if align_last:
         starts = np.union1d(starts, [last])
     if last < 0:
-        raise RecordError(
-            f"Record {record!r} lasts {len(signal) / sampling_rate:.2f} s, less than one window "
-            f"of {preprocessing.window_s:g} s. Leave it out, or set a shorter window."
-        )
+        lasts = f"{len(signal) / sampling_rate:.2f} s, less than one window"
+        lasts += f" of {preprocessing.window_s:g} s. Leave it out, or set a shorter window"
+        raise RecordError(f"Record {record!r} lasts {lasts}.")
     signals = filtered[starts[:, np.newaxis] + np.arange(window)]
     # first raw sample that each window touches, and the one after the last
     first = np.floor(starts * (sampling_rate / rate)).astype(np.int64)
     stop = np.ceil((starts + window) * (sampling_rate / rate)).astype(np.int64)
-    stop, still = np.minimum(stop, len(signal)), _still_for(bridged)
     absent = {}
     for start, a, b, cut in zip(starts.tolist(), first, stop, signals, strict=True):
-        half, largest = (b - a + 1) // 2, np.abs(bridged[a:b]).max()
+        raw = bridged[a:b]
+        moves = np.flatnonzero(np.diff(raw, prepend=np.nan, append=np.nan))
         if missing[a:b].any():
             absent[start] = MISSING_SAMPLES
-        elif still[a + half - 1 : b].max() >= half or np.ptp(cut) <= _FLAT_SHARE * largest:
+        elif 2 * np.diff(moves).max() >= len(raw) or np.ptp(cut) <= _FLAT_SHARE * abs(raw).max():
             absent[start] = FLAT_LINE
     kept = ~np.isin(starts, list(absent))
     return Windows(preprocessing.scale(signals[kept]), starts[kept], absent)
-
-
-def _still_for(raw: NDArray[np.floating]) -> NDArray[np.int64]:
-    """For how many samples, itself included, each sample's value has been the same."""
-    places = np.arange(1, len(raw) + 1)
-    moves = np.append(0, places[:-1] * (raw[1:] != raw[:-1]))
-    return places - np.maximum.accumulate(moves)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xecg.errors import RecordError
 
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 # Lead II, in which P waves stand out, or a lead like it (MLII, the modified lead II of
 # ambulatory recorders); hand-held devices record about lead I.
 _PREFERRED = ("ii", "mlii", "i")
@@ -30,10 +31,7 @@ _NO_ECG = re.compile(
 
 
 def ecg_lead(name: str) -> str:
-    """Returns a name of an ECG lead as it is compared: "ii" for "ECG lead II" and "Lead 2".
-
-    It is empty if the name is not known as one of an ECG: "RESP", "channel 1".
-    """
+    """Returns a lead as it is compared, "ii" for "Lead 2"; empty if not known as one of an ECG."""
     name = normalize("NFKC", name).casefold()
     if _NO_ECG.search(name):
         return ""
@@ -68,10 +66,9 @@ class Recording:
     def __post_init__(self) -> None:
         samples = np.asarray(self.samples)
         if samples.ndim != 2 or samples.size == 0 or samples.dtype.kind not in "fiu":
-            raise RecordError(
-                f"Record {self.name!r}: expected samples as real numbers of shape (leads, time) "
-                f"with at least one of each, found {samples.dtype} of shape {samples.shape}."
-            )
+            expected = "samples as real numbers of shape (leads, time) with at least one of each"
+            found = f"{samples.dtype} of shape {samples.shape}"
+            raise RecordError(f"Record {self.name!r}: expected {expected}, found {found}.")
         object.__setattr__(self, "samples", samples.astype(np.float32, copy=False))
         for field in ("leads", "units", "comments"):
             object.__setattr__(self, field, tuple(getattr(self, field)))
@@ -128,7 +125,6 @@ class Recording:
             return index
         sought = "channel that is known as an ECG" if lead is None else f"lead {lead!r}"
         sought += found and f" that is an ECG, but {found}"
-        raise RecordError(
-            f"Record {self.name!r} has no {sought}; its leads are {', '.join(self.leads)}. "
-            "Name the one that is an ECG by --lead (of prepare --leads)."
-        )
+        sought += f"; its leads are {', '.join(self.leads)}"
+        cure = "Name the one that is an ECG by --lead (of prepare --leads)."
+        raise RecordError(f"Record {self.name!r} has no {sought}. {cure}")

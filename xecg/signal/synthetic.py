@@ -16,28 +16,19 @@ from numpy.typing import NDArray
 from xecg.errors import ConfigError, check_ranges
 from xecg.signal import synthetic_heart as heart
 from xecg.signal.preprocessing import INPUT_RATES_HZ
-from xecg.signal.recording import Recording
+from xecg.signal.recording import LEADS, Recording
 from xecg.signal.synthetic_heart import OFFSET, ONSET, PEAK, Floats
 from xecg.signal.waves import OTHER, QRS, P, T
 
-# Directions of the leads for a dipole (x left, y down, z back): Dower's matrix
+# Directions of I, II, V1 to V6 for a dipole (x left, y down, z back): Dower's matrix
 # (Clin. Cardiol. 3:87, 1980); the other limb leads follow from I and II.
-_I, _II = np.array([0.632, -0.235, 0.059]), np.array([0.235, 1.066, -0.132])
-_VECTORS = {
-    "I": _I,
-    "II": _II,
-    "III": _II - _I,
-    "aVR": -(_I + _II) / 2,
-    "aVL": _I - _II / 2,
-    "aVF": _II - _I / 2,
-    "V1": np.array([-0.515, 0.157, -0.917]),
-    "V2": np.array([0.044, 0.164, -1.387]),
-    "V3": np.array([0.882, 0.098, -1.277]),
-    "V4": np.array([1.213, 0.127, -0.601]),
-    "V5": np.array([1.125, 0.127, -0.086]),
-    "V6": np.array([0.831, 0.076, 0.230]),
-}
-LEADS = tuple(_VECTORS)
+_I, _II, *_CHEST = np.array([
+    [0.632, -0.235, 0.059], [0.235, 1.066, -0.132],
+    [-0.515, 0.157, -0.917], [0.044, 0.164, -1.387], [0.882, 0.098, -1.277],
+    [1.213, 0.127, -0.601], [1.125, 0.127, -0.086], [0.831, 0.076, 0.230],
+])  # fmt: skip
+_LIMB = (_I, _II, _II - _I, -(_I + _II) / 2, _I - _II / 2, _II - _I / 2)
+_VECTORS = dict(zip(LEADS, (*_LIMB, *_CHEST), strict=True))
 Rhythm = Literal["N", "AF", "O"]  # sinus, atrial fibrillation, sinus with ectopic beats
 RHYTHMS: tuple[Rhythm, ...] = get_args(Rhythm)
 _REACH_SIGMAS = 5.0  # beyond them a Gaussian of 2 mV is below 0.01 uV
@@ -49,10 +40,7 @@ _WANDER_MV, _ELECTRODE_MV, _MUSCLE_MV = 0.08, 0.012, 0.01
 
 
 def _noise(rng: Generator, times_s: Floats, breathing: heart.Breathing) -> Floats:
-    """Draws the noise of one lead at ``times_s``, evenly spaced from 0: (time,), mV.
-
-    Every lead draws its own sizes around the typical ones (log-normal).
-    """
+    """Draws the noise (time,), mV, of one lead, of its own size, at evenly spaced ``times_s``."""
     wander, electrode, muscle, _ = rng.lognormal(0, 0.6, 4)
     drift = 0.6 * breathing.at(times_s) + 0.9 * heart.slow_variation(rng, times_s, 0.02, 0.45)
     bursts = np.exp(0.5 * heart.slow_variation(rng, times_s, 0.05, 0.8))
@@ -81,9 +69,8 @@ def _coloured(
 class SyntheticECG:
     """A recording with its truth, the same for all leads.
 
-    A deep Q or S of a lead has its extremum a few ms beside the R peak. A wave reaches to 2.5
-    standard deviations of its outermost Gaussians, both ends included; T ends where the next wave
-    begins, and the record's ends cut any. In AF there is no P.
+    A wave reaches to 2.5 standard deviations of its outermost Gaussians, both ends included; T ends
+    where the next wave begins, and the record's ends cut any. In AF there is no P.
     """
 
     recording: Recording  # in mV
@@ -112,9 +99,8 @@ def synthesize(
     are names among ``LEADS``, each at most once; ``noise`` is its size, 1 as usual, 0 for a clean
     signal. ``seed`` gives beats, breath, fibrillatory waves and noise; ``person_seed``, by default
     the same, gives shapes of the waves, usual rate and variability. The same arguments give the
-    same samples, bit for bit. Heart, atria and noise draw from streams of their own: another
-    sampling rate, lead or noise leaves the beats where they were. Raises ConfigError for a setting
-    outside its range.
+    same samples, bit for bit; another sampling rate, lead or noise leaves the beats where they
+    were. Raises ConfigError for a setting outside its range.
     """
     person_seed = seed if person_seed is None else person_seed
     if rhythm not in RHYTHMS:
@@ -143,10 +129,8 @@ def synthesize(
         dipole += fibrillatory_waves(atria, times_s)
     samples = np.stack([_VECTORS[lead] for lead in leads]) @ dipole
     samples += noise * np.stack([_noise(interference, times_s, breathing) for _ in leads])
-    units = ("mV",) * len(leads)
-    recording = Recording(
-        name, samples.astype(np.float32), float(sampling_rate), tuple(leads), units
-    )
+    rate, units = float(sampling_rate), ("mV",) * len(leads)
+    recording = Recording(name, samples.astype(np.float32), rate, tuple(leads), units)
     return _with_truth(recording, rhythm, beats, extents_s, f"synthetic-{person_seed}")
 
 
@@ -173,8 +157,8 @@ def sum_gaussians(
 def fibrillatory_waves(rng: Generator, times_s: Floats) -> NDArray[np.float64]:
     """Draws the dipole (3, time), mV, of fibrillating atria: a sawtooth that wanders.
 
-    After Stridh and Sornmo (IEEE Trans. Biomed. Eng. 48:105, 2001): a harmonic series of modulated
-    frequency (here 4-9 Hz) and size; smooth random courses stand in for their single sinusoids.
+    After Stridh and Sornmo (IEEE Trans. Biomed. Eng. 48:105, 2001), with smooth random courses of
+    frequency (4-9 Hz) and size for their sinusoids.
     """
     wandering = rng.uniform(0.1, 0.4) * heart.slow_variation(rng, times_s, 0.05, 1.0)
     frequency = np.clip(rng.uniform(4.5, 8.5) + wandering, 4, 9)

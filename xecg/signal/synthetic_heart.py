@@ -8,7 +8,6 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 Symbols = NDArray[np.str_]  # "N", "V" or "A" for each beat
 ONSET, PEAK, OFFSET = 0, 1, 2
 
@@ -46,9 +45,8 @@ class Gaussians:
 class Person:
     """Rates and waves that stay the same from one recording of a person to the next.
 
-    Rate and RMSSD are the usual ones in sinus rhythm, PR and T those at 60 beats a minute, QT is
-    after Bazett. Time 0 is the middle of P, the centre of R, the main deflection of an ectopic
-    QRS, the peak of T.
+    PR and T are those at 60 beats a minute, QT is after Bazett. Time 0 is the middle of P, the
+    centre of R, the main deflection of an ectopic QRS, the peak of T.
     """
 
     heart_rate_bpm: float
@@ -68,8 +66,8 @@ def draw_person(person_seed: int) -> Person:
     rng = np.random.default_rng(person_seed)
     axis = _rotation(np.radians(rng.uniform(-25, 12)), np.radians(rng.uniform(-20, 20)))
     p, broad = _p_wave(rng, axis), _ectopic_qrs(rng)
-    heart_rate_bpm, rmssd_ms = float(np.clip(rng.normal(72, 15), 48, 112)), log_uniform(rng, 5, 100)
-    pr_s, qtc_s = rng.uniform(0.13, 0.2), rng.uniform(0.37, 0.44)
+    rates = float(np.clip(rng.normal(72, 15), 48, 112)), log_uniform(rng, 5, 100)
+    intervals = rng.uniform(0.13, 0.2), rng.uniform(0.37, 0.44)
     qrs, t = _qrs(rng, axis), _t_wave(rng, axis)
     # Another focus: the atria are crossed in another direction, often upwards.
     direction = np.array([rng.uniform(-0.8, 1), rng.uniform(-1.2, 0.4), rng.uniform(-1, 1)])
@@ -78,8 +76,7 @@ def draw_person(person_seed: int) -> Person:
     dipole = -rng.uniform(0.3, 0.5) * broad.dipoles_mv[1:2]
     rise, fall = rng.uniform([0.055, 0.040], [0.070, 0.050])
     discordant_t = Gaussians(np.zeros(1), np.array([rise]), np.array([fall]), dipole)
-    rates = heart_rate_bpm, rmssd_ms, pr_s, qtc_s
-    return Person(*rates, p, qrs, t, other_p, broad, discordant_t)
+    return Person(*rates, *intervals, p, qrs, t, other_p, broad, discordant_t)
 
 
 def _rotation(frontal: float, horizontal: float) -> Floats:
@@ -145,15 +142,12 @@ def slow_variation(rng: Generator, times_s: Floats, low_hz: float, high_hz: floa
 
 @dataclass(frozen=True)
 class Breathing:
-    """Breathing, which drives RR intervals, height of the R waves and baseline alike.
-
-    Its phase starts at ``phase`` and wanders by ``unrest`` (rad) with the frequency ``unrest_hz``.
-    """
+    """Breathing, which drives RR intervals, height of the R waves and baseline alike."""
 
     rate_hz: float
-    phase: float
+    phase: float  # rad
     unrest_hz: float
-    unrest: float
+    unrest: float  # by which the phase wanders, rad
 
     @classmethod
     def draw(cls, rng: Generator) -> Self:
@@ -179,11 +173,10 @@ class Beats:
 def sinus_beats(
     rng: Generator, person: Person, breathing: Breathing, duration_s: float, *, ectopic: bool
 ) -> Beats:
-    """Draws sinus rhythm at about the person's rate and RMSSD.
+    """Draws sinus rhythm at about the person's rate and RMSSD, with ectopic beats or without.
 
-    With ``ectopic``, at least one beat within the record is ectopic. A ventricular one comes early
-    and is followed by a compensatory pause (the sinus node keeps its pace); an atrial one resets
-    the node.
+    At least one is within the record. A ventricular one comes early and is followed by a
+    compensatory pause (the sinus node keeps its pace); an atrial one resets the node.
     """
     rate_bpm = person.heart_rate_bpm * rng.lognormal(0, 0.1)
     mean = 60 / float(np.clip(rate_bpm, 45, 105 if ectopic else 120))
@@ -200,10 +193,7 @@ def sinus_beats(
 
 
 def fibrillation_beats(rng: Generator, duration_s: float) -> Beats:
-    """Draws atrial fibrillation: log-normal RR intervals above a refractory floor.
-
-    The spread shrinks with the mean, so that fast AF may look nearly regular.
-    """
+    """Draws AF: log-normal RR intervals above a refractory floor, more regular where it is fast."""
     mean = 60 / rng.uniform(60, 160)
     floor = max(0.26, 0.5 * mean)
     spread = rng.uniform(0.06, 0.3) * mean * np.sqrt(mean / 0.75)
@@ -264,12 +254,11 @@ def _beats_within(rng: Generator, rr_s: Floats, symbols: Symbols, duration_s: fl
 def place_waves(
     rng: Generator, person: Person, beats: Beats, breathing: Breathing, *, with_p: bool
 ) -> tuple[list[Gaussians], Floats]:
-    """Places the person's waves around each beat.
+    """Places the person's waves around each beat; QT scales with the square root of RR (Bazett).
 
-    QT scales with the square root of RR (Bazett), PR a little. The RR interval that counts is
-    half the last one and half the record's mean, as repolarisation follows the rate slowly.
-    Returns Gaussians for each wave shape; and onset, peak and offset of P, QRS and T of each beat,
-    (beats, 3, 3), s, NaN where there is no such wave.
+    The RR interval that counts is half the last one and half the record's mean, as repolarisation
+    follows the rate slowly. Returns Gaussians for each wave shape; and onset, peak and offset of P,
+    QRS and T of each beat, (beats, 3, 3), s, NaN where there is no such wave.
     """
     n, whole = beats.times_s.size, np.ones(beats.times_s.size)
     pace = np.sqrt((beats.rr_s + beats.rr_s.mean()) / 2)
@@ -277,7 +266,9 @@ def place_waves(
     ventricular, atrial = beats.symbols == "V", beats.symbols == "A"
     placed, extents = [], np.full((n, 3, 3), np.nan)
 
-    def lay(column: int, wave: Gaussians, which: Mask, at: Floats, stretch: Floats) -> None:
+    def lay(
+        column: int, wave: Gaussians, which: NDArray[np.bool_], at: Floats, stretch: Floats
+    ) -> None:
         at, stretch = at[which, None], stretch[which, None]
         size = height[which] * rng.lognormal(0, 0.04, which.sum())
         times = at + stretch * wave.centres_s, stretch * wave.rise_s, stretch * wave.fall_s

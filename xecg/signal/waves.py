@@ -13,7 +13,6 @@ from xecg.signal.wfdb import Annotations
 
 OTHER, P, QRS, T = 0, 1, 2, 3
 NOT_ANNOTATED = 255  # no annotator looked here: neither a wave nor the absence of one
-WAVE_NAMES = ("other", "P", "QRS", "T")
 
 # WFDB's codes at the peak of a QRS complex; "!" (a ventricular flutter wave), "x" (a blocked
 # atrial beat) and "|" (an artefact) mark none.
@@ -21,7 +20,8 @@ BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")
 _CODES = {"p": P, "t": T, "u": OTHER} | dict.fromkeys(BEAT_SYMBOLS, QRS)
 _ONSET, _OFFSET = "(", ")"
 
-# Start and end in ms after an R peak, in order of writing: ST-T yields to P, and both to QRS.
+# Start and end in ms after an R peak, in order of writing: where neighbouring beats meet, ST-T
+# (code T) yields to P, and both to QRS.
 _WINDOWS_MS = ((T, 100, 350), (P, -220, -60), (QRS, -50, 50))
 
 MIN_BEATS = 5  # fewest that are measured: four intervals, three successive differences
@@ -43,11 +43,10 @@ class RRMeasures:
 
 
 def detect_r_peaks(signal: NDArray[np.floating], sampling_rate: float) -> NDArray[np.int64]:
-    """Finds R peaks with sleepecg's modification of Pan and Tompkins (1985).
+    """Finds R peaks, as ascending samples, with sleepecg's form of Pan and Tompkins (1985).
 
-    The signal (time,) has any unit and band, and no infinite values; where it is NaN no peak is
-    found. Peaks are ascending sample positions; a signal that is constant, wholly missing, shorter
-    than 2 s, or varies in its last 0.15 s only has none.
+    The signal (time,) has any unit and band; where it is NaN no peak is found. One that is
+    constant, wholly missing, shorter than 2 s, or varies in its last 0.15 s only has none.
     """
     from xecg.signal.preprocessing import bridge_missing  # scipy.signal is slow to import
 
@@ -69,10 +68,8 @@ def rr_measures(r_peaks_s: NDArray[np.floating]) -> RRMeasures:
     n, times_s = len(r_peaks_s), np.asarray(r_peaks_s, dtype=np.float64)
     rr_ms = 1000 * (times_s[1:] - times_s[:-1])
     if not (rr_ms > 0).all():
-        raise RecordError(
-            f"RR intervals: expected strictly ascending times of beats, but beat "
-            f"{int(np.argmin(rr_ms > 0)) + 2} is not after the one before it."
-        )
+        found = f"but beat {int(np.argmin(rr_ms > 0)) + 2} is not after the one before it"
+        raise RecordError(f"RR intervals: expected strictly ascending times of beats, {found}.")
     if n < MIN_BEATS:
         return RRMeasures(n, nan, nan, nan)
     rmssd_ms = np.sqrt(np.square(rr_ms[1:] - rr_ms[:-1]).mean())
@@ -121,10 +118,9 @@ def wave_codes(
     """
     samples = annotations.samples
     if len(samples) and not 0 <= samples.min() <= samples.max() < n_samples:
-        raise RecordError(
-            f"Wave annotations at samples {samples.min()} to {samples.max()} do not fit a lead of "
-            f"{n_samples} samples: they belong to another record or another sampling rate."
-        )
+        found = f"Wave annotations at samples {samples.min()} to {samples.max()} do not fit"
+        why = "they belong to another record or another sampling rate"
+        raise RecordError(f"{found} a lead of {n_samples} samples: {why}.")
     marks = list(zip(samples.tolist(), annotations.symbols, strict=True))
     if region is None:  # empty without onset or offset
         onset = next((sample for sample, symbol in marks if symbol == _ONSET), n_samples)
@@ -158,10 +154,7 @@ def _waves(marks: list[tuple[int, str]], n_samples: int) -> Iterator[tuple[int, 
 def resample_codes(
     codes: NDArray[np.uint8], rate_from: float, rate_to: float, n_samples: int
 ) -> NDArray[np.uint8]:
-    """Returns codes (n_samples,) at another sampling rate (Hz), each of the nearest sample.
-
-    Beyond the end of ``codes`` (time,), of which there is one at least, the last one is held.
-    """
+    """Returns codes (n_samples,) at another rate (Hz), each of the nearest sample of (time,)."""
     nearest = np.rint(np.arange(n_samples) * (rate_from / rate_to)).astype(np.int64)
     return np.asarray(codes[np.minimum(nearest, len(codes) - 1)])
 
@@ -169,12 +162,7 @@ def resample_codes(
 def codes_around_r_peaks(
     r_peaks: NDArray[np.integer], n_samples: int, sampling_rate: float
 ) -> NDArray[np.uint8]:
-    """Returns codes (n_samples,) where waves usually lie, for ECGs without annotated waves.
-
-    P lies from -220 to -60 ms of an R peak, QRS from -50 to 50 ms, ST-T (code T) from 100 to
-    350 ms. Where neighbouring beats meet, P yields to QRS, and ST-T to both. R peaks (peaks,) are
-    sample positions; those outside the lead count as well.
-    """
+    """Returns codes (n_samples,) where waves usually lie around R peaks, also those outside."""
     codes = np.full(n_samples, OTHER, dtype=np.uint8)
     peaks = np.asarray(r_peaks, dtype=np.int64)[:, np.newaxis]
     for code, start_ms, stop_ms in _WINDOWS_MS:

@@ -1,8 +1,4 @@
-"""WFDB files: finds records, reads and writes recordings and annotations.
-
-The package ``wfdb`` decodes and formats. It is given the fields of a header that
-``xecg.signal.header`` checked.
-"""
+"""WFDB records: found, read and written by ``wfdb``, with headers that xecg checked before."""
 
 from __future__ import annotations
 
@@ -18,18 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xecg.errors import RecordError
-from xecg.signal.header import (
-    LARGEST,
-    SAMPLES_PER_BYTE,
-    Header,
-    Signal,
-    header_lines,
-    is_file,
-    named_file,
-    read_header,
-    states,
-    unreadable,
-)
+from xecg.signal import header as headers
+from xecg.signal.header import is_file, read_header, unreadable
 from xecg.signal.recording import Recording
 
 _SUFFIXES = (".hea", ".dat", ".mat")
@@ -43,15 +29,11 @@ _NOTES = {
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """Labels at points in time.
+    """Labels at points in time."""
 
-    ``samples`` (n,) rise, at the rate at which ``read_recording`` gives the samples. ``symbols``
-    are WFDB's codes, such as "N" for a normal beat; ``notes`` texts such as "(AFIB".
-    """
-
-    samples: NDArray[np.int64]
-    symbols: tuple[str, ...]
-    notes: tuple[str, ...]
+    samples: NDArray[np.int64]  # (n,), rising, at the rate at which ``read_recording`` gives them
+    symbols: tuple[str, ...]  # WFDB's codes, such as "N" for a normal beat
+    notes: tuple[str, ...]  # texts such as "(AFIB"
 
 
 def record_stem(path: Path | str) -> Path:
@@ -87,7 +69,7 @@ def find_records(path: Path | str) -> list[Path]:
 def _named_segments(header: Path) -> list[Path]:
     """The headers of the segments that a header names, whatever else is wrong with it."""
     try:
-        first, *lines = header_lines(header)[0]
+        first, *lines = headers.header_lines(header)[0]
     except (RecordError, OSError, ValueError):  # reading the record gives the reason
         return []
     names = [line.split()[0] for line in lines] if "/" in first.split()[0] else []
@@ -98,9 +80,8 @@ def read_recording(path: Path | str) -> Recording:
     """Reads a WFDB record in any format that wfdb reads, of one or several segments.
 
     The ECG with most samples per frame keeps its rate; those of other leads are repeated or left
-    out to match. Gaps and invalid samples are NaN. A lead without a name becomes "unnamed 1" by
-    its position, a name that comes again gets a number. Raises RecordError if a file is missing,
-    holds less than its header says, or is not WFDB.
+    out to match. Gaps and invalid samples are NaN. Raises RecordError if a file is missing, holds
+    less than its header says, or is not WFDB.
     """
     stem = record_stem(path)
     header = read_header(_existing(beside(stem, "hea")))
@@ -110,7 +91,7 @@ def read_recording(path: Path | str) -> Recording:
     files = {s.file for part, n in parts if part and n for s in part.signals.values()}
     n_bytes, per_frame = sum(file.stat().st_size for file in files), header.per_frame
     n_samples = per_frame * header.frames
-    if len(leads) * n_samples > SAMPLES_PER_BYTE * n_bytes + 2**24:
+    if len(leads) * n_samples > headers.SAMPLES_PER_BYTE * n_bytes + 2**24:
         raise unreadable(header.path, f"what {n_bytes} bytes can hold", f"{n_samples} samples")
     samples = np.full((len(leads), n_samples), np.nan, dtype=np.float32)
     stop = 0
@@ -129,7 +110,7 @@ def read_recording(path: Path | str) -> Recording:
 
 
 def _read_signals(
-    header: Header, frames: int, leads: Mapping[str, Signal]
+    header: headers.Header, frames: int, leads: Mapping[str, headers.Signal]
 ) -> dict[str, NDArray[np.float64]]:
     """Samples of the first of a header's frames, of each signal at its own rate."""
     import wfdb  # imports pandas
@@ -153,7 +134,7 @@ def _read_signals(
             record.e_d_signal = read
             physical = record.dac(expanded=True)
     except Exception as error:  # wfdb raises whatever its decoding happens to hit
-        found = f"{type(error).__name__}: {error}; {states(paths)}"
+        found = f"{type(error).__name__}: {error}; {headers.states(paths)}"
         raise unreadable(header.path, "samples for wfdb", found) from error
     for (name, s), digital, samples in zip(signals.items(), read, physical, strict=True):
         is_known = s.first is not None and s.checksum and frames == header.frames
@@ -162,7 +143,7 @@ def _read_signals(
             modulus = 2**7 if np.isnan(samples).any() else 2**16
             if (int(digital.sum()) - s.checksum) % modulus > 0:
                 expected = f"the first value {s.first} or the checksum {s.checksum} of {name}"
-                raise unreadable(header.path, expected, f"others in {states([s.file])}")
+                raise unreadable(header.path, expected, f"others in {headers.states([s.file])}")
         known = leads.get(name, s)
         if (s.per_frame, s.unit) != (known.per_frame, known.unit):
             found = f"{s.per_frame} and {s.unit} of {name}"
@@ -172,23 +153,19 @@ def _read_signals(
 
 def _existing(file: Path) -> Path:
     if not is_file(file):
-        raise RecordError(
-            f"{file}: no such file, or none of data. Expected a WFDB record with all its files."
-        )
+        expected = "Expected a WFDB record with all its files."
+        raise RecordError(f"{file}: no such file, or none of data. {expected}")
     return file
 
 
 def read_annotations(path: Path | str, extension: str) -> Annotations:
-    """Reads the annotation file of a record that has this extension, such as "atr".
-
-    Raises RecordError if it is missing or cannot be read.
-    """
+    """Reads annotations of an extension, as "atr"; raises RecordError if they cannot be read."""
     import wfdb
 
     stem = record_stem(path)
     file, about = _existing(beside(stem, extension)), beside(stem, "hea")
     header = read_header(about) if is_file(about) else None
-    named_file(about, file.name)
+    headers.named_file(about, file.name)
     try:
         _check_notes(file)
         with TemporaryDirectory(prefix="xecg-", dir=_IN_MEMORY) as folder:
@@ -206,10 +183,9 @@ def read_annotations(path: Path | str, extension: str) -> Annotations:
         if (np.diff(samples, prepend=0, append=end) < 0).any():
             raise ValueError("not in order of time within the record")
     except Exception as error:  # wfdb raises whatever its parsing happens to hit
-        raise RecordError(
-            f"{file}: cannot be read as WFDB annotations ({type(error).__name__}: {error}). "
-            "Fetch it again, or name another extension."
-        ) from error
+        why = f"cannot be read as WFDB annotations ({type(error).__name__}: {error})"
+        cure = "Fetch it again, or name another extension."
+        raise RecordError(f"{file}: {why}. {cure}") from error
     notes = tuple(note.rstrip("\x00") for note in found.aux_note)
     return Annotations(samples, tuple(found.symbol), notes)
 
@@ -220,8 +196,8 @@ def _check_notes(file: Path) -> None:
     It loops over a note that begins with "## " but neither gives the first time resolution nor
     belongs to a list of definitions. A note follows its length and a byte above 251.
     """
-    if file.stat().st_size > LARGEST:
-        raise ValueError(f"more than {LARGEST} bytes")
+    if file.stat().st_size > headers.LARGEST:
+        raise ValueError(f"more than {headers.LARGEST} bytes")
     content, kinds = file.read_bytes(), ""
     if content[-2:] != b"\0\0":
         raise ValueError("cut off: two zeros mark the end")
@@ -247,18 +223,11 @@ def write_recording(recording: Recording, folder: Path | str, *, fmt: str = "16"
     # wfdb's highest sample does not fit where the lowest is above zero by less than a step.
     low, high = np.fmin.reduce(signals), np.fmax.reduce(signals)
     near = (low < high) & (low > 0) & (low * gains < 1)
-    wfdb.wrsamp(
-        recording.name,
-        fs=recording.sampling_rate,
-        units=list(recording.units),
-        sig_name=list(recording.leads),
-        p_signal=signals,
-        fmt=fmts,
-        adc_gain=[*np.where(near, gains * (1 - low / np.where(near, high, 1.0)), gains)],
-        baseline=baselines,
-        comments=list(recording.comments),
-        write_dir=str(folder),
-    )
+    gains = [*np.where(near, gains * (1 - low / np.where(near, high, 1.0)), gains)]
+    scale = {"p_signal": signals, "fmt": fmts, "adc_gain": gains, "baseline": baselines}
+    leads = {"units": [*recording.units], "sig_name": [*recording.leads]}
+    about = {"comments": [*recording.comments], "write_dir": str(folder)}
+    wfdb.wrsamp(recording.name, recording.sampling_rate, **leads, **scale, **about)
     return beside(folder / recording.name, "hea")
 
 
@@ -268,13 +237,7 @@ def write_annotations(
     """Writes the annotation file of a record, of at least one annotation, at a rate in Hz."""
     import wfdb
 
-    path = Path(path)
-    wfdb.wrann(
-        path.name,
-        extension,
-        np.asarray(annotations.samples, dtype=np.int64),
-        symbol=list(annotations.symbols),
-        aux_note=list(annotations.notes),
-        fs=sampling_rate,
-        write_dir=str(path.parent),
-    )
+    folder, name = os.path.split(path)
+    samples = np.asarray(annotations.samples, dtype=np.int64)
+    marks = {"symbol": [*annotations.symbols], "aux_note": [*annotations.notes]}
+    wfdb.wrann(name, extension, samples, **marks, fs=sampling_rate, write_dir=folder)

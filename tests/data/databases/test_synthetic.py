@@ -151,7 +151,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     def full(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("xecg.data.databases.synthetic.write_recording", full)
+    monkeypatch.setattr("xecg.signal.wfdb.write_recording", full)
     with pytest.raises(StoreError, match=r"ecgs: cannot be written \(No space"):
         write(tmp_path / "ecgs")
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]

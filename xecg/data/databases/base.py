@@ -1,12 +1,15 @@
 """What every database gives: its records, and per record the signal with what is known about it."""
 
+from __future__ import annotations
+
 import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +17,10 @@ from numpy.typing import NDArray
 from xecg.errors import ConfigError, DataError, RecordError
 from xecg.signal.recording import Recording
 
+if TYPE_CHECKING:
+    from xecg.data.databases.labels import LabelTable
+
 AF, NOT_AF, LEFT_OUT = 1, 0, -1
-UNLABELLED = "unlabelled"  # rhythm of a stretch that nobody labelled
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,9 @@ class RhythmSpan:
 
     def __post_init__(self) -> None:
         if self.af not in (AF, NOT_AF, LEFT_OUT) or not 0 <= self.start_s < self.stop_s:
-            raise DataError(
-                f"rhythm {self.label!r}: expected af of 1, 0 or -1 and 0 <= start < stop, found "
-                f"af {self.af} from {self.start_s} s to {self.stop_s} s"
-            )
-
-
-# In order of time, not overlapping; a stretch that none covers is as one with af=-1.
-Rhythms = tuple[RhythmSpan, ...]
+            expected = "af of 1, 0 or -1 and 0 <= start < stop"
+            found = f"af {self.af} from {self.start_s} s to {self.stop_s} s"
+            raise DataError(f"rhythm {self.label!r}: expected {expected}, found {found}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,8 @@ class LabelledRecording:
     recording: Recording
     person: str = ""  # who was recorded, unique over all databases; empty if unknown
     source: str = ""  # the collection it came from, where the database is a mixture of several
-    rhythms: Rhythms = ()
+    # In order of time, not overlapping; a stretch that none covers is as one with af=-1.
+    rhythms: tuple[RhythmSpan, ...] = ()
     # (beats,) in samples; empty if there are none, null if unknown
     r_peaks: NDArray[np.int64] | None = None
     beat_symbols: tuple[str, ...] | None = None  # WFDB symbol of each of r_peaks
@@ -86,10 +87,12 @@ class Database(ABC):
     by_place: ClassVar[bool] = False  # folders hold other records of the same names
     # Patterns of files by which the folder of records is recognised; none takes the root.
     markers: ClassVar[tuple[str, ...]] = ()
+    files: ClassVar[tuple[str, ...]] = ()  # one of each record; those of ``markers`` by default
     # What is downloaded from ``url``: patterns of paths in its list of checksums, and of those
     # among them that were changed or withdrawn after they were listed.
     download: ClassVar[tuple[str, ...]] = ()
     changed: ClassVar[tuple[str, ...]] = ()
+    _labels: LabelTable | None = None  # the table that lists the records, if there is one
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
@@ -97,12 +100,15 @@ class Database(ABC):
             raise self._wrong_root("the database")
         self.folder = self._find_folder()
 
-    @abstractmethod
     def records(self) -> list[str]:
-        """Returns the records' names, sorted: paths below the root, without ending.
+        """Returns the records' names, sorted: paths below the folder, without ending.
 
         Raises DataError if the labels that belong to them are missing or not understood.
         """
+        if self._labels:
+            return self._labels.records()
+        found = {path for like in self.files or self.markers for path in self.folder.glob(like)}
+        return sorted(path.relative_to(self.folder).with_suffix("").as_posix() for path in found)
 
     @abstractmethod
     def read(self, record: str) -> LabelledRecording:
@@ -115,7 +121,7 @@ class Database(ABC):
 
     def tables(self) -> list[Path]:
         """Returns tables of labels; a store is out of date if their content changes."""
-        return []
+        return [self._labels.path] if self._labels else []
 
     def options(self) -> dict[str, Any]:
         """Returns the settings that decide about a store; raises ConfigError if one is no JSON."""
@@ -127,19 +133,18 @@ class Database(ABC):
             try:
                 found[name] = json.loads(json.dumps(plain))
             except TypeError as error:
-                raise ConfigError(
-                    f"{self.name}: expected numbers, text, lists or paths as settings, found "
-                    f"{name} of type {type(value).__name__}; call it _{name} if it is none"
-                ) from error
+                other = f"{name} of type {type(value).__name__}; call it _{name} if it is none"
+                expected = "expected numbers, text, lists or paths as settings"
+                raise ConfigError(f"{self.name}: {expected}, found {other}") from error
         return found
 
     def _find_folder(self) -> Path:
         """The nearest folder, at most three below ``root``, that holds a file like the markers."""
-        for depth in ("", "*/", "*/*/", "*/*/*/"):
-            for folder in sorted(self.root.glob(depth)) if depth else [self.root]:
-                files = (path for mark in self.markers for path in folder.glob(mark))
-                if not self.markers or any(path.is_file() for path in files):
-                    return folder
+        deeper = (sorted(self.root.glob("*/" * depth)) for depth in (1, 2, 3))
+        for folder in chain([self.root], chain.from_iterable(deeper)):
+            files = (path for mark in self.markers for path in folder.glob(mark))
+            if not self.markers or any(path.is_file() for path in files):
+                return folder
         raise self._wrong_root(f"files like {' or '.join(self.markers)}")
 
     def _wrong_root(self, expected: str) -> DataError:
@@ -147,7 +152,6 @@ class Database(ABC):
         if self.root.is_dir():
             names = sorted(path.name + "/" * path.is_dir() for path in self.root.iterdir())
             found = ", ".join(names[:6]) or "an empty folder"
-        return DataError(
-            f"{self.name}: expected {expected} in or below {self.root}, found {found}; give the "
-            "folder of the database as downloaded"
-        )
+        cure = "give the folder of the database as downloaded"
+        place = f"in or below {self.root}"
+        return DataError(f"{self.name}: expected {expected} {place}, found {found}; {cure}")

@@ -11,16 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
-from xecg.data.databases.base import (
-    AF,
-    LEFT_OUT,
-    NOT_AF,
-    Database,
-    LabelledRecording,
-    Rhythms,
-    RhythmSpan,
-)
-from xecg.data.databases.labels import LabelTable
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording, RhythmSpan
+from xecg.data.databases.labels import LabelTable, read_texts
 from xecg.data.databases.physionet import PHYSIONET, PhysioNet
 from xecg.errors import DataError, RecordError
 from xecg.signal.recording import Recording
@@ -52,7 +44,6 @@ SINUS = {
 LABELS = {"A": AF, "N": NOT_AF, "O": NOT_AF, "~": LEFT_OUT}
 # The third revision of the labels corrects the ones that came with the records.
 REFERENCES = ("REFERENCE-v3.csv", "REFERENCE.csv")
-COLUMNS = ("record", "label")
 
 PTBXL_TABLE = "ptbxl_database.csv"
 _PATIENTS = (PTBXL_TABLE, "xfusemap_patients.csv")
@@ -80,6 +71,7 @@ class CinC2017(Database):
     # As unpacked from training2017.zip, or as served record by record.
     markers = ("A[0-9]*.hea", "A[0-9][0-9]/A[0-9]*.hea")
     download = ("training2017.zip", REFERENCES[0])
+    _labels: LabelTable
 
     def __init__(self, root: Path | str) -> None:
         super().__init__(root)
@@ -88,15 +80,7 @@ class CinC2017(Database):
         self.reference = next((table for table in tables if table.is_file()), tables[0])
         if not self.reference.is_file():
             raise self._wrong_root(" or ".join(REFERENCES))
-        self._labels = LabelTable(self.reference, LABELS, COLUMNS)
-
-    def tables(self) -> list[Path]:
-        """Returns the table of labels."""
-        return [self.reference]
-
-    def records(self) -> list[str]:
-        """Returns the labelled records, sorted."""
-        return self._labels.records()
+        self._labels = LabelTable(self.reference, LABELS, ("record", "label"))
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record and its rhythm."""
@@ -140,24 +124,14 @@ class Challenge(Database):
         tables = [place / name for place in places for name in _PATIENTS]
         return [table for table in tables if table.is_file()]
 
-    def records(self) -> list[str]:
-        """Returns the records' paths below the root without ending, sorted."""
-        headers = self.root.rglob("*.hea")
-        return sorted(path.relative_to(self.root).with_suffix("").as_posix() for path in headers)
-
     def read(self, record: str) -> LabelledRecording:
         """Reads one record, its rhythm and the collection it came from (``# Source:``)."""
         recording = read_recording(self.root / record)
         label, af = rhythm_of(diagnoses(recording))
-        person = ""
-        if re.fullmatch(r"HR\d{5}", recording.name):
-            person = ptbxl_person(recording.name, self.tables())
-        return LabelledRecording(
-            recording,
-            person,
-            source=recording.comment("Source") or "",
-            rhythms=(RhythmSpan(0.0, recording.duration_s, label, af),),
-        )
+        of_ptbxl = re.fullmatch(r"HR\d{5}", recording.name)
+        person = ptbxl_person(recording.name, self.tables()) if of_ptbxl else ""
+        rhythms = (RhythmSpan(0.0, recording.duration_s, label, af),)
+        return LabelledRecording(recording, person, recording.comment("Source") or "", rhythms)
 
 
 def rhythm_of(codes: Set[str]) -> tuple[str, int]:
@@ -178,9 +152,8 @@ def rhythm_of(codes: Set[str]) -> tuple[str, int]:
 def diagnoses(recording: Recording) -> frozenset[str]:
     """Returns the SNOMED CT codes of all ``Dx`` lines of a header, whatever separates them.
 
-    A line that begins with a code continues the one before.
-
-    Raises RecordError if there is no such line, or something in one that is no code.
+    A line that begins with a code continues the one before. Raises RecordError if there is no
+    such line, or something in one that is no code.
     """
     lines = [normalize("NFKC", comment) for comment in recording.comments]
     found = [re.fullmatch(r"(?i)(dx\b\s*[:;=]?)?\s*((\d*).*)", line) for line in lines]
@@ -189,11 +162,10 @@ def diagnoses(recording: Recording) -> frozenset[str]:
     codes = [re.sub(r"\.0*$", "", word) for word in words]
     unclear = [code for code in codes if not _is_snomed(code)]
     if not listed or unclear or (not codes and any(listed)):
-        other = f"{len(lines)} other comments"
-        raise RecordError(
-            f"{recording.name}: expected a comment '# Dx: ...' in the header with SNOMED CT codes, "
-            f"found {unclear or listed or other}; without readable diagnoses it is left out"
-        )
+        expected = "expected a comment '# Dx: ...' in the header with SNOMED CT codes"
+        instead = unclear or listed or f"{len(lines)} other comments"
+        why = "without readable diagnoses it is left out"
+        raise RecordError(f"{recording.name}: {expected}, found {instead}; {why}")
     return frozenset(codes)
 
 
@@ -238,7 +210,7 @@ class PTBXL(PhysioNet):
         return [self.folder / PTBXL_TABLE, *super().tables()]
 
     def records(self) -> list[str]:
-        """Returns all records of the tables, sorted: paths below the folder, without ending."""
+        """Returns all records of the tables, sorted."""
         listed = super().records() if self._labels else []
         coded = self._statements().iloc[:, 0].to_dict()
         return sorted(({ecg_id(path): path for path in listed} | coded).values())
@@ -248,39 +220,36 @@ class PTBXL(PhysioNet):
         labelled = super().read(record)
         path, _, age, sex = _row(self._statements(), record)
         about = (f"Age: {age}", _SEXES.get(sex, "")) if path == record else ()
-        recording = labelled.recording
-        recording = replace(recording, comments=(*recording.comments, *about))
+        comments = (*labelled.recording.comments, *about)
         person = ptbxl_person(record, [self.folder / PTBXL_TABLE])
+        recording = replace(labelled.recording, comments=comments)
         return replace(labelled, recording=recording, person=person)
 
-    def rhythms(self, record: str, recording: Recording, marks: Annotations) -> Rhythms:
-        """Returns the rhythm that the statements name; they count more than ``records.csv``."""
+    def rhythms(
+        self, record: str, recording: Recording, marks: Annotations
+    ) -> tuple[RhythmSpan, ...]:
+        """Returns the rhythm that statements such as ``{'AFIB': 0.0}`` name.
+
+        They count more than ``records.csv``; their likelihoods do not, for those of rhythms are
+        mostly 0. Raises RecordError if they are no dictionary.
+        """
         path, scp_codes, *_ = _row(self._statements(), record)
         if path != record:
             return super().rhythms(record, recording, marks)
-        label, af = ptbxl_rhythm(record, scp_codes)
+        try:
+            codes = frozenset(literal_eval(scp_codes).keys())
+        except (AttributeError, ValueError, SyntaxError) as error:
+            expected = f"{record}: expected scp_codes such as {{'SR': 0.0}} in {PTBXL_TABLE}"
+            raise RecordError(f"{expected}, found {scp_codes!r}") from error
+        label = next((rhythm for rhythm in PTBXL_RHYTHMS if rhythm in codes), "other")
+        af = LEFT_OUT if "AFLT" in codes else AF if "AFIB" in codes else NOT_AF
         return (RhythmSpan(0.0, recording.duration_s, label, af),)
 
     def _statements(self) -> pd.DataFrame:
         """Record, ``scp_codes``, age and sex of each ECG."""
         high = (self.folder / "records500").is_dir()
-        columns = "filename_hr" if high else "filename_lr", "scp_codes", "age", "sex"
-        return _columns(self.folder / PTBXL_TABLE, *columns)
-
-
-def ptbxl_rhythm(record: str, scp_codes: str) -> tuple[str, int]:
-    """Returns the rhythm that statements such as ``{'AFIB': 0.0}`` name, and if it is AF.
-
-    Likelihoods do not count: those of rhythms are mostly 0. Raises RecordError if the text is
-    no dictionary.
-    """
-    try:
-        codes = frozenset(literal_eval(scp_codes).keys())
-    except (AttributeError, ValueError, SyntaxError) as error:
-        expected = f"{record}: expected scp_codes such as {{'SR': 0.0}} in {PTBXL_TABLE}"
-        raise RecordError(f"{expected}, found {scp_codes!r}") from error
-    meaning = LEFT_OUT if "AFLT" in codes else AF if "AFIB" in codes else NOT_AF
-    return next((rhythm for rhythm in PTBXL_RHYTHMS if rhythm in codes), "other"), meaning
+        name = "filename_hr" if high else "filename_lr"
+        return _columns(self.folder / PTBXL_TABLE, name, "scp_codes", "age", "sex")
 
 
 def ecg_id(record: str) -> int:
@@ -290,10 +259,7 @@ def ecg_id(record: str) -> int:
 
 
 def ptbxl_person(record: str, tables: Iterable[Path]) -> str:
-    """Returns the person of an ECG: the patient that one of the tables names, else the ECG alone.
-
-    Raises DataError if a table has no columns ``ecg_id`` or ``record``, and ``patient_id``.
-    """
+    """Returns the person of an ECG: the patient that a table names, else the ECG alone."""
     for table in tables:
         if patient := _row(_columns(table, "patient_id"), record)[0]:
             return f"ptbxl-patient-{patient.removesuffix('.0')}"
@@ -302,25 +268,20 @@ def ptbxl_person(record: str, tables: Iterable[Path]) -> str:
 
 def _row(rows: pd.DataFrame, record: str) -> list[str]:
     """Values of a record; empty text if the table does not have it."""
-    number = ecg_id(record)
-    return rows.loc[[number]].iloc[0].tolist() if number in rows.index else [""] * rows.shape[1]
+    return rows.reindex([ecg_id(record)], fill_value="").iloc[0].tolist()
 
 
 def _columns(table: Path, *columns: str) -> pd.DataFrame:
-    """Columns of a table, by the number of the ECG."""
+    """Columns of a table, by the number of the ECG; raises DataError if it has them not."""
     try:
         return _read(table, table.stat().st_mtime_ns)[list(columns)]
-    except (OSError, ValueError, KeyError) as error:  # pandas' errors are ValueErrors
+    except (OSError, ValueError, Warning, KeyError) as error:  # pandas' errors are ValueErrors
         wanted = f"expected a table with the columns ecg_id or record, {', '.join(columns)}"
         raise DataError(f"{table}: {wanted}, found none ({error})") from error
 
 
-# Workers ask for one record after the other: a table is read once per process, and again where it
-# has changed.
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=8)  # once per process, and again where it has changed
 def _read(table: Path, _changed_ns: int) -> pd.DataFrame:
-    import pandas as pd  # half a second that listing the databases does not need
-
-    rows = pd.read_csv(table, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    rows.index = pd.Index(rows["ecg_id" if "ecg_id" in rows else "record"].map(ecg_id))
+    rows = read_texts(table)
+    rows = rows.set_index(rows["ecg_id" if "ecg_id" in rows else "record"].map(ecg_id))
     return rows[~rows.index.duplicated()]

@@ -11,28 +11,23 @@ from functools import lru_cache
 from itertools import pairwise
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xecg.data.databases.base import (
-    AF,
-    LEFT_OUT,
-    NOT_AF,
-    UNLABELLED,
-    Database,
-    LabelledRecording,
-    Rhythms,
-    RhythmSpan,
-)
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording, RhythmSpan
 from xecg.errors import DataError, RecordError
 from xecg.signal.header import is_file
 from xecg.signal.recording import Recording
 from xecg.signal.waves import BEAT_SYMBOLS
 from xecg.signal.wfdb import Annotations, beside, read_recording, record_stem
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _log = logging.getLogger(__name__)
+UNLABELLED = "unlabelled"  # rhythm of a stretch that nobody labelled
 AF_LABELS = ("A", "AF", "AFIB", "1", "true")
 NOT_AF_LABELS = ("N", "O", "NSR", "SR", "non-AF", "normal", "other", "0", "false")
 # Flutter is neither AF nor a fair example of its absence.
@@ -57,8 +52,8 @@ class LabelTable(NamedTuple):
 
     Its columns are ``record``, ``label`` and, if there are any, ``person`` and ``start_s,end_s``,
     with which a record may have several rows; ``columns`` names those of a table without a header
-    line. With ``root``, records are named by their paths below it. ``meaning`` has the known
-    labels, and what they say about AF.
+    line. With ``root``, records are named by their paths below it. ``meaning`` says what each known
+    label means: AF (1), not AF (0), or left out (-1).
     """
 
     path: Path
@@ -72,11 +67,9 @@ class LabelTable(NamedTuple):
         found = {row.label for some in rows.values() for row in some}
         if unknown := found - {*self.meaning}:
             quoted = [", ".join(map(repr, sorted(some))) for some in (unknown, self.meaning, found)]
-            raise DataError(
-                f"{self.path}: labels {quoted[0]} are not understood; expected {quoted[1]}, found "
-                f"{quoted[2]}; correct the table, or name their meaning by --af, --not_af or "
-                "--left_out of the database 'folder'"
-            )
+            labels = f"{quoted[0]} are not understood; expected {quoted[1]}, found {quoted[2]}"
+            cure = "name their meaning by --af, --not_af or --left_out of the database 'folder'"
+            raise DataError(f"{self.path}: labels {labels}; correct the table, or {cure}")
         return sorted(rows)
 
     def rows(self, record: str) -> tuple[Row, ...]:
@@ -86,11 +79,8 @@ class LabelTable(NamedTuple):
             raise RecordError(f"{record}: expected a label for it in {self.path}, found none")
         return found
 
-    def rhythms(self, record: str, recording: Recording) -> Rhythms:
-        """Returns the rhythm spans that the rows of a record stand for.
-
-        Raises RecordError if one ends after the recording; a part of a second more is rounding.
-        """
+    def rhythms(self, record: str, recording: Recording) -> tuple[RhythmSpan, ...]:
+        """Returns a record's rhythms; raises RecordError for one that ends a second after it."""
         spans, duration_s = [], recording.duration_s
         for row in self.rows(record):
             stop_s = duration_s if row.stop_s == np.inf else row.stop_s
@@ -103,21 +93,27 @@ class LabelTable(NamedTuple):
         return tuple(spans)
 
     def read(self) -> Mapping[str, tuple[Row, ...]]:
-        """Reads the rows of each record, in order of time.
-
-        Raises DataError if the table cannot be read, lacks a column, or names a record or a stretch
-        of it twice.
-        """
+        """Reads the rows of each record, in order of time; raises DataError for a wrong table."""
         try:
             if not is_file(self.path):
                 raise OSError("no regular file")
             return _read(self.path, self.columns, self.root, self.path.stat().st_mtime_ns)
         except (OSError, ValueError, Warning) as error:  # pandas' errors are ValueErrors
-            raise DataError(
-                f"{self.path}: cannot be read as a table with the columns record,label and, if "
-                "known, person,start_s,end_s; a label with a comma needs double quotes "
-                f"({error})"
-            ) from error
+            expected = "a table with the columns record,label and, if known, person,start_s,end_s"
+            why = f"a label with a comma needs double quotes ({error})"
+            raise DataError(f"{self.path}: cannot be read as {expected}; {why}") from error
+
+
+def read_texts(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Reads a table as texts; ``columns`` are those of a table without a header line."""
+    import pandas as pd  # half a second that listing the databases does not need
+
+    how: dict[str, Any] = {"dtype": str, "keep_default_na": False, "skipinitialspace": True}
+    how |= {"names": list(columns) or None, "index_col": False, "encoding": "utf-8-sig"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row that is too long
+        table: pd.DataFrame = pd.read_csv(path, **how)
+    return table
 
 
 # Workers ask for one record after the other: the table is read once per process, and again
@@ -126,28 +122,17 @@ class LabelTable(NamedTuple):
 def _read(
     path: Path, columns: tuple[str, ...], root: Path | None, _changed_ns: int
 ) -> Mapping[str, tuple[Row, ...]]:
-    import pandas as pd  # half a second that listing the databases does not need
+    import pandas as pd
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row that is too long
-        table = pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-            names=list(columns) or None,
-            index_col=False,
-            encoding="utf-8-sig",
-        )
+    table = read_texts(path, columns)
     found, spans = [str(name) for name in table.columns], ["start_s", "end_s"]
     wanted = {"record", "label", *(spans if {*spans} & {*found} else ())}
     # Persons must not be split, so a column of them must not be overlooked.
     persons = [x for x in found if re.fullmatch(_PERSON, re.sub(r"[^a-z]", "", x.lower()))]
     if wanted - {*found} or len(persons) > 1:
-        raise DataError(
-            f"{path}: expected the columns record,label and, if known, one of persons and both of "
-            f"start_s,end_s, found {','.join(found)!r}; rename or add what is wrong"
-        )
+        expected = "record,label and, if known, one of persons and both of start_s,end_s"
+        problem = f"found {','.join(found)!r}; rename or add what is wrong"
+        raise DataError(f"{path}: expected the columns {expected}, {problem}")
     unused = sorted({*found} - {"record", "label", *spans, *persons})
     if unused and parent_process() is None:
         how = f"not used: {', '.join(unused)}; persons are told apart by {(*persons, 'record')[0]}"
@@ -168,9 +153,8 @@ def _read(
     within = (start_s >= 0) & (start_s < stop_s)
     refuse(~within, "expected 0 <= start_s < end_s in seconds")
     rows = table[["label", "person"]].assign(start_s=start_s, stop_s=stop_s)
-    rows["record"] = [
-        name if root is None else _below(root, path, name) for name in table["record"]
-    ]
+    named = table["record"]
+    rows["record"] = [_below(root, path, name) for name in named] if root else named
     rows["file"] = [_file_of(root, record) for record in rows["record"]]
     rows = rows.sort_values(["file", "start_s"], kind="stable")
     of_file = rows.groupby("file", sort=False)
@@ -200,19 +184,12 @@ def _file_of(root: Path | None, record: str) -> str:
 
 def rhythm_spans(
     annotations: Annotations, n_samples: int, sampling_rate: float, before: str = UNLABELLED
-) -> Rhythms:
-    """Returns the rhythm spans that rhythm changes (``+`` with ``(AFIB`` and the like) mark.
-
-    A rhythm lasts until the next change or the end of the record; ``before`` is the one before the
-    first change, of the whole record if there is none.
-    """
+) -> tuple[RhythmSpan, ...]:
+    """Returns the spans from one rhythm change (``+`` with ``(AFIB``) or the start to the next."""
     marks = zip(annotations.samples.tolist(), annotations.symbols, annotations.notes, strict=True)
-    changes = [(0, before)]
-    changes += [
-        (s, note[1:].rstrip("\0 ")) for s, mark, note in marks if (mark, note[:1]) == ("+", "(")
-    ]
+    changes = [(s, note[1:].rstrip("\0 ")) for s, mark, note in marks if mark + note[:1] == "+("]
     spans = []
-    for (start, label), (stop, _) in pairwise([*changes, (n_samples, "")]):
+    for (start, label), (stop, _) in pairwise([(0, before), *changes, (n_samples, "")]):
         start_s, stop_s = start / sampling_rate, min(stop, n_samples) / sampling_rate
         if start_s < stop_s:
             spans.append(RhythmSpan(start_s, stop_s, label, _RHYTHM_AF.get(label, NOT_AF)))
@@ -221,9 +198,8 @@ def rhythm_spans(
 
 def beats(annotations: Annotations) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Returns the samples of the annotated beats, ``(beats,)``, and their symbols."""
-    is_beat = np.array([symbol in BEAT_SYMBOLS for symbol in annotations.symbols], dtype=bool)
-    symbols = tuple(symbol for symbol in annotations.symbols if symbol in BEAT_SYMBOLS)
-    return annotations.samples[is_beat], symbols
+    places = [i for i, symbol in enumerate(annotations.symbols) if symbol in BEAT_SYMBOLS]
+    return annotations.samples[places], tuple(annotations.symbols[i] for i in places)
 
 
 class Folder(Database):
@@ -246,6 +222,7 @@ class Folder(Database):
     citation = ""
     by_place = True
     markers = ("**/*.hea",)
+    _labels: LabelTable
 
     def __init__(
         self,
@@ -266,20 +243,9 @@ class Folder(Database):
                     raise DataError(f"label {label!r}: expected one meaning, found two")
         self._labels = LabelTable(self.table, self.meaning, root=self.root)
 
-    def tables(self) -> list[Path]:
-        """Returns the table of labels."""
-        return [self.table]
-
-    def records(self) -> list[str]:
-        """Returns the records that the table lists, sorted: paths below the folder."""
-        return self._labels.records()
-
     def read(self, record: str) -> LabelledRecording:
         """Reads one record, its rhythms and its person."""
-        person = self._labels.rows(record)[0].person
+        if person := self._labels.rows(record)[0].person:
+            person = f"{self.identity}/{person}"
         recording = read_recording(self.root / record)
-        return LabelledRecording(
-            recording,
-            person=f"{self.identity}/{person}" if person else "",
-            rhythms=self._labels.rhythms(record, recording),
-        )
+        return LabelledRecording(recording, person, rhythms=self._labels.rhythms(record, recording))

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from xecg.data.databases.base import (
-    AF,
-    LEFT_OUT,
-    NOT_AF,
-    UNLABELLED,
-    Database,
-    LabelledRecording,
-    Rhythms,
-    RhythmSpan,
-)
-from xecg.data.databases.labels import LabelTable, beats, rhythm_spans
+from xecg.data.databases.base import AF, LEFT_OUT, NOT_AF, Database, LabelledRecording, RhythmSpan
+from xecg.data.databases.labels import UNLABELLED, LabelTable, beats, rhythm_spans
 from xecg.errors import RecordError
-from xecg.signal.recording import Recording
+from xecg.signal.recording import LEADS, Recording
 from xecg.signal.waves import BEAT_SYMBOLS, NOT_ANNOTATED, wave_codes
 from xecg.signal.wfdb import Annotations, read_annotations, read_recording
 
@@ -32,17 +24,10 @@ PHYSIONET = (  # to be cited with each of its databases
 )
 TABLE, MEANING = "records.csv", {"af": AF, "not_af": NOT_AF}
 _NO_MARKS = Annotations(np.empty(0, np.int64), (), ())
-# Five people of svdb are in afpdb too, in the same recordings.
-_SVDB_IN_AFPDB = {"866": "p07", "844": "p13", "845": "p15", "841": "p23", "824": "p25"}
-LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 # Rhythms in which the atria beat without P waves, and what they say about AF.
 RHYTHMS_WITHOUT_P = {"Atrial fibrillation": AF, "Atrial flutter, typical": LEFT_OUT}
-# The header names the record that an excerpt was cut from. MIT-BIH Arrhythmia records have the
-# numbers 100-124 and 200-234; 3xx are from the ST change, 8xx from the supraventricular database.
+# The record that an excerpt was cut from, of mitdb or svdb; 3xx are of the ST change database.
 _CUT_FROM = re.compile(r"from record (1[0-2]\d|2[0-3]\d|8\d\d)\b")
-# The European ST-T Database (records e....) has 90 records of 79 people. Of the people with more
-# than one, three are here twice; the headers agree in their age, sex and diagnoses.
-_SAME_PERSON = {"sele0122": "sele0121", "sele0126": "sele0124", "sele0133": "sele0129"}
 
 
 class PhysioNet(Database):
@@ -56,27 +41,17 @@ class PhysioNet(Database):
     licence = "ODC-BY 1.0"
     version = "1.0.0"
     download: ClassVar[tuple[str, ...]] = ("RECORDS", "*.hea", "*.dat", "*.atr")
-    files: ClassVar[tuple[str, ...]] = ()  # one of each record; those of ``markers`` by default
+    before: ClassVar[str] = UNLABELLED  # rhythm before the first one that is annotated
     ends_annotated: ClassVar[bool] = False  # nothing is known after the last annotation
+    persons: ClassVar[Mapping[str, str]] = {}  # of records that are not of a person each
     # Rhythms count as listed in a table ``record,label,start_s,end_s`` with the labels ``af`` and
     # ``not_af``, where somebody has made it; records that it does not name are left out.
     listed: ClassVar[bool] = False
 
-    @property
-    def _labels(self) -> LabelTable | None:
+    def __init__(self, root: Path | str) -> None:
+        super().__init__(root)
         table = LabelTable(self.folder / TABLE, MEANING, root=self.folder)
-        return table if self.listed and table.path.is_file() else None
-
-    def tables(self) -> list[Path]:
-        """Returns the table of stretches, if there is one."""
-        return [labels.path] if (labels := self._labels) else []
-
-    def records(self) -> list[str]:
-        """Returns the records' names, sorted: paths below the folder, without ending."""
-        if labels := self._labels:
-            return labels.records()
-        found = {path for like in self.files or self.markers for path in self.folder.glob(like)}
-        return sorted(path.relative_to(self.folder).with_suffix("").as_posix() for path in found)
+        self._labels = table if self.listed and table.path.is_file() else None
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record, its person, and the rhythms and beats that are known."""
@@ -85,30 +60,28 @@ class PhysioNet(Database):
         annotated = os.path.lexists(path.with_suffix(".atr"))
         marks = read_annotations(path, "atr") if annotated else _NO_MARKS
         r_peaks, symbols = beats(marks)
-        return LabelledRecording(
-            recording,
-            self.person_of(path.name),
-            rhythms=self.rhythms(record, recording, marks),
-            r_peaks=r_peaks if symbols else None,  # nobody annotated them
-            beat_symbols=symbols or None,
-        )
+        known = (r_peaks, symbols) if symbols else (None, None)  # nobody annotated them
+        rhythms = self.rhythms(record, recording, marks)
+        return LabelledRecording(recording, self.person_of(path.name), "", rhythms, *known)
 
-    def rhythms(self, record: str, recording: Recording, marks: Annotations) -> Rhythms:
+    def rhythms(
+        self, record: str, recording: Recording, marks: Annotations
+    ) -> tuple[RhythmSpan, ...]:
         """Returns the rhythms of a record: as listed, else as annotated or published."""
-        if labels := self._labels:
-            return labels.rhythms(record, recording)
+        if self._labels:
+            return self._labels.rhythms(record, recording)
         last = marks.samples.max(initial=0) if self.ends_annotated else recording.n_samples
         before = self.rhythm_before(recording)
         return rhythm_spans(marks, int(last), recording.sampling_rate, before)
 
     def rhythm_before(self, recording: Recording) -> str:  # noqa: ARG002
         """Returns the rhythm before the first one that is annotated."""
-        return UNLABELLED
+        return self.before
 
     @classmethod
     def person_of(cls, name: str) -> str:
         """Returns the person of a record, by the name of its files."""
-        return f"{cls.name}-{name}"
+        return cls.persons.get(name, f"{cls.name}-{name}")
 
 
 class MITDB(PhysioNet):
@@ -124,11 +97,7 @@ class MITDB(PhysioNet):
     # Not the folder x_mitdb beside the records: it repeats parts of them.
     markers = ("[12][0-9][0-9].atr",)
     download = ("RECORDS", "[12]??.hea", "[12]??.dat", "[12]??.atr")
-
-    @classmethod
-    def person_of(cls, name: str) -> str:
-        """Returns the person of a record; 201 and 202 are from one tape of one man."""
-        return f"mitdb-{'201' if name == '202' else name}"
+    persons: ClassVar = {"202": "mitdb-201"}  # from one tape of one man
 
 
 class AFDB(PhysioNet):
@@ -216,12 +185,10 @@ class SVDB(PhysioNet):
     url = "https://physionet.org/content/svdb/1.0.0/"
     markers = ("8[0-9][0-9].hea",)
     listed = True
-
-    @classmethod
-    def person_of(cls, name: str) -> str:
-        """Returns the person of a record, named as in afpdb where it is the same recording."""
-        excerpt = _SVDB_IN_AFPDB.get(name)
-        return f"afpdb-{excerpt}" if excerpt else f"svdb-{name}"
+    persons: ClassVar = {  # the same recordings
+        "866": "afpdb-p07", "844": "afpdb-p13", "845": "afpdb-p15", "841": "afpdb-p23",
+        "824": "afpdb-p25",
+    }  # fmt: skip
 
 
 class AFPDB(PhysioNet):
@@ -271,10 +238,7 @@ class AFTDB(PhysioNet):
     listed = True
     files = ("[abnst][0-9][0-9].hea", "*-set*/[abnst][0-9][0-9].hea")
     download = ("RECORDS", "*[abnst][0-9][0-9].hea", "*[abnst][0-9][0-9].dat")
-
-    def rhythm_before(self, recording: Recording) -> str:  # noqa: ARG002
-        """Returns ``af`` for all records."""
-        return "af"
+    before = "af"
 
     @classmethod
     def person_of(cls, name: str) -> str:
@@ -286,9 +250,8 @@ class LUDB(PhysioNet):
     """Ten-second records of 200 people, waves annotated on each lead (``.i``, ``.ii``, ...).
 
     The annotators worked from about 1.3 s to 8.6 s; outside, the codes are ``NOT_ANNOTATED``. In AF
-    and flutter no P is marked because there is none. In six other records (paced rhythms, AV block)
-    P is never marked although the atria are in sinus rhythm: they get no codes, see
-    ``p_waves_are_marked``. Rhythms are those of the headers.
+    and flutter there is no P. Six other records in which it is never marked (paced rhythms, AV
+    block) get no codes, see ``p_waves_are_marked``. Rhythms are those of the headers.
     """
 
     name = "ludb"
@@ -317,7 +280,12 @@ class LUDB(PhysioNet):
                 codes[lead] = wave_codes(waves, recording.n_samples, region=None)
         return replace(labelled, recording=replace(recording, leads=leads), codes=codes)
 
-    def rhythms(self, record: str, recording: Recording, marks: Annotations) -> Rhythms:  # noqa: ARG002
+    def rhythms(
+        self,
+        record: str,
+        recording: Recording,
+        marks: Annotations,  # noqa: ARG002
+    ) -> tuple[RhythmSpan, ...]:
         """Returns the rhythm that the header names."""
         if not (rhythm := (recording.comment("Rhythm") or "").rstrip(".")):
             expected = "a comment '#Rhythm: ...' in the header"
@@ -333,8 +301,7 @@ class QTDB(PhysioNet):
     codes are ``NOT_ANNOTATED`` before, after and between the runs, see ``unmarked_stretches``.
 
     On nine records P is marked on fewer than half of the beats. In sel221 because of AF: its
-    codes stay. In the other eight that is no knowledge (in sel310 the P waves are plain to see):
-    these get no codes, see ``p_waves_are_marked``. 24 records have no ``.atr``.
+    codes stay. The other eight get no codes, see ``p_waves_are_marked``. 24 have no ``.atr``.
     """
 
     name = "qtdb"
@@ -348,6 +315,9 @@ class QTDB(PhysioNet):
     markers = ("sel*.q1c",)
     download = ("RECORDS", "sel*.hea", "sel*.dat", "sel*.atr", "sel*.q1c")
     changed = ("sel*.hea", "sel233.atr")  # 57 headers have later signal names, sel233.atr is gone
+    persons: ClassVar = {  # of the European ST-T Database; headers agree in age, sex, diagnoses
+        "sele0122": "qtdb-sele0121", "sele0126": "qtdb-sele0124", "sele0133": "qtdb-sele0129",
+    }  # fmt: skip
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record with its waves and, where they were annotated, rhythms and beats."""
@@ -364,21 +334,18 @@ class QTDB(PhysioNet):
 
 def qtdb_person(record: str, comments: tuple[str, ...]) -> str:
     """Returns the person of a record, named as in mitdb or svdb where it is cut from there."""
-    for comment in comments:
-        if cut := _CUT_FROM.search(comment):
-            origin = SVDB if cut[1].startswith("8") else MITDB
-            return origin.person_of(cut[1])
-    return f"qtdb-{_SAME_PERSON.get(record, record)}"
+    if cut := _CUT_FROM.search("\n".join(comments)):
+        origin = SVDB if cut[1].startswith("8") else MITDB
+        return origin.person_of(cut[1])
+    return QTDB.person_of(record)
 
 
 def unmarked_stretches(annotations: Annotations) -> list[tuple[int, int]]:
     """Returns stretches between the first and the last mark of which the annotator said nothing.
 
-    Where two successive marked beats are farther apart than 1.5 typical RR intervals, beats
-    between them may be unmarked; the widest step between marks there is such a stretch, from its
-    first sample to the one after its last. A typical RR interval is the first quartile, for in some
-    records every second beat is marked. A pause between true neighbours is lost, which does no
-    harm.
+    Where two marked beats are farther apart than 1.5 typical RR intervals (the first quartile, for
+    in some records every second beat is marked), beats between them may be unmarked: the widest
+    step between marks there is given, from its first sample to the one after its last.
     """
     samples, stretches = annotations.samples, []
     peaks = [i for i, symbol in enumerate(annotations.symbols) if symbol in BEAT_SYMBOLS]
@@ -393,8 +360,7 @@ def unmarked_stretches(annotations: Annotations) -> list[tuple[int, int]]:
 def p_waves_are_marked(annotations: Annotations) -> bool:
     """Returns whether an annotator who marked QRS complexes marked P before half of them or more.
 
-    In some records QRS and T are marked and P never or once, although P waves can be seen
-    (paced rhythms, AV block, P taken for U): there a beat without a P mark does not say that it
-    has no P wave.
+    Where P is marked never or once although P waves can be seen (paced rhythms, AV block, P taken
+    for U), a beat without a P mark does not say that it has no P wave.
     """
     return 2 * annotations.symbols.count("p") >= len(beats(annotations)[1])

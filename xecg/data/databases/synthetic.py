@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,14 +17,9 @@ from tqdm import tqdm
 from xecg.data.databases.base import AF, NOT_AF, Database, LabelledRecording
 from xecg.data.databases.labels import LabelTable, beats, rhythm_spans
 from xecg.errors import DataError, check_ranges
+from xecg.files import whole_folder
+from xecg.signal import wfdb
 from xecg.signal.waves import QRS, P, T, wave_codes
-from xecg.signal.wfdb import (
-    Annotations,
-    read_annotations,
-    read_recording,
-    write_annotations,
-    write_recording,
-)
 
 if TYPE_CHECKING:
     from xecg.data.store import Store
@@ -60,31 +54,22 @@ class Synthetic(Database):
     )
     markers = (TABLE,)
 
-    @property
-    def _labels(self) -> LabelTable:
-        return LabelTable(self.folder / TABLE, {"A": AF, "N": NOT_AF, "O": NOT_AF})
+    _labels: LabelTable
 
-    def tables(self) -> list[Path]:
-        """Returns the table of persons."""
-        return [self.folder / TABLE]
-
-    def records(self) -> list[str]:
-        """Returns the records that the table lists, sorted."""
-        return self._labels.records()
+    def __init__(self, root: Path | str) -> None:
+        super().__init__(root)
+        self._labels = LabelTable(self.folder / TABLE, {"A": AF, "N": NOT_AF, "O": NOT_AF})
 
     def read(self, record: str) -> LabelledRecording:
         """Reads one record with its rhythms, beats and waves."""
         path = self.folder / record
         person = self._labels.rows(record)[0].person
-        recording, reference = read_recording(path), read_annotations(path, "atr")
+        recording, reference = wfdb.read_recording(path), wfdb.read_annotations(path, "atr")
         n = recording.n_samples
         rhythms = rhythm_spans(reference, n, recording.sampling_rate)
-        codes = wave_codes(read_annotations(path, "waves"), n, region=(0, n))
-        peaks, symbols = beats(reference)
+        codes = wave_codes(wfdb.read_annotations(path, "waves"), n, region=(0, n))
         by_lead = dict.fromkeys(recording.leads, codes)
-        return LabelledRecording(
-            recording, person, rhythms=rhythms, r_peaks=peaks, beat_symbols=symbols, codes=by_lead
-        )
+        return LabelledRecording(recording, person, "", rhythms, *beats(reference), by_lead)
 
 
 @dataclass(frozen=True)
@@ -135,11 +120,9 @@ def synthetic_records(folder: Path, settings: SyntheticSettings | None = None) -
     file = folder / SETTINGS
     found = file.read_text(encoding="utf-8") if file.is_file() else f"no {SETTINGS}"
     if found != wanted:
-        raise DataError(
-            f"{folder}: expected synthetic records with the settings {' '.join(wanted.split())}, "
-            f"found {' '.join(found.split())}; give another --out, prepare these by --root "
-            f"{folder}, or delete it"
-        )
+        both = f"{' '.join(wanted.split())}, found {' '.join(found.split())}"
+        cure = f"give another --out, prepare these by --root {folder}, or delete it"
+        raise DataError(f"{folder}: expected synthetic records with the settings {both}; {cure}")
     return folder
 
 
@@ -148,9 +131,8 @@ def _write(folder: Path, settings: SyntheticSettings, about: str) -> None:
     from xecg.signal.synthetic import synthesize
 
     rows = ["record,label,person\n"]
-    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        whole, rhythms = Path(scratch) / "whole", _rhythms(settings)
-        for i, rhythm in enumerate(tqdm(rhythms, "synthesizing", disable=None)):
+    with whole_folder(folder) as whole:
+        for i, rhythm in enumerate(tqdm(_rhythms(settings), "synthesizing", disable=None)):
             person, repeat = divmod(i, settings.records_per_person)
             person_seed = settings.seed * _MAX_PERSONS + person
             ecg = synthesize(
@@ -165,7 +147,6 @@ def _write(folder: Path, settings: SyntheticSettings, about: str) -> None:
             rows.append(f"{ecg.recording.name},{_LABELS[rhythm]},{ecg.person}\n")
         (whole / TABLE).write_text("".join(rows))
         (whole / SETTINGS).write_text(about, encoding="utf-8")
-        whole.rename(folder)
 
 
 def _rhythms(settings: SyntheticSettings) -> list[Rhythm]:
@@ -182,20 +163,19 @@ def write_ecg(ecg: SyntheticECG, folder: Path) -> None:
     """Writes the recording of a synthetic ECG, its beats and its waves."""
     path, rate = folder / ecg.recording.name, ecg.recording.sampling_rate
     notes = (_RHYTHM_NOTES[ecg.rhythm], *[""] * ecg.r_peaks.size)
-    beats_and_rhythm = Annotations(np.append(0, ecg.r_peaks), ("+", *ecg.beat_symbols), notes)
+    beats_and_rhythm = wfdb.Annotations(np.append(0, ecg.r_peaks), ("+", *ecg.beat_symbols), notes)
     symbols = [mark for code in ecg.waves[:, 0] for mark in ("(", _WAVE_SYMBOLS[int(code)], ")")]
-    waves = Annotations(ecg.waves[:, 1:].ravel(), tuple(symbols), ("",) * len(symbols))
-    write_recording(ecg.recording, folder)
-    write_annotations(path, "atr", beats_and_rhythm, rate)
-    write_annotations(path, "waves", waves, rate)
+    waves = wfdb.Annotations(ecg.waves[:, 1:].ravel(), tuple(symbols), ("",) * len(symbols))
+    wfdb.write_recording(ecg.recording, folder)
+    wfdb.write_annotations(path, "atr", beats_and_rhythm, rate)
+    wfdb.write_annotations(path, "waves", waves, rate)
 
 
 @cache
 def embedded_store() -> Store:
     """Returns the store of the synthetic ECGs that come with xecg: 150 persons, 1,800 windows.
 
-    Made at first use, in seconds, in the user's cache folder or the one that ``XECG_CACHE`` names;
-    the WFDB records that it is prepared from are kept beside it.
+    It and its WFDB records are made at first use, in the user's cache folder or ``XECG_CACHE``.
     """
     from xecg.data.prepare import prepare
     from xecg.data.store import FORMAT
