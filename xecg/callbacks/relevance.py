@@ -115,7 +115,8 @@ class RelevanceLogger(Callback):
     Every number is there every time. A mean over no window is NaN: ``ModelCheckpoint`` takes it for
     the worst value, ``EarlyStopping`` stops at it unless ``check_finite`` is false. Nothing is
     logged of a network that has diverged. Training and random state are left alone; a resumed run
-    logs what it would have logged without the stop.
+    logs what it would have logged without the stop. Raises ConfigError if a number is out of range,
+    or a name is unknown.
 
     Args:
         n_windows: Number of watched windows; the time that logging takes grows with it.
@@ -128,9 +129,6 @@ class RelevanceLogger(Callback):
             ``max_epochs`` has them too.
         seed: Random seed of the draw of windows.
         name: First part of the names, to tell two of these callbacks apart.
-
-    Raises:
-        ConfigError: If a number is out of range, or a name is unknown.
     """
 
     def __init__(

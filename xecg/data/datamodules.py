@@ -119,10 +119,7 @@ class WindowDataModule(LightningDataModule, ABC):
         return self.preprocessing.sampling_rate
 
     def setup(self, stage: str) -> None:
-        """Opens the stores, splits them by person or record, builds the datasets.
-
-        Raises StoreError if a person or a signal would be in two of training, validation and test.
-        """
+        """Makes the datasets of all parts; raises StoreError if they share a person or a signal."""
         del stage  # all splits are made together, so that their disjointness is always checked
         _ = self.preprocessing  # is one for all stores
         tables = [source.table for source in self.sources]
@@ -172,11 +169,9 @@ class WindowDataModule(LightningDataModule, ABC):
         return {"data": data, "exclude_persons_of": self.exclude_persons_of}
 
     def check_weights(self, info: Any, name: str) -> None:
-        """Checks that weights take these windows and did not learn from the test sets.
+        """Raises WeightsError if weights take other windows, StoreError if they learnt test data.
 
-        ``info`` has their ``preprocessing``, and ``learnt``, which is null if unknown. Raises
-        WeightsError if their windows were made by other settings, and StoreError if they learnt
-        from persons or signals of the test sets.
+        ``info`` has their ``preprocessing``, and ``learnt``, which is null if unknown.
         """
         found, expected = dict(info.preprocessing), self.preprocessing.to_dict()
         both = {key: (found.get(key), expected.get(key)) for key in expected | found}
@@ -196,13 +191,11 @@ class WindowDataModule(LightningDataModule, ABC):
         """Returns batches in an order that is a function of seed and epoch."""
         pools, shares = self.pools(self.train_set)
         size = self.windows_per_epoch or len(self.train_set)
-        sampler: Any = MixtureSampler(
-            pools,
-            shares,
-            size,
-            self.seed,
-            lambda: self.trainer.current_epoch if self.trainer else 0,
-        )
+
+        def epoch() -> int:
+            return self.trainer.current_epoch if self.trainer else 0
+
+        sampler: Any = MixtureSampler(pools, shares, size, self.seed, epoch)
         if self.trainer is not None and self.trainer.world_size > 1:
             n, rank = self.trainer.world_size, self.trainer.global_rank  # draw what one would draw
             sampler = DistributedSamplerWrapper(sampler, num_replicas=n, rank=rank, shuffle=False)
@@ -278,9 +271,9 @@ class PWaveData(WindowDataModule):
 
     @staticmethod
     def target(store: Store, rows: Ints) -> NDArray[np.uint8]:
-        """Returns 1 for a sample in a P wave, 0 outside, 255 if not annotated: ``(n, time)``.
+        """Returns 1 in a P wave, 0 outside, 255 if not annotated: ``(n, time)``; 0 in AF.
 
-        A window in AF has no P wave anywhere; raises DataError if one is annotated there.
+        Raises DataError if a P wave is annotated in AF.
         """
         target = np.full((len(rows), store.signals.shape[1]), NOT_ANNOTATED, dtype=np.uint8)
         wave_row = store.index["wave_row"].to_numpy()[rows]

@@ -112,8 +112,7 @@ class WindowDataset(Dataset[Batch]):
 
     def column(self, name: str) -> NDArray[np.generic]:
         """Returns a column of the stores' index for every window, in order."""
-        columns = [store.index[name].to_numpy()[rows] for store, rows in self.parts]
-        values: NDArray[np.generic] = np.concatenate(columns)
+        values = np.concatenate([store.index[name].to_numpy()[rows] for store, rows in self.parts])
         return values.astype(np.str_) if values.dtype == object else values
 
     def tables(self) -> list[Table]:

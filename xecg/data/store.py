@@ -233,11 +233,8 @@ def count_classes(store: Store, split: Split) -> pd.DataFrame:
     index["rhythm"] = index["rhythm"].where(index["rhythm"].isin(common), "other rhythms")
     index["class"] = store.index["af"].map(MEANINGS)
     (rows_of,) = split_stores([("", store.index)], [split])
-    parts = [
-        index.assign(part="whole store"),
-        *(index.iloc[rows_of[p]].assign(part=p) for p in PARTS),
-    ]
-    named = pd.concat(parts)
+    parts = (index.iloc[rows_of[part]].assign(part=part) for part in PARTS)
+    named = pd.concat([index.assign(part="whole store"), *parts])
     totals = named.assign(rhythm="")
     lines = pd.concat([totals.assign(**{"class": "all"}), totals, named])
     lines["class"] = pd.Categorical(lines["class"], ["all", *MEANINGS.values()])

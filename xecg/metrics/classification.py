@@ -68,15 +68,9 @@ def classification_report(
     bins = np.minimum((probability * _BINS).astype(int), _BINS - 1)
     excess = np.where(bins[:, None] == np.arange(_BINS), (probability - af)[:, None], 0.0)
     curves = ranked(probability, af)
-    over = {
-        "accuracy": [true | ~true],
-        "sensitivity": [true],
-        "specificity": [~true],
-        "ppv": [called],
-        "f1": [true | called],
-        "auroc": [true, ~true],
-        "auprc": [true, ~true],
-    }
+    over = {"accuracy": [true | ~true], "sensitivity": [true], "specificity": [~true]}
+    over |= {"ppv": [called], "f1": [true | called]}
+    over |= {"auroc": [true, ~true], "auprc": [true, ~true]}
 
     def statistics(weights: FloatArray) -> dict[str, FloatArray]:
         tp, fp, fn, tn = (weights @ outcomes).T
@@ -165,14 +159,8 @@ def operating_points(p_af: FloatArray, af: NDArray[np.integer]) -> dict[str, dic
         "balanced": (sensitivity + specificity).argmax(),
         "specific": (specificity >= LEAST).argmax() if specificity[-1] >= LEAST else -1,
     }
-    return {
-        name: {
-            "threshold": float(thresholds[at]),
-            "sensitivity": float(sensitivity[at]),
-            "specificity": float(specificity[at]),
-        }
-        for name, at in places.items()
-    }
+    table = {"threshold": thresholds, "sensitivity": sensitivity, "specificity": specificity}
+    return {name: {key: float(of[at]) for key, of in table.items()} for name, at in places.items()}
 
 
 def predictive_value(sensitivity: float, specificity: float, prevalence: float) -> float:

@@ -74,9 +74,8 @@ class WaveDetection(Metric):
     def counts(self, probability: Tensor, codes: Tensor) -> IntArray:
         """Returns counts of each window, ``(windows, len(COUNTS))``.
 
-        Errors are sums in samples, detection minus reference. Probabilities of the wave, in [0, 1],
-        and wave codes are ``(windows, time)``. Raises DataError if the shapes differ or a value is
-        no probability.
+        Errors are sums of detection minus reference in samples. Raises DataError unless
+        probabilities, in [0, 1], and wave codes are both ``(windows, time)``.
         """
         if probability.ndim != 2 or probability.shape != codes.shape:
             shapes = f"{tuple(probability.shape)} and {tuple(codes.shape)}"
@@ -147,10 +146,9 @@ def _shares(counts: FloatArray) -> Mapping[str, tuple[FloatArray, FloatArray]]:
 def wave_report(
     counts: IntArray, groups: ArrayLike, detection: WaveDetection, *, n_resamples: int = 1000
 ) -> dict[str, Interval]:
-    """Returns the measures of :class:`WaveDetection` with intervals over persons.
+    """Returns the measures of ``detection`` and its counts with intervals over persons.
 
-    ``counts`` are those of each window ``(windows, len(COUNTS))`` by ``detection``, ``groups`` its
-    person or record. Raises DataError if there is no window, or not a group for each.
+    Raises DataError if there is no window, or not a group (person or record) for each.
     """
     if np.shape(groups) != (len(counts),):
         raise DataError(f"expected {len(counts)} groups, one a window; found {np.shape(groups)}")

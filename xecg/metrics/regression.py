@@ -22,9 +22,8 @@ def regression_report(
 ) -> dict[str, Interval]:
     """Returns MAE (``mae_ms``), R² (``r2``) and Pearson's r (``pearson_r``) with intervals.
 
-    Predicted and true measures ``(n,)`` are in ms; windows without a true one (NaN) are left out.
-    ``groups`` holds the person or record of each. Raises DataError if lengths differ, or no window
-    has a true measure.
+    Measures ``(n,)`` are in ms, groups persons or records; windows without a true measure (NaN)
+    are left out. Raises DataError if lengths differ, or none is left.
     """
     found, true, names = np.asarray(predicted, float), np.asarray(target, float), np.asarray(groups)
     shapes = found.shape, true.shape, names.shape

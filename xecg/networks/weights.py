@@ -132,7 +132,15 @@ def find_weights(source: str | Path) -> Path:
 
 def _read(source: str | Path) -> tuple[Path, dict[str, Tensor], WeightsInfo]:
     path = find_weights(source)
-    tensors, metadata = _contents(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is no safetensors file ({error}). Weights are the weights.safetensors of a "
+            "run's folder, not a .ckpt"
+        ) from error
     if (found := metadata.get("format")) != FORMAT:
         raise WeightsError(
             f"{path}: expected format {FORMAT!r}; found {found!r}: no weights of xecg"
@@ -143,18 +151,6 @@ def _read(source: str | Path) -> tuple[Path, dict[str, Tensor], WeightsInfo]:
     if "learnt" in metadata:
         info["learnt"] = _unpacked(metadata["learnt"])
     return path, tensors, WeightsInfo(**info)
-
-
-def _contents(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is no safetensors file ({error}). Weights are the weights.safetensors of a "
-            "run's folder, not a .ckpt"
-        ) from error
 
 
 def _packed(keys: Tensor) -> str:
@@ -170,7 +166,10 @@ def _unpacked(text: str) -> Tensor:
 
 def _load_strictly(module: nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
     chosen = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-    found, wanted = map(_kinds, (chosen, module.state_dict()))
+    found, wanted = (
+        {key: f"{values.dtype} {tuple(values.shape)}" for key, values in of.items()}
+        for of in (chosen, module.state_dict())
+    )
     wrong = [
         f"{key}: expected {wanted.get(key, 'none')}, found {found.get(key, 'none')}"
         for key in sorted(found.keys() | wanted.keys())
@@ -183,7 +182,3 @@ def _load_strictly(module: nn.Module, tensors: dict[str, Tensor], prefix: str, p
             "Set the same channels as in the file, or choose another file"
         )
     module.load_state_dict(chosen, strict=True)
-
-
-def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    return {key: f"{values.dtype} {tuple(values.shape)}" for key, values in tensors.items()}

@@ -75,10 +75,7 @@ class PositiveStepHead(StepHead):
 
 
 class PWaveNetwork(nn.Module):
-    """Morphology branch, as in the two-branch network, and a logit per sample.
-
-    With ``positive``, features can only add to a logit, as guidance of relevance needs.
-    """
+    """Morphology branch and a logit per sample, to which ``positive`` lets features only add."""
 
     def __init__(self, channels: int = 32, dropout: float = 0.0, positive: bool = False) -> None:
         super().__init__()
@@ -107,8 +104,8 @@ class RRNetwork(nn.Module):
         branch = build_branch("rhythm", channels, dropout)
         self.branches = nn.ModuleDict({"rhythm": branch})
         self.head = PooledHead(branch.channels, len(self.measures), hidden)
-        self.register_buffer("mean", torch.full((len(self.measures),), nan))
-        self.register_buffer("std", torch.full((len(self.measures),), nan))
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.full((len(self.measures),), nan))
 
     def standardise_by(self, targets_ms: Tensor) -> None:
         """Takes mean and standard deviation of the logarithms of ``(n, 2)`` measures in ms."""

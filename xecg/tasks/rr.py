@@ -43,10 +43,7 @@ class RRVariability(Task):
         )
 
     def on_fit_start(self) -> None:
-        """Takes the scale of the targets from the training split.
-
-        Raises ConfigError if the training dataset has no method ``targets``.
-        """
+        """Takes the scale of the targets from the training split; ConfigError without targets."""
         super().on_fit_start()
         self.trainer.fit_loop.setup_data()
         dataset: Any = getattr(self.trainer.train_dataloader, "dataset", None)
