@@ -1,7 +1,4 @@
-"""What a branch uses: how its decision changes when the ECG is changed.
-
-Relevance is computed from weights; an effect is observed, and needs forward passes alone.
-"""
+"""What a branch uses, by observation: how its decision changes when the ECG is changed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple

@@ -140,10 +140,7 @@ def draw_page(windows: Sequence[ExplainedWindow]) -> Figure:
 
 
 def save_page(windows: Sequence[ExplainedWindow], path: Path) -> Path:
-    """Writes a page as :func:`draw_page` draws it, as SVG or, in a third of its time, as PNG.
-
-    The forms of a PNG are drawn once for many pages. A file that exists is replaced.
-    """
+    """Writes a page as :func:`draw_page` draws it, as SVG or, in a third of its time, as PNG."""
     if path.suffix != ".png":
         return save_svg(draw_page(windows), path)
     printed = _printed(forms := tuple(map(_form, windows)))
@@ -262,7 +259,7 @@ def _blank(forms: Sequence[_Form]) -> Figure:
 
 @lru_cache(maxsize=12)
 def _printed(forms: tuple[_Form, ...]) -> NDArray[np.uint8]:
-    """The pixels of forms that nothing is written on, RGBA ``(height, width, 4)``."""
+    """The pixels, RGBA ``(height, width, 4)``, of forms without writing, once for many pages."""
     figure = _blank(forms)
     figure.dpi = _DPI
     canvas: Any = FigureCanvasAgg(figure)
@@ -312,9 +309,8 @@ def _verdict(window: ExplainedWindow, y: float) -> Iterator[Artist]:
         look = {"weight": "bold", "color": "white" if sure else INK, "bbox": box}
         yield _text(x + 0.9, y, called, 9, **look)
         x += _bold_width(called, 9) + 4.5
-    says = [f"P(AF) {window.p_af[FUSED]:.2f}"] if FUSED in window.p_af else []
-    if says and window.threshold is not None:
-        says = [f"{says[0]}, called AF above {window.threshold:.2g}"]
+    above = "" if window.threshold is None else f", called AF above {window.threshold:.2g}"
+    says = [f"P(AF) {window.p_af[FUSED]:.2f}{above}"] if FUSED in window.p_af else []
     yield _text(x, y, _BETWEEN.join([*says, *window.remarks()]), 9)
 
 

@@ -111,10 +111,9 @@ def wave_relevance(
         min_beats: Fewest R peaks of a window that is measured.
         statistics: Names in ``STATISTICS``, or class paths; None computes all that have a name.
 
-    Raises:
-        DataError: Shapes disagree, relevance is negative, a wave code is unknown, an R peak lies
-            outside its window, or a statistic does not return a number for each window.
-        ConfigError: No statistic has such a name.
+    Raises DataError if shapes disagree, relevance is negative, a wave code is unknown, an R peak
+    lies outside its window, or a statistic does not return a number for each window; ConfigError if
+    no statistic has such a name.
     """
     rows = np.asarray(relevance)
     rows = rows[:, 0] if rows.ndim == 3 and rows.shape[1] == 1 else rows

@@ -73,8 +73,7 @@ def evaluate(
             input_x_gradient, and integrated_gradients, which needs captum), or class paths.
         seed: Random seed of windows, maps, weights and intervals.
 
-    Raises:
-        XECGError: A setting, the store, the weights or the folder cannot be used.
+    Raises XECGError if a setting, the store, the weights or the folder cannot be used.
     """
     check_ranges(windows=(windows, 1))
     check_empty(out)
@@ -135,8 +134,7 @@ def effects(
         fillings: What replaces a wave: line (default), baseline, stretch.
         seed: Random seed of windows, fillings and intervals.
 
-    Raises:
-        XECGError: A setting, the store or the weights cannot be used.
+    Raises XECGError if a setting, the store or the weights cannot be used.
     """
     opened, networks, allowed, origin = _loaded(store, weights, split, seed)
     labels = opened.index.af.to_numpy()[allowed]

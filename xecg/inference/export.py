@@ -59,9 +59,8 @@ def export(
         licence: Licence of the weights; by default Apache-2.0 for released ones.
         overwrite: Replace the file.
 
-    Raises:
-        XECGError: A setting, the weights or the records cannot be used, or an extra is missing;
-            as ExportError, the file would not say what the network says. None is written then.
+    Raises XECGError if a setting, the weights or the records cannot be used, or the extra `export`
+    is missing; ExportError if the file would not say what the network says: none is written then.
     """
     if out.suffix not in (".onnx", ".pt2"):
         raise ConfigError(f"--out {out}: expected a name that ends with .onnx or .pt2")

@@ -82,8 +82,7 @@ def find_failures(
         faithfulness: Folder that xecg explain evaluate wrote, for the page.
         trials: Number of windows of a store, half of them AF, for noise.csv and waves.csv.
 
-    Raises:
-        XECGError: A setting, a store, the weights or a folder cannot be used.
+    Raises XECGError if a setting, a store, the weights or a folder cannot be used.
     """
     check_empty(out)
     faithful = faithfulness_of(faithfulness) if faithfulness else {}
@@ -252,7 +251,6 @@ def _subgroups(windows: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _write_page(page: Path, model: Model, sections: list[Any], faithfulness: Tables) -> None:
-    """Writes what one needs to defend a model with, or to refuse it."""
     card = model.weights.with_suffix(".md")
     facts = {"card": card.read_text(encoding="utf-8") if card.is_file() else ""}
     html = partial(pd.DataFrame.to_html, border=0, na_rep="", index_names=False)
@@ -261,7 +259,6 @@ def _write_page(page: Path, model: Model, sections: list[Any], faithfulness: Tab
 
 
 def _section(store: Store, origin: str, tables: Tables, folder: Path) -> dict[str, Any]:
-    """What the page says of a store."""
     name = _title(store)
     of = {key: t[t["store"] == name].drop(columns="store") for key, t in tables.items()}
     windows, subgroups = of["windows"], of["subgroups"]

@@ -42,8 +42,7 @@ def predicted(p_af: ArrayLike, threshold: float = 0.5) -> NDArray[np.str_]:
 
 def spread(n: int, most: int) -> list[int]:
     """Returns at most ``most`` of the rows 0 to n - 1, evenly spread, first and last included."""
-    rows: list[int] = np.linspace(0, n - 1, min(n, most)).round().astype(int).tolist()
-    return rows
+    return [*map(int, np.linspace(0, n - 1, min(n, most)).round())]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,22 +112,13 @@ class Maps:
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and what its windows have to pass.
+    """A trained network and what its windows have to pass."""
 
-    Args:
-        network: :class:`xecg.networks.xecgarch.XECGArch` in eval mode, or
-            :class:`xecg.inference.exported.Exported`.
-        info: What the file says of itself: :class:`xecg.networks.weights.WeightsInfo` or alike.
-        weights: File of the weights.
-        preprocessing: What made the windows that the network was trained with.
-        threshold: A window is called AF where the probability of all branches is above it.
-    """
-
-    network: Any
-    info: Any
-    weights: Path
-    preprocessing: Preprocessing
-    threshold: float = 0.5
+    network: Any  # XECGArch in eval mode, or Exported
+    info: Any  # what the file says of itself: WeightsInfo, or Exported
+    weights: Path  # the file
+    preprocessing: Preprocessing  # what made the windows that the network was trained with
+    threshold: float = 0.5  # a window is called AF where the probability of all branches is above
 
     @property
     def prevalence(self) -> float:
@@ -159,9 +149,8 @@ class Model:
                 each ends with it.
             sampling_rate: Sampling rate of ``ecg`` in Hz.
 
-        Raises:
-            RecordError: The array has another shape, is shorter than a window, or infinite.
-            ConfigError: The sampling rate is missing or not positive.
+        Raises RecordError if the array has another shape, is shorter than a window, or infinite;
+        ConfigError if the sampling rate is missing or not positive.
         """
         leads, rate = self._cut(ecg, sampling_rate, ""), self.preprocessing.sampling_rate
         table = _numbered(self.table(leads))
@@ -191,9 +180,8 @@ class Model:
             unit: Unit of ``ecg``, for the pictures; one that is not mV, uV or V is drawn scaled.
             effects: Whether the table has :func:`xecg.explain.wave_effects` too.
 
-        Raises:
-            RecordError: As in :meth:`classify`; or no window can be classified.
-            ConfigError: There is no such attribution, or no sampling rate.
+        Raises RecordError as :meth:`classify` does, and if no window can be classified; ConfigError
+        if there is no such attribution, or no sampling rate.
         """
         leads = self._cut(ecg, sampling_rate, unit)
         if not any(map(len, leads)):
@@ -319,15 +307,13 @@ def load(
             or ``specific``. Weights that were not calibrated have none, and 0.5 as threshold.
         threshold: Probability above which a window is called AF, in place of an operating point.
 
-    Raises:
-        WeightsError: The file is not there, is none, or holds another network.
-        ConfigError: There is no such operating point, or the threshold is no probability.
+    Raises WeightsError if the file is not there, is none, or holds another network; ConfigError if
+    there is no such operating point, or the threshold is no probability.
     """
-    network: Any
-    info: Any
     if str(source).endswith(".onnx"):
         path = Path(source)
-        network = info = Exported(path)
+        network: Any = Exported(path)
+        info: Any = network
     else:
         from xecg.networks.weights import find_weights, load_xecgarch
 

@@ -141,11 +141,9 @@ def list_records(
     for path in paths:
         try:
             # The folder alone is resolved: a linked file keeps the name that its header knows.
-            found = [r.parent.resolve() / r.name for r in find_ecgs(path, sampling_rate)]
+            records += [r.parent.resolve() / r.name for r in find_ecgs(path, sampling_rate)]
         except (XECGError, OSError) as error:
             failures[str(path)] = str(error)
-        else:
-            records += found
     for record in records:
         folders.setdefault(record.name, set()).add(record.parent)
     tops = {name: commonpath(of) for name, of in folders.items()}
