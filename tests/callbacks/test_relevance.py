@@ -23,12 +23,12 @@ from xecg.callbacks import RelevanceLogger
 from xecg.callbacks.relevance import watch
 from xecg.errors import ConfigError
 from xecg.explain import DeepTaylor, domain_specificity, wave_relevance
-from xecg.explain.effects import CHANGES
+from xecg.explain.effects import TITLES
 from xecg.explain.relevance import CLASSES, STATISTICS
 from xecg.tasks import PWaveDetection, RRVariability
 
 COUNTS = ("n", "n_right", "n_windows")
-EFFECTS = ("agreement", *(f"{kind}_{name}" for name in CHANGES for kind in ("effect", "flips")))
+EFFECTS = ("agreement", *(f"{kind}_{name}" for name in TITLES for kind in ("effect", "flips")))
 
 
 def names_of(

@@ -55,7 +55,7 @@ def decisions() -> Decisions:
     network.requires_grad_(False).linear.weight.copy_(weights - weights.mean(1, keepdim=True))
     network.linear.bias.fill_(0.1)
     x = torch.rand(12, 1, 40, generator=generator)
-    return Decisions(network, x, network(x).argmax(dim=1), {})
+    return Decisions(network, x, network(x).argmax(dim=1), {}, length=1)
 
 
 def random_ranks(n: int, segments: int, seed: int = 0) -> NDArray[np.int64]:
@@ -105,7 +105,7 @@ def test_curves_are_those_of_one_window_and_one_step_after_the_other(
 ) -> None:
     monkeypatch.setattr(faithfulness, "STEPS", 4)
     ranks = random_ranks(12, 14)  # the last segment has one sample
-    shares, found = curve(decisions, ranks, filling, length=3)
+    shares, found = curve(decisions._replace(length=3), ranks, filling)
     np.testing.assert_allclose(shares, [0, 4 / 14, 7 / 14, 10 / 14, 1])
     for step, n_replaced in enumerate((0, 4, 7, 10, 14)):
         replaced = np.repeat(ranks < n_replaced, 3, axis=1)[:, :40]
@@ -116,7 +116,7 @@ def test_curves_are_those_of_one_window_and_one_step_after_the_other(
 
 def area_of(decisions: Decisions, relevance: NDArray[np.float64], filling: str = "zero") -> float:
     ranked = decisions._replace(relevance={"map": relevance})
-    return _area(ranked, "map", filling, 1, seed=0)
+    return _area(ranked, "map", filling, seed=0)
 
 
 def test_of_a_positive_sum_no_order_has_a_larger_area_than_that_of_its_terms(
@@ -160,7 +160,7 @@ def test_quantus_pixel_flipping_gives_the_same_curve(
         softmax=True,
         device="cpu",
     )
-    _, found = curve(decisions, relevance_ranks(maps, 0), "zero", length=1)
+    _, found = curve(decisions, relevance_ranks(maps, 0), "zero")
     found = found[:, 1:]  # Quantus leaves the whole window out
     np.testing.assert_allclose(found, np.array(expected), atol=1e-6)
 
@@ -214,7 +214,7 @@ def test_fresh_networks_come_from_their_seed_and_leave_torchs_state(trained: XEC
 
 def agreed(maps: list[NDArray[np.float64]], classes: list[list[int]]) -> NDArray[np.float64]:
     explained = [
-        Decisions(nn.Identity(), torch.empty(0), torch.tensor(of), {"zbox": relevance})
+        Decisions(nn.Identity(), torch.empty(0), torch.tensor(of), {"zbox": relevance}, 1)
         for relevance, of in zip(maps, classes, strict=True)
     ]
     return agreement(explained, "zbox")

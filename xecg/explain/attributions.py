@@ -104,10 +104,9 @@ class BranchExplainer:
     def _explanation(self, name: str, x: Tensor) -> Explanation:
         method: Any = self._methods[name]
         if isinstance(method, DeepTaylor):  # has the logits anyway
-            explained: Explanation = method.explain(
-                x, "predicted" if self.target is None else self.target
-            )
-            return explained._replace(relevance=explained.relevance.abs())
+            target: Any = "predicted" if self.target is None else self.target
+            logits, relevance = method.explain(x, target)
+            return Explanation(logits, relevance.abs())
         with torch.no_grad():
             logits = self._outputs[name](x)
         with torch.enable_grad():
@@ -115,10 +114,8 @@ class BranchExplainer:
             classes = classes if self.target is None else torch.full_like(classes, self.target)
             relevance = method(x, classes).detach().abs()
         if relevance.shape != x.shape:
-            raise NetworkError(
-                f"attribution {self.attribution}: expected relevance of shape {tuple(x.shape)}, "
-                f"found {tuple(relevance.shape)}"
-            )
+            shapes = f"shape {tuple(x.shape)}, found {tuple(relevance.shape)}"
+            raise NetworkError(f"attribution {self.attribution}: expected relevance of {shapes}")
         return Explanation(logits, relevance)
 
 
@@ -136,9 +133,8 @@ def branch_outputs(network: nn.Module) -> dict[str, nn.Module]:
     branches: Any = getattr(network, "branches", None)
     heads: Any = getattr(network, "heads", None)
     if not branches:
-        raise NetworkError(
-            f"expected a network with `branches`, by name; found {type(network).__name__}"
-        )
+        found = type(network).__name__
+        raise NetworkError(f"expected a network with `branches`, by name; found {found}")
     if isinstance(network, PWaveNetwork):
         heads = dict.fromkeys(branches, _p_waves(network))
     elif isinstance(network, RRNetwork):

@@ -80,7 +80,6 @@ _same, _positive, _negative = nn.Identity(), nn.ReLU(), partial(torch.clamp, max
 
 
 def _clamped(layer: nn.Module, **limits: float) -> nn.Module:
-    """Returns the layer with its weights limited and without bias."""
     clamped: Any = copy.deepcopy(layer)
     clamped.weight.clamp_(**limits)
     clamped.bias = None
@@ -129,8 +128,7 @@ class DeepTaylor:
     settings contradict each other.
 
     Args:
-        network: Chain of ``LAYERS``, or several, that returns logits
-            ``(batch, classes)`` or a mapping of names to logits.
+        network: Chain of ``LAYERS``, or several, to logits ``(batch, classes)``, also by name.
         rules: Rule set.
         relu_in_conv: With ``"innvestigate"``, whether a ReLU right behind a convolution is that
             layer's activation, as in Keras' ``Conv1D(activation="relu")``, or a layer of its own.
@@ -168,10 +166,10 @@ class DeepTaylor:
     def __call__(self, x: Tensor, target: Target = "predicted") -> Tensor | dict[str, Tensor]:
         """Returns the relevance of each sample for the target's logit, of the shape of ``x``.
 
-        If the network returns a mapping, so does this: for each name the relevance for its logit.
-        May be called under ``no_grad``, ``inference_mode`` and autocast, and by several threads.
-        Raises DataError if ``x`` or ``target`` is not as below, or on another device, and
-        NetworkError if the rules do not cover a layer of the network, which is named.
+        It is a mapping if the network's output is. May be called under ``no_grad``,
+        ``inference_mode`` and autocast, and by several threads. Raises DataError if ``x`` or
+        ``target`` is not as below, or on another device, and NetworkError if the rules do not cover
+        a layer of the network, which is named.
 
         Args:
             x: Windows ``(batch, channels, time)``, finite; for ``"zbox"`` within [low, high].
@@ -195,7 +193,6 @@ class DeepTaylor:
         return explained.get("", explained)
 
     def _checked(self, x: Tensor) -> Tensor:
-        """Returns a copy of ``x`` in float32."""
         if x.dim() != 3 or not x.is_floating_point() or x.numel() == 0:
             found = f"{tuple(x.shape)} of {x.dtype}"
             raise DataError(f"x must be windows (batch, channels, time) of floats; found {found}")
@@ -265,9 +262,8 @@ def explain_steps(steps: list[Step], x: Tensor, target: Target) -> Explanation:
     outputs = run_steps(steps, x.requires_grad_())
     logits = outputs.detach()
     if logits.dim() != 2:
-        raise NetworkError(
-            f"the network must return logits (batch, classes); found {tuple(logits.shape)}"
-        )
+        found = tuple(logits.shape)
+        raise NetworkError(f"the network must return logits (batch, classes); found {found}")
     classes = _classes(logits, target).unsqueeze(1)
     wanted = torch.zeros_like(logits).scatter(1, classes, logits.gather(1, classes).relu())
     (relevance,) = torch.autograd.grad(outputs, x, wanted)
@@ -275,7 +271,6 @@ def explain_steps(steps: list[Step], x: Tensor, target: Target) -> Explanation:
 
 
 def _classes(logits: Tensor, target: Target) -> Tensor:
-    """Returns the explained class of each window, ``(batch,)``."""
     n_windows, n_classes = logits.shape
     if isinstance(target, str) and target == "predicted":
         return logits.argmax(dim=1)
@@ -301,17 +296,15 @@ def frozen_copy(network: nn.Module) -> nn.Module:
         hooks = [value for name, value in vars(module).items() if "_hooks" in name]
         no_hooks |= {id(value): type(value)() for value in hooks if isinstance(value, dict)}
     copied = copy.deepcopy(network, no_hooks)
-    for parent in list(copied.modules()):
-        for name, norm in list(parent.named_children()):
-            # The second is what Lightning leaves behind after a fit.
-            shared = type(norm).__name__ in ("SyncBatchNorm", "_BatchNormXd")
-            if shared or (isinstance(norm, nn.BatchNorm1d) and not norm.affine):
-                kept: Any = norm
-                plain = nn.BatchNorm1d(
-                    kept.num_features, kept.eps, None, True, kept.running_mean is not None
-                )
-                plain.load_state_dict(kept.state_dict(), strict=kept.affine)
-                setattr(parent, name, plain.to(next((t.device for t in kept.buffers()), None)))
+    kept: Any
+    for path, kept in [*copied.named_modules(remove_duplicate=False)][1:]:
+        # The second is what Lightning leaves behind after a fit.
+        shared = type(kept).__name__ in ("SyncBatchNorm", "_BatchNormXd")
+        if shared or (isinstance(kept, nn.BatchNorm1d) and not kept.affine):
+            tracked = kept.running_mean is not None
+            plain = nn.BatchNorm1d(kept.num_features, kept.eps, track_running_stats=tracked)
+            plain.load_state_dict(kept.state_dict(), strict=kept.affine)
+            copied.set_submodule(path, plain.to(next((t.device for t in kept.buffers()), None)))
     return copied.eval().float().requires_grad_(False)
 
 
@@ -363,14 +356,13 @@ def layers_to(tensor: Any, where: str) -> tuple[Layer, ...]:
 
     Raises NetworkError if no layer returned the tensor, or it was changed in place since.
     """
-    layers: tuple[Layer, ...]
     layers, version = getattr(tensor, "traced", ((), None))
     if version is None or version != tensor._version:  # the version counts changes
         raise NetworkError(
             f"{where} is not the output of a layer: a functional call or a residual is before it. "
             "Deep Taylor decomposition needs a chain of modules"
         )
-    return layers
+    return tuple(layers)
 
 
 def chain_of(layers: tuple[Layer, ...], *, merge: bool) -> list[Layer]:

@@ -1,10 +1,7 @@
-"""What a branch uses: how its decision changes when the ECG is changed.
-
-Relevance is computed from weights; an effect is observed, and needs forward passes alone.
-"""
+"""What a branch uses, by observation: how its decision changes when the ECG is changed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,9 +23,9 @@ from xecg.metrics.bootstrap import FloatArray, rank_correlation
 from xecg.signal.synthetic import add_f_waves
 from xecg.signal.waves import NOT_ANNOTATED, OTHER, P, Stretches, equal_rr, runs_of, tp_stretches
 
+Signals = NDArray[np.float32]  # (n, time)
 FILLINGS = ("line", "baseline", "stretch")
 TITLES = {slug(wave): wave for wave in WAVES} | {"rr": "equal RR", "f_waves": "f waves"}
-CHANGES = (*TITLES,)
 _P_MS = 160.0  # how much of a T-P stretch is replaced where no P wave says it
 
 
@@ -43,7 +40,7 @@ def wave_effects(
     min_beats: int = FEWEST_BEATS,
     seed: int = 0,
 ) -> dict[str, pd.DataFrame]:
-    """Measures what each branch of a network uses.
+    """Measures what each branch of a network uses: by branch, a row a window.
 
     The margin of a decision is the logit of the decided class minus the largest other one.
     ``effect_p`` is how much it falls when the P waves are replaced: positive where the decision
@@ -51,7 +48,8 @@ def wave_effects(
     and ``st_t``; ``other``, the middle of each T-P stretch, as long as a P wave; ``rr``, RR
     intervals made equal; ``f_waves``, fibrillatory waves added. A row is NaN where the window has
     too few R peaks or no annotated sample, a column where it has no such wave, or fewer samples of
-    T-P stretches than half of P waves.
+    T-P stretches than half of P waves. Raises ConfigError if there is no such filling, DataError if
+    shapes disagree.
 
     Args:
         network: Network with branches, as of :func:`xecg.explain.attributions.branch_outputs`.
@@ -66,9 +64,6 @@ def wave_effects(
             again: where QRS complexes are gone, all other waves would grow, with effects of that.
         min_beats: Fewest R peaks of a window that is measured.
         seed: Random seed of fibrillatory waves and of where stretches are from.
-
-    Returns by branch a row a window, and an effect and flips for each of ``CHANGES``. Raises
-    ConfigError if there is no such filling, DataError if shapes disagree.
     """
     if filling not in FILLINGS:
         raise ConfigError(f"filling: expected one of {', '.join(FILLINGS)}, found {filling!r}")
@@ -148,13 +143,8 @@ def _margins(logits: Tensor, decided: Tensor | None = None) -> tuple[Tensor, Flo
 
 
 def _changes(
-    signals: NDArray[np.float32],
-    peaks: Sequence[NDArray[np.int64]],
-    codes: NDArray[np.uint8],
-    rate: float,
-    filling: str,
-    seed: int,
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    signals: Signals, peaks: list[Any], codes: NDArray[Any], rate: float, filling: str, seed: int
+) -> Iterator[tuple[str, Signals]]:
     """Yields changed windows ``(n, time)``; NaN where there is nothing to replace."""
     stretches = [tp_stretches(row) for row in codes]
     for wave, code in zip(WAVES, WAVE_CODES, strict=True):
@@ -176,7 +166,7 @@ def _changes(
     yield "f_waves", np.array([add_f_waves(*window, rate, seed) for window in both])
 
 
-def bridged(signals: NDArray[np.float32], replaced: NDArray[np.bool_]) -> NDArray[np.float32]:
+def bridged(signals: Signals, replaced: NDArray[np.bool_]) -> Signals:
     """Replaces samples of signals ``(..., time)`` by straight lines between those that are kept.
 
     Beyond the first and the last it is constant; where none is kept, it is the mean.
@@ -209,9 +199,7 @@ def _baseline(signal: NDArray[np.float32], stretches: Stretches) -> FloatArray:
     return np.interp(np.arange(len(signal)), middles, means)
 
 
-def _varying(
-    signals: NDArray[np.float32], stretches: Sequence[Stretches], row: int, seed: int
-) -> NDArray[np.floating]:
+def _varying(signals: Signals, stretches: Sequence[Stretches], row: int, seed: int) -> Signals:
     """The longest stretch of another window, level; NaN if none has one."""
     others = [other for other, found in enumerate(stretches) if found and other != row]
     if not others:
@@ -221,5 +209,5 @@ def _varying(
     return _level(signals[other, start:stop])
 
 
-def _level(samples: NDArray[np.floating]) -> NDArray[np.floating]:
+def _level(samples: NDArray[Any]) -> NDArray[Any]:
     return samples - np.linspace(samples[0], samples[-1], len(samples))

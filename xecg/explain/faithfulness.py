@@ -2,7 +2,6 @@
 
 Maps are compared in segments of 20 ms, shorter than any wave, because maps of strided networks are
 ragged. Relevance is the absolute attribution, so that its order means the same for all methods.
-Two controls know no network: the steepness of the signal and a random map.
 """
 
 from collections import defaultdict
@@ -25,7 +24,7 @@ from xecg.metrics.bootstrap import FloatArray, divide, means, row_correlation
 from xecg.networks.branch import Branch
 from xecg.networks.xecgarch import XECGArch
 
-STEEPNESS, RANDOM = CONTROLS = ("steepness", "random")
+STEEPNESS, RANDOM = CONTROLS = ("steepness", "random")  # know no network
 METHODS = ("innvestigate", "zbox", "gradient", "input_x_gradient", "integrated_gradients")
 FILLINGS = ("interpolation", "zero")
 SEGMENT_MS = 20.0
@@ -42,6 +41,7 @@ class Decisions(NamedTuple):
     x: Tensor  # windows (n, 1, time), float32
     classes: Tensor  # explained class of each window, int64 (n,)
     relevance: dict[str, FloatArray]  # of segments by each method, (n, segments)
+    length: int  # samples of a segment
 
 
 def evaluate_maps(
@@ -55,19 +55,18 @@ def evaluate_maps(
     """Evaluates the maps of each branch of the first network; compares those of all networks.
 
     Takes networks with the same branches, scaled windows ``(n, time)`` and the person or record of
-    each. Returns tables of means with 95 % intervals: ``areas``, ``randomisation`` and, of several
-    networks, ``agreement``. Raises ConfigError if a method is unknown or cannot run here.
+    each. Returns tables of means with 95 % intervals. Raises ConfigError if a method is unknown or
+    cannot run here.
 
-    - Perturbation: segments are replaced, the most or the least relevant ones first. The area
-      between both curves of the probability of the explained class is above 0 where the map puts
-      first what matters, and 0 on average for a random order (Samek et al., IEEE Trans Neural Netw
-      Learn Syst 2017, doi 10.1109/TNNLS.2016.2599820). Interpolation takes a wave away and adds no
-      edge; zero, the lowest value of a scaled window, makes each gap a pit with two edges.
-    - Randomisation: rank correlation with the map under weights that are random from the output
-      down to a stage. A map that stays the same shows the input and the architecture, not what was
-      learnt (Adebayo et al., NeurIPS 2018, arXiv 1810.03292; for rules that follow positive weights
-      Sixt et al., ICML 2020, arXiv 1912.09818). Intervals are over random networks.
-    - Agreement: mean rank correlation over pairs of networks that agree on the class.
+    - ``areas`` between the curves of the explained class's probability where the least and where
+      the most relevant segments are replaced first: above 0 where the map puts first what matters
+      (Samek et al., IEEE Trans Neural Netw Learn Syst 2017, doi 10.1109/TNNLS.2016.2599820).
+      Interpolation adds no edge; zero, the lowest value of a scaled window, makes pits.
+    - ``randomisation``: rank correlation with the map under weights that are random from the output
+      down to a stage. A map that stays the same shows not what was learnt (Adebayo et al., NeurIPS
+      2018, arXiv 1810.03292; for rules that follow positive weights Sixt et al., ICML 2020, arXiv
+      1912.09818). Intervals are over random networks.
+    - ``agreement``, of several: mean correlation over pairs that agree on the class.
     """
     length = max(1, round(SEGMENT_MS * sampling_rate / 1000))
     windows = torch.from_numpy(np.ascontiguousarray(x, np.float32)).unsqueeze(1)
@@ -78,10 +77,10 @@ def evaluate_maps(
         explained = [_explain(one, branch, windows, methods, length, seed) for one in networks]
         cases = list(product(explained[0].relevance, FILLINGS))
         areas = {
-            (name, filling): _area(explained[0], name, filling, length, seed)
+            (name, filling): _area(explained[0], name, filling, seed)
             for name, filling in tqdm(cases, f"perturb {branch}", unit="curve", disable=None)
         }
-        stages = randomise(networks[0], branch, explained[0], methods, draws, length, seed)
+        stages = randomise(networks[0], branch, explained[0], draws, seed)
         found: dict[str, Any] = {"areas": (areas, ["method", "filling"], groups)}
         found["randomisation"] = stages, ["method", "stage"], draws
         if len(networks) > 1:
@@ -96,14 +95,13 @@ def evaluate_maps(
 def _explain(
     network: XECGArch, branch: str, x: Tensor, methods: Sequence[str], length: int, seed: int
 ) -> Decisions:
-    """Explains the decisions of a branch by each method and control."""
     output = branch_outputs(frozen_copy(network))[branch].eval()
     classes = _logits(output, x).argmax(dim=1)
     cases = tqdm([*methods, *CONTROLS], f"explain {branch}", unit="map", disable=None)
     relevance = {
         name: segment_relevance(_method(name, output, seed), x, classes, length) for name in cases
     }
-    return Decisions(output, x, classes, relevance)
+    return Decisions(output, x, classes, relevance, length)
 
 
 def _method(name: str, network: nn.Module, seed: int) -> Attribution:
@@ -122,8 +120,7 @@ def segment_relevance(method: Attribution, x: Tensor, classes: Tensor, length: i
         maps = [method(*batch).detach().squeeze(1).abs().double().numpy() for batch in batches]
     starts = np.arange(0, x.shape[-1], length)  # the last segment may be shorter
     sums = np.add.reduceat(np.concatenate(maps), starts, axis=1)
-    segments: FloatArray = sums / np.diff(starts, append=x.shape[-1])
-    return segments
+    return np.asarray(sums / np.diff(starts, append=x.shape[-1]))
 
 
 def relevance_ranks(relevance: FloatArray, seed: int) -> NDArray[np.int64]:
@@ -132,18 +129,15 @@ def relevance_ranks(relevance: FloatArray, seed: int) -> NDArray[np.int64]:
     return np.lexsort((ties, -relevance), axis=1).argsort(axis=1)
 
 
-def _area(decisions: Decisions, name: str, filling: str, length: int, seed: int) -> FloatArray:
+def _area(decisions: Decisions, name: str, filling: str, seed: int) -> FloatArray:
     """Area of each window between the curves of least and most relevant first, ``(n,)``."""
     ranks = relevance_ranks(decisions.relevance[name], seed)
-    shares, most = curve(decisions, ranks, filling, length)
-    _, least = curve(decisions, ranks.shape[1] - 1 - ranks, filling, length)
-    area: FloatArray = trapezoid(least - most, shares, axis=1)
-    return area
+    shares, most = curve(decisions, ranks, filling)
+    _, least = curve(decisions, ranks.shape[1] - 1 - ranks, filling)
+    return np.asarray(trapezoid(least - most, shares, axis=1))
 
 
-def curve(
-    decisions: Decisions, ranks: NDArray[np.int64], filling: str, length: int
-) -> tuple[FloatArray, FloatArray]:
+def curve(decisions: Decisions, ranks: NDArray[Any], filling: str) -> tuple[FloatArray, FloatArray]:
     """Replaces segments in the order of ``ranks (n, segments)``, in equal steps.
 
     Returns the shares of segments that are replaced, ``(steps + 1,)``, and the probability of the
@@ -151,15 +145,13 @@ def curve(
     """
     n, n_segments = ranks.shape
     n_replaced = np.rint(np.linspace(0, 1, STEPS + 1) * n_segments).astype(np.int64)
-    segment, signals = np.arange(decisions.x.shape[-1]) // length, decisions.x.squeeze(1).numpy()
-    parts = []
+    signals, parts = decisions.x.squeeze(1).numpy(), []
+    segment = np.arange(signals.shape[1]) // decisions.length
     for rows in np.array_split(np.arange(n), max(1, -(-n * (STEPS + 1) // _FORWARD))):
         replaced = ranks[rows][:, None, segment] < n_replaced[:, None]
         repeated = np.broadcast_to(signals[rows][:, None], replaced.shape)
-        if filling == "interpolation":
-            filled = bridged(repeated, replaced)
-        else:
-            filled = np.where(replaced, np.float32(0), repeated)
+        zeros = np.where(replaced, np.float32(0), repeated)
+        filled = bridged(repeated, replaced) if filling == "interpolation" else zeros
         x = torch.from_numpy(filled.reshape(-1, 1, len(segment)))
         parts.append(_logits(decisions.network, x).reshape(len(rows), STEPS + 1, -1))
     probabilities = torch.cat(parts).double().softmax(dim=2)
@@ -168,13 +160,7 @@ def curve(
 
 
 def randomise(
-    network: XECGArch,
-    branch: str,
-    decisions: Decisions,
-    methods: Sequence[str],
-    draws: NDArray[np.int64],
-    length: int,
-    seed: int,
+    network: XECGArch, branch: str, decisions: Decisions, draws: NDArray[np.int64], seed: int
 ) -> dict[tuple[str, str], FloatArray]:
     """Correlates maps with those for the same class under random weights, ``(n,)`` by stage.
 
@@ -182,12 +168,13 @@ def randomise(
     """
     fresh = fresh_networks(network, int(draws.max()) + 1, seed)
     found: dict[tuple[str, str], FloatArray] = {}
+    methods = [name for name in decisions.relevance if name not in CONTROLS]
     cases = list(product(methods, np.unique(draws)))
     for name, draw in tqdm(cases, f"randomise {branch}", unit="cascade", disable=None):
         rows = np.flatnonzero(draws == draw)
         x, classes = decisions.x[rows], decisions.classes[rows]
         for stage, output in cascade(network, fresh[draw], branch):
-            maps = segment_relevance(_method(name, output, seed), x, classes, length)
+            maps = segment_relevance(_method(name, output, seed), x, classes, decisions.length)
             values = found.setdefault((name, stage), np.full(len(draws), np.nan))
             values[rows] = row_correlation(decisions.relevance[name][rows], maps)
     return found
@@ -227,6 +214,5 @@ def agreement(explained: Sequence[Decisions], name: str) -> FloatArray:
 
 
 def _logits(network: nn.Module, x: Tensor) -> Tensor:
-    with torch.inference_mode():
-        logits = torch.cat([network(batch) for batch in torch.split(x, _FORWARD)])
-    return logits.clone()  # an ordinary tensor, that may enter a graph
+    with torch.no_grad():
+        return torch.cat([network(batch) for batch in torch.split(x, _FORWARD)])

@@ -14,7 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from xecg.errors import NetworkError
 from xecg.explain.attributions import branch_outputs
-from xecg.explain.deep_taylor import DeepTaylor, explain_steps, frozen_copy
+from xecg.explain.deep_taylor import DeepTaylor, Step, explain_steps, frozen_copy
 
 aten = torch.ops.aten
 
@@ -31,17 +31,11 @@ def explained_program(network: nn.Module, time: int) -> ExportedProgram:
     with torch.no_grad():
         outputs = branch_outputs(frozen_copy(network))
         layers = {name: DeepTaylor(output).steps(x)[""] for name, output in outputs.items()}
-    steps = {
-        name: [
-            (_flat(m), parts and tuple((f, _flat(part)) for f, part in parts)) for m, parts in of
-        ]
-        for name, of in layers.items()
-    }
+    steps = {name: [*map(_flat_step, of)] for name, of in layers.items()}
 
     def explained(x: Tensor) -> dict[str, Tensor]:
-        found = {
-            n: explain_steps(of, x.detach().unsqueeze(2), "predicted") for n, of in steps.items()
-        }
+        windows = x.detach().unsqueeze(2)
+        found = {name: explain_steps(of, windows, "predicted") for name, of in steps.items()}
         p = {name: one.logits.softmax(dim=1)[:, 1] for name, one in found.items()}
         return (
             {"p_af": torch.stack([*p.values()]).mean(dim=0)}
@@ -50,10 +44,8 @@ def explained_program(network: nn.Module, time: int) -> ExportedProgram:
             | {f"logit_{name}": one.logits.amax(dim=1) for name, one in found.items()}
         )
 
-    plain: dict[Any, Any] = {
-        aten.convolution_backward.default: _convolution_backward,
-        aten.nan_to_num_.default: _finite,
-    }
+    plain: dict[Any, Any] = {aten.convolution_backward.default: _convolution_backward}
+    plain[aten.nan_to_num_.default] = _finite
     how: Any = {"tracing_mode": "symbolic", "_allow_non_fake_inputs": True}
     graph = make_fx(explained, decomposition_table=plain, **how)(x)
     return torch.export.export(graph, (x,), dynamic_shapes=({0: Dim("batch")},))
@@ -66,15 +58,19 @@ class _Mean(nn.Module):
         return x.mean((2, 3), keepdim=True)
 
 
+def _flat_step(step: Step) -> Step:
+    layer, parts = step
+    return _flat(layer), parts and tuple((modify, _flat(part)) for modify, part in parts)
+
+
 def _flat(layer: Any) -> nn.Module:
     """Returns the layer for ``(batch, channels, 1, time)``."""
     if isinstance(layer, (nn.Identity, nn.ReLU, nn.Flatten, nn.Linear)):
         return layer
     if isinstance(layer, nn.AdaptiveAvgPool1d):
         return _Mean()
-    flat: nn.Module
     if isinstance(layer, nn.BatchNorm1d):
-        flat = nn.BatchNorm2d(layer.num_features, layer.eps)
+        flat: nn.Module = nn.BatchNorm2d(layer.num_features, layer.eps)
     elif isinstance(layer, nn.Conv1d):
         axis = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
         shape: Any = {name: (added, *getattr(layer, name)) for name, added in axis.items()}

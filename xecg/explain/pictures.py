@@ -140,10 +140,7 @@ def draw_page(windows: Sequence[ExplainedWindow]) -> Figure:
 
 
 def save_page(windows: Sequence[ExplainedWindow], path: Path) -> Path:
-    """Writes a page as :func:`draw_page` draws it, as SVG or, in a third of its time, as PNG.
-
-    The forms of a PNG are drawn once for many pages. A file that exists is replaced.
-    """
+    """Writes a page as :func:`draw_page` draws it, as SVG or, in a third of its time, as PNG."""
     if path.suffix != ".png":
         return save_svg(draw_page(windows), path)
     printed = _printed(forms := tuple(map(_form, windows)))
@@ -176,12 +173,10 @@ class _Form:
 
     @property
     def right(self) -> float:
-        """Right edge of the paper."""
         return _ORIGIN_MM + MM_PER_S * self.duration_s + 5.0
 
     @property
     def height(self) -> float:
-        """Height of all."""
         return float(_HEADER_MM + len(self.titles) * (_CAPTION_MM + self.strip) + _FOOTER_MM)
 
     def across(self, samples: NDArray[np.integer], rate: float) -> NDArray[np.floating]:
@@ -189,12 +184,10 @@ class _Form:
         return _ORIGIN_MM + samples * (MM_PER_S / rate)
 
     def edges(self, top: float) -> list[float]:
-        """Lower edges of the strips."""
         numbers = range(1, len(self.titles) + 1)
         return [top - _HEADER_MM - number * (_CAPTION_MM + self.strip) for number in numbers]
 
     def draw(self, axes: Axes, top: float) -> None:
-        """Draws the form, whose upper edge is at ``top``."""
         small: dict[str, Any] = {"size": 6.5, "color": QUIET_INK, "parse_math": False}
         xs = np.linspace(self.right - 40, self.right, 200)
         bar = np.stack([xs, np.full(200, top - 7.5)], axis=1)
@@ -207,9 +200,8 @@ class _Form:
             if self.gain is not None:  # the calibration pulse, 1 mV for 0.2 s
                 left, base = _MARGIN_MM + 3, bottom + self.baseline
                 pulse = np.array([0, 0, 1, 1, 0, 0]) * self.gain + base
-                line = Line2D(np.array([0, 2, 2, 7, 7, 9]) + left, pulse, color=INK, linewidth=1.0)
-                line.set_solid_joinstyle("miter")
-                axes.add_artist(line)
+                look: dict[str, Any] = {"color": INK, "linewidth": 1.0, "solid_joinstyle": "miter"}
+                axes.add_artist(Line2D(np.array([0, 2, 2, 7, 7, 9]) + left, pulse, **look))
                 at: dict[str, Any] = {"ha": "center", "va": "top", "size": 6, "color": QUIET_INK}
                 axes.text(left + 4.5, base - 1.2, "1 mV", **at)
             axes.add_artist(next(_titled(title, "", bottom + self.strip + 1.5, 8)))
@@ -221,7 +213,6 @@ class _Form:
         axes.text(self.right, y - 9.5, self.notes[1], ha="right", **small)
 
     def _draw_paper(self, axes: Axes, bottom: float) -> None:
-        """Draws the grid of a strip."""
         left, width = _MARGIN_MM, self.right - _MARGIN_MM
         for step, colour, line_mm in ((1, _FINE, 0.1), (_SQUARE_MM, _BOLD, 0.15)):
             xs = np.arange(0, width + 1e-6, step) + left
@@ -268,7 +259,7 @@ def _blank(forms: Sequence[_Form]) -> Figure:
 
 @lru_cache(maxsize=12)
 def _printed(forms: tuple[_Form, ...]) -> NDArray[np.uint8]:
-    """The pixels of forms that nothing is written on, RGBA ``(height, width, 4)``."""
+    """The pixels, RGBA ``(height, width, 4)``, of forms without writing, once for many pages."""
     figure = _blank(forms)
     figure.dpi = _DPI
     canvas: Any = FigureCanvasAgg(figure)
@@ -318,9 +309,8 @@ def _verdict(window: ExplainedWindow, y: float) -> Iterator[Artist]:
         look = {"weight": "bold", "color": "white" if sure else INK, "bbox": box}
         yield _text(x + 0.9, y, called, 9, **look)
         x += _bold_width(called, 9) + 4.5
-    says = [f"P(AF) {window.p_af[FUSED]:.2f}"] if FUSED in window.p_af else []
-    if says and window.threshold is not None:
-        says = [f"{says[0]}, called AF above {window.threshold:.2g}"]
+    above = "" if window.threshold is None else f", called AF above {window.threshold:.2g}"
+    says = [f"P(AF) {window.p_af[FUSED]:.2f}{above}"] if FUSED in window.p_af else []
     yield _text(x, y, _BETWEEN.join([*says, *window.remarks()]), 9)
 
 
@@ -347,7 +337,6 @@ _marker = lru_cache(MarkerStyle)
 
 
 def _marks(xs: Any, y: float, marker: str, size: float) -> Line2D:
-    """Marks on one height, each a marker of matplotlib."""
     look: dict[str, Any] = {"markersize": size, "color": QUIET_INK, "markeredgewidth": 0}
     return Line2D(xs, np.full(len(xs), y), linestyle="", marker=_marker(marker), **look)
 

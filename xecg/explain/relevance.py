@@ -111,10 +111,9 @@ def wave_relevance(
         min_beats: Fewest R peaks of a window that is measured.
         statistics: Names in ``STATISTICS``, or class paths; None computes all that have a name.
 
-    Raises:
-        DataError: Shapes disagree, relevance is negative, a wave code is unknown, an R peak lies
-            outside its window, or a statistic does not return a number for each window.
-        ConfigError: No statistic has such a name.
+    Raises DataError if shapes disagree, relevance is negative, a wave code is unknown, an R peak
+    lies outside its window, or a statistic does not return a number for each window; ConfigError if
+    no statistic has such a name.
     """
     rows = np.asarray(relevance)
     rows = rows[:, 0] if rows.ndim == 3 and rows.shape[1] == 1 else rows
@@ -142,23 +141,20 @@ def wave_relevance(
 
 
 def checked_waves(
-    r_peaks: Sequence[ArrayLike],
-    sampling_rate: float,
-    waves: ArrayLike | None,
-    shape: tuple[int, ...],
+    r_peaks: Sequence[ArrayLike], rate: float, waves: ArrayLike | None, shape: tuple[int, ...]
 ) -> tuple[list[NDArray[np.int64]], NDArray[np.uint8]]:
     """Returns R peaks of each window and wave codes of ``shape``, (n, time).
 
     The arguments are those of :func:`wave_relevance`. Raises DataError if they do not fit.
     """
     n, time = shape
-    _expect(sampling_rate > 0, f"a positive sampling rate in Hz, found {sampling_rate}")
+    _expect(rate > 0, f"a positive sampling rate in Hz, found {rate}")
     peaks = [np.asarray(window, dtype=np.int64).reshape(-1) for window in r_peaks]
     _expect(len(peaks) == n, f"R peaks of {n} windows, found {len(peaks)}")
     for row, window in enumerate(peaks):
         outside = ", ".join(map(str, window[(window < 0) | (window >= time)][:5]))
         _expect(not outside, f"R peaks from 0 to {time - 1}, found {outside} in window {row}")
-    around = (codes_around_r_peaks(window, time, sampling_rate) for window in peaks)
+    around = (codes_around_r_peaks(window, time, rate) for window in peaks)
     codes = np.array([*around]) if waves is None else np.asarray(waves)
     unknown = np.setdiff1d(codes, (*WAVE_CODES, NOT_ANNOTATED))[:5]
     _expect(
@@ -177,16 +173,13 @@ def _expect(fits: bool, wanted: str) -> None:
 def domain_specificity(
     enrichment_p: ArrayLike, enrichment_qrs: ArrayLike, branch: str
 ) -> FloatArray:
-    """Says in one number whether a branch looks at the wave of its own domain.
+    """Returns ``log2(own / other)`` of mean enrichments, own being the wave of a branch's domain.
 
-    Returns ``log2(own / other)`` of mean enrichments: P over QRS for the morphology branch, QRS
-    over P for the rhythm branch. 0 is no preference, NaN where an enrichment is not positive.
-    Raises ConfigError if the branch has no wave of its own.
+    That is P over QRS for the morphology branch, QRS over P for the rhythm branch. 0 is no
+    preference, NaN where one is not positive. Raises ConfigError for any other branch.
     """
     if branch not in OWN_WAVE:
         raise ConfigError(f"expected a branch of {', '.join(OWN_WAVE)}, found {branch!r}")
-    own, other = np.asarray(enrichment_p, np.float64), np.asarray(enrichment_qrs, np.float64)
-    if OWN_WAVE[branch] == "QRS":
-        own, other = other, own
-    positive = np.where((own > 0) & (other > 0), own, np.nan)
-    return np.log2(divide(positive, other))
+    p, qrs = np.asarray(enrichment_p, np.float64), np.asarray(enrichment_qrs, np.float64)
+    own, other = (p, qrs) if OWN_WAVE[branch] == "P" else (qrs, p)
+    return np.log2(divide(np.where((own > 0) & (other > 0), own, np.nan), other))

@@ -57,9 +57,8 @@ def classify(
         jobs: Number of processes; one per core by default, this one alone for few records.
         cluster: Address or scheduler file of a dask cluster, in place of processes.
 
-    Returns:
-        Number of records that could not be classified; raises XECGError if none can be, the table
-        exists or cannot be written, or the weights cannot be used.
+    Returns the number of records that cannot be classified; raises XECGError if none can be, the
+    table exists or cannot be written, or the weights cannot be used.
     """
     errors = out.with_suffix(".errors.csv")
     if out.is_dir():

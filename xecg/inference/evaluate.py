@@ -41,6 +41,7 @@ _TABLES = {  # file: what its columns are, what it says
         "Mean of Spearman's rho between the maps of several networks that agree on the class.",
     ),
 }
+Tables = Mapping[str, pd.DataFrame]
 _KINDS = ("enrichment", "effect", "flips")  # of measures of a wave
 
 
@@ -54,13 +55,12 @@ def evaluate(
     methods: list[str] | None = None,
     seed: int = 0,
 ) -> None:
-    """Evaluates whether maps show what each branch used; writes and prints tables.
+    """Evaluates whether maps show what each branch used, for the class that it predicts.
 
-    Explained is the class that the branch predicts. areas.csv: segments of 20 ms are replaced, most
-    and least relevant first; the area between the two curves is above 0 for a map that puts first
-    what matters. randomisation.csv: how much a map resembles itself under random weights.
-    agreement.csv: how much the maps of several weights resemble each other. Two controls, the
-    steepness of the signal and a random order, know no network.
+    Writes areas.csv (segments of 20 ms are replaced, most and least relevant first),
+    randomisation.csv (maps under random weights) and, of several weights, agreement.csv; prints
+    them and what they say. Two controls, the steepness of the signal and a random order, know no
+    network.
 
     Args:
         store: Folder of a prepared store.
@@ -73,12 +73,11 @@ def evaluate(
             input_x_gradient, and integrated_gradients, which needs captum), or class paths.
         seed: Random seed of windows, maps, weights and intervals.
 
-    Raises:
-        XECGError: A setting, the store, the weights or the folder cannot be used.
+    Raises XECGError if a setting, the store, the weights or the folder cannot be used.
     """
     check_ranges(windows=(windows, 1))
     check_empty(out)
-    opened, networks, _, rows, origin = _loaded(store, weights, split, seed)
+    opened, networks, rows, origin = _loaded(store, weights, split, seed)
     rows = np.sort(rows[:windows])
     groups = opened.index.group.to_numpy(np.str_)[rows]
     names, rate = list(dict.fromkeys(methods or METHODS)), opened.info.preprocessing.sampling_rate
@@ -101,9 +100,8 @@ def faithfulness_of(folder: Path) -> dict[str, pd.DataFrame]:
         if (path := folder / f"{name}.csv").is_file():
             tables[says] = with_intervals(pd.read_csv(path), ["branch", "method"], columns)
     if not tables:
-        raise ConfigError(
-            f"faithfulness: expected {', '.join(_TABLES)} (CSV) in {folder}, found none"
-        )
+        names = ", ".join(_TABLES)
+        raise ConfigError(f"faithfulness: expected {names} (CSV) in {folder}, found none")
     return tables
 
 
@@ -136,10 +134,9 @@ def effects(
         fillings: What replaces a wave: line (default), baseline, stretch.
         seed: Random seed of windows, fillings and intervals.
 
-    Raises:
-        XECGError: A setting, the store or the weights cannot be used.
+    Raises XECGError if a setting, the store or the weights cannot be used.
     """
-    opened, networks, _, allowed, origin = _loaded(store, weights, split, seed)
+    opened, networks, allowed, origin = _loaded(store, weights, split, seed)
     labels = opened.index.af.to_numpy()[allowed]
     rows = np.sort(np.concatenate([allowed[labels == code][: windows // 2] for code in (0, 1)]))
     asked = methods or ["innvestigate"], fillings or ["line"], seed
@@ -167,7 +164,7 @@ def _print_counts(store: Store, rows: NDArray[np.int64], origin: str) -> None:
 
 
 def _loaded(store: Path, weights: Sequence[str] | None, split: str, seed: int) -> tuple[Any, ...]:
-    """Store, networks by name, what their files say, rows in random order, what rows they are."""
+    """Store, networks by name, rows in random order, and what rows they are."""
     opened, names = Store.open(store), weights or ["xecgarch"]
     files = [find_weights(name) for name in names]
     networks, said = zip(*map(load_xecgarch, files), strict=True)
@@ -176,10 +173,9 @@ def _loaded(store: Path, weights: Sequence[str] | None, split: str, seed: int) -
         if found != wanted:
             which = f"the branches {wanted} of {files[0]}"
             raise WeightsError(f"{path}: expected {which}, found {found}")
-    infos = dict(zip(files, said, strict=True))
-    rows, origin = rows_to_test(opened, infos, split)
+    rows, origin = rows_to_test(opened, dict(zip(files, said, strict=True)), split)
     rows = np.random.default_rng(seed).permutation(rows)
-    return opened, dict(zip(names, networks, strict=True)), infos, rows, origin
+    return opened, dict(zip(names, networks, strict=True)), rows, origin
 
 
 def rows_to_test(
@@ -245,12 +241,7 @@ def measured_use(
             yield table.assign(branch=branch, **{"class": rhythm})
 
 
-def _means(
-    enriched: Mapping[str, pd.DataFrame],
-    effects: Mapping[str, pd.DataFrame],
-    groups: NDArray[np.str_],
-    seed: int,
-) -> pd.DataFrame:
+def _means(enriched: Tables, effects: Tables, groups: NDArray[np.str_], seed: int) -> pd.DataFrame:
     """Means of all columns and all agreements, a row each, with intervals over groups."""
     columns = {
         (kind, by, TITLES[name.removeprefix(f"{kind}_")]): table[name]
@@ -263,13 +254,9 @@ def _means(
         f"{method}, {filling}": agreement(one.join(other))
         for (method, one), (filling, other) in product(enriched.items(), effects.items())
     }
-    agreed = intervals(
-        lambda weights: {k: rho(weights) for k, rho in rhos.items()}, groups, seed=seed
-    )
-    about = [
-        {"measure": "agreement", "by": by, "of": "rho"} | vars(one) for by, one in agreed.items()
-    ]
-    return pd.concat([found, pd.DataFrame(about)], ignore_index=True)
+    agreed = intervals(lambda w: {by: rho(w) for by, rho in rhos.items()}, groups, seed=seed)
+    rows = [{"measure": "agreement", "by": k, "of": "rho"} | vars(one) for k, one in agreed.items()]
+    return pd.concat([found, pd.DataFrame(rows)], ignore_index=True)
 
 
 def wave_trial(model: Model, store: Store, rows: NDArray[np.int64]) -> Iterator[dict[str, Any]]:

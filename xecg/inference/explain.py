@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, Template
 
 from xecg.errors import ConfigError, check_ranges
 from xecg.explain.pictures import PIXELS_PER_MM, save_page
@@ -179,14 +179,11 @@ def write_page(
 
     ``about`` names the ``weights``, the ``attribution`` and the most windows to ``draw``.
     """
-    loader = PackageLoader("xecg.inference")
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True)
-    page = environment.get_template("page.html.j2").stream(
+    page = template("page.html.j2").stream(
         entries=entries,
         most_windows=max(entry["windows"] for entry in entries),
         failures=failures,
         branches=branches,
-        version=version("xecg-lightning"),
         **about,
         probabilities={"p_af": "together"} | {f"p_af_{branch}": branch for branch in branches},
         enrichments={wave: enrichment_column(wave) for wave in WAVES},
@@ -196,6 +193,13 @@ def write_page(
     with whole_file(folder / PAGE) as file:
         page.dump(file)
     return folder / PAGE
+
+
+def template(name: str) -> Template:
+    """A page to be filled, which knows the version."""
+    loader, known = PackageLoader("xecg.inference"), {"version": version("xecg-lightning")}
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True)
+    return environment.get_template(name, globals=known)
 
 
 def inline(picture: Path) -> dict[str, str]:

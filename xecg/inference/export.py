@@ -26,6 +26,7 @@ from xecg.signal.synthetic import RHYTHMS, synthesize
 
 # Of windows (n, time): P(AF) (n,) fused and by branch; explained logits (n, 1), maps (n, 1, time).
 Said = tuple[dict[str, Floats], dict[str, tuple[Floats, Floats]]]
+Made = tuple[bytes, Callable[[Floats], Said]]  # a file, and what it says of windows
 P_AF_TOLERANCE = 1e-5
 RELEVANCE_TOLERANCE = 1e-4  # of the largest value of a map; where it is steady
 ABOUT = "about.json"  # in a .pt2 file
@@ -58,11 +59,8 @@ def export(
         licence: Licence of the weights; by default Apache-2.0 for released ones.
         overwrite: Replace the file.
 
-    Raises:
-        ConfigError: The file exists, has another ending, or the extra `export` is missing.
-        WeightsError: The weights cannot be used.
-        RecordError: There is no window to check.
-        ExportError: The file would not say what the network says; none is written.
+    Raises XECGError if a setting, the weights or the records cannot be used, or the extra `export`
+    is missing; ExportError if the file would not say what the network says: none is written then.
     """
     if out.suffix not in (".onnx", ".pt2"):
         raise ConfigError(f"--out {out}: expected a name that ends with .onnx or .pt2")
@@ -102,9 +100,7 @@ def _about(model: Model, licence: str | None) -> dict[str, str]:
     }
 
 
-def _onnx(
-    program: ExportedProgram, about: dict[str, str]
-) -> tuple[bytes, Callable[[Floats], Said]]:
+def _onnx(program: ExportedProgram, about: dict[str, str]) -> Made:
     """The content of an ONNX file, and what onnxruntime makes of it."""
     try:
         from onnx.helper import set_model_props
@@ -124,7 +120,7 @@ def _onnx(
     return content, lambda windows: (exported.p_af(windows), exported.explain(windows[:, None]))
 
 
-def _pt2(program: ExportedProgram, about: dict[str, str]) -> tuple[bytes, Callable[[Floats], Said]]:
+def _pt2(program: ExportedProgram, about: dict[str, str]) -> Made:
     """The content of a file of torch.export, and what torch makes of it."""
     file = BytesIO()
     torch.export.save(program, file, extra_files={ABOUT: json.dumps(about)})
@@ -180,10 +176,10 @@ def compare(said: Said, model: Model, lead: LeadWindows, thresholds: Sequence[fl
         wrong = ~(off <= allowed)  # NaN too
         if wrong.any():
             row = wrong.argmax()
+            most = np.broadcast_to(allowed, off.shape)[row]
             raise ExportError(
                 f"{what}, {lead.record} at {lead.start_s[row]:g} s: expected a difference of at "
-                f"most {np.broadcast_to(allowed, off.shape)[row]:.3g} from the weights, found "
-                f"{off[row]:.3g}; no file is written"
+                f"most {most:.3g} from the weights, found {off[row]:.3g}; no file is written"
             )
 
 

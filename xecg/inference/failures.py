@@ -1,14 +1,12 @@
 """Where trained weights fail, on windows that they did not learn from: tables and a page."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -17,13 +15,12 @@ from xecg.errors import ConfigError, StoreError, WeightsError
 from xecg.explain.figures import draw_curves, save_svg
 from xecg.explain.relevance import CLASSES
 from xecg.files import check_empty, csv_text, whole_folder, write_whole
-from xecg.inference.evaluate import faithfulness_of, rows_to_test, wave_trial
-from xecg.inference.explain import inline
+from xecg.inference.evaluate import Tables, faithfulness_of, rows_to_test, wave_trial
+from xecg.inference.explain import inline, template
 from xecg.inference.exported import Exported
 from xecg.inference.model import NOT_JUDGED, Model, load, predicted
 from xecg.metrics.bootstrap import mean, with_intervals
 from xecg.metrics.classification import PREVALENCES, classification_report, predictive_value
-from xecg.networks.weights import WeightsInfo
 from xecg.networks.xecgarch import FUSED
 from xecg.signal.preprocessing import limit_band
 from xecg.signal.quality import JUDGED, window_quality
@@ -85,21 +82,17 @@ def find_failures(
         faithfulness: Folder that xecg explain evaluate wrote, for the page.
         trials: Number of windows of a store, half of them AF, for noise.csv and waves.csv.
 
-    Raises:
-        ConfigError: A setting is wrong, a folder is not empty, or two stores have the same name.
-        StoreError: A store has no window to test on, or not such as the weights take.
-        WeightsError: The weights cannot be used, or do not say what they learnt from.
+    Raises XECGError if a setting, a store, the weights or a folder cannot be used.
     """
     check_empty(out)
     faithful = faithfulness_of(faithfulness) if faithfulness else {}
     model = load(weights, operating_point=operating_point, threshold=threshold)
     if isinstance(model.network, Exported):
         raise WeightsError(f"--weights {weights}: expected weights, found an exported file")
-    chosen = _chosen(stores, {model.weights: model.info}, split)
-    points = {name: one["threshold"] for name, one in model.info.operating_points.items()}
+    chosen = _chosen(stores, model, split)
     with whole_folder(out) as new:
         tested = [judged_windows(model, store, rows) for store, (rows, _) in chosen.items()]
-        tables = tables_of(pd.concat(tested, ignore_index=True), model, points)
+        tables = tables_of(pd.concat(tested, ignore_index=True), model)
         for name, trial in {"noise": noise_trial, "waves": wave_trial}.items() if trials else ():
             drawn = {store: draw(store, rows, trials) for store, (rows, _) in chosen.items()}
             found = ({"store": _title(s)} | row for s in drawn for row in trial(model, s, drawn[s]))
@@ -118,14 +111,14 @@ def find_failures(
 
 
 def _chosen(
-    paths: list[Path], infos: Mapping[Path, WeightsInfo], split: str
+    paths: list[Path], model: Model, split: str
 ) -> dict[Store, tuple[NDArray[np.int64], str]]:
     """Rows of each store that are tested, and what kind of windows they are."""
     stores = [Store.open(path) for path in paths]
     if len({*map(_title, stores)}) < len(stores):
         found = ", ".join(map(str, paths))
         raise ConfigError(f"stores: expected folders of different names, found {found}")
-    chosen = {store: rows_to_test(store, infos, split) for store in stores}
+    chosen = {store: rows_to_test(store, {model.weights: model.info}, split) for store in stores}
     for store, (rows, _) in chosen.items():
         if not (store.index["af"].to_numpy()[rows] >= 0).any():
             raise StoreError(f"{store.path}: expected windows that are AF or not, found none")
@@ -212,14 +205,11 @@ def beat_class(symbols: str) -> str:
     return "bundle branch block" if kinds else {"": "", "N": "only normal"}.get(symbols, "other")
 
 
-def tables_of(
-    windows: pd.DataFrame, model: Model, points: Mapping[str, float]
-) -> dict[str, pd.DataFrame]:
-    """Returns all tables by name, of :func:`judged_windows` and thresholds by name."""
-    metrics = pd.DataFrame(_metrics(windows, model, points))
+def tables_of(windows: pd.DataFrame, model: Model) -> dict[str, pd.DataFrame]:
+    """Returns all tables by name, of :func:`judged_windows`."""
+    metrics = pd.DataFrame(_metrics(windows, model))
     fused = metrics[metrics["part"].str.startswith(FUSED)]
-    keys = ["store", "part", "threshold"]
-    at = fused.pivot(index=keys, columns="metric", values="value")
+    at = fused.pivot(index=["store", "part", "threshold"], columns="metric", values="value")
     at = at[["sensitivity", "specificity"]].reset_index()
     for prevalence in PREVALENCES:
         pairs = zip(at["sensitivity"], at["specificity"], strict=True)
@@ -232,18 +222,15 @@ def tables_of(
     }
 
 
-def _metrics(
-    windows: pd.DataFrame, model: Model, points: Mapping[str, float]
-) -> Iterator[dict[str, Any]]:
+def _metrics(windows: pd.DataFrame, model: Model) -> Iterator[dict[str, Any]]:
     """Metrics of each part of the network at its thresholds, and of windows that can be judged."""
     parts = [(branch, f"p_af_{branch}", 0.5) for branch in model.branches]
     parts += [(name, "p_af", model.threshold) for name in (FUSED, f"{FUSED}, judged")]
-    parts += [(f"{FUSED}, {name}", "p_af", threshold) for name, threshold in points.items()]
+    points = model.info.operating_points.items()
+    parts += [(f"{FUSED}, {name}", "p_af", point["threshold"]) for name, point in points]
     for store, table in windows[windows["af"] >= 0].groupby("store", sort=False):
         for part, column, threshold in parts:
-            rows = table
-            if part.endswith("judged"):
-                rows = table[table["predicted"] != NOT_JUDGED]
+            rows = table[table["predicted"] != NOT_JUDGED] if part.endswith("judged") else table
             about = {"store": store, "part": part, "threshold": threshold}
             of = rows[column], rows["af"], rows["person"]
             found = classification_report(*of, threshold=threshold) if len(rows) else {}
@@ -263,27 +250,15 @@ def _subgroups(windows: pd.DataFrame) -> Iterator[dict[str, Any]]:
             yield {"by": by} | about | vars(called)
 
 
-def _write_page(
-    page: Path,
-    model: Model,
-    sections: list[dict[str, Any]],
-    faithfulness: Mapping[str, pd.DataFrame],
-) -> None:
-    """Writes what one needs to defend a model with, or to refuse it."""
-    loader, card = PackageLoader("xecg.inference"), model.weights.with_suffix(".md")
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True)
+def _write_page(page: Path, model: Model, sections: list[Any], faithfulness: Tables) -> None:
+    card = model.weights.with_suffix(".md")
+    facts = {"card": card.read_text(encoding="utf-8") if card.is_file() else ""}
     html = partial(pd.DataFrame.to_html, border=0, na_rep="", index_names=False)
-    facts: dict[str, Any] = {"model": model, "sections": sections}
-    facts |= {"often": OFTEN, "html": html, "version": version("xecg-lightning")}
-    facts["faithfulness"] = faithfulness
-    facts["card"] = card.read_text(encoding="utf-8") if card.is_file() else ""
-    write_whole(page, environment.get_template("test.html.j2").render(facts))
+    about = {"model": model, "sections": sections, "often": OFTEN, "faithfulness": faithfulness}
+    write_whole(page, template("test.html.j2").render(facts, html=html, **about))
 
 
-def _section(
-    store: Store, origin: str, tables: Mapping[str, pd.DataFrame], folder: Path
-) -> dict[str, Any]:
-    """What the page says of a store."""
+def _section(store: Store, origin: str, tables: Tables, folder: Path) -> dict[str, Any]:
     name = _title(store)
     of = {key: t[t["store"] == name].drop(columns="store") for key, t in tables.items()}
     windows, subgroups = of["windows"], of["subgroups"]

@@ -1,7 +1,4 @@
-"""A trained network with its preprocessing: classifies and explains ECGs that lie in memory.
-
-PyTorch is imported with weights, not with exported files.
-"""
+"""A trained network with its preprocessing; PyTorch is imported with weights, not with exports."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,8 +42,7 @@ def predicted(p_af: ArrayLike, threshold: float = 0.5) -> NDArray[np.str_]:
 
 def spread(n: int, most: int) -> list[int]:
     """Returns at most ``most`` of the rows 0 to n - 1, evenly spread, first and last included."""
-    rows: list[int] = np.linspace(0, n - 1, min(n, most)).round().astype(int).tolist()
-    return rows
+    return [*map(int, np.linspace(0, n - 1, min(n, most)).round())]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +73,7 @@ class Maps:
         return len(self.signal)
 
     def plot(self, rows: Sequence[int] | None = None) -> "Figure":
-        """Draws windows on ECG paper, one below the other.
-
-        Args:
-            rows: Rows of the windows; by default four, evenly spread.
-        """
+        """Draws the windows of ``rows``, by default four, evenly spread, on ECG paper."""
         from xecg.explain.pictures import draw_page  # matplotlib is slow to import
 
         return draw_page(self.drawable(spread(len(self), _PLOTTED) if rows is None else rows))
@@ -94,11 +86,11 @@ class Maps:
     def _drawable(self, row: int, lead: LeadWindows, place: int) -> "ExplainedWindow":
         from xecg.explain.pictures import ExplainedWindow
 
-        columns = {FUSED: "p_af"} | {branch: f"p_af_{branch}" for branch in self.relevance}
-        p_af = {name: float(self.table[column].iloc[row]) for name, column in columns.items()}
+        said = self.table.iloc[row]
+        p_af = {branch: float(said[f"p_af_{branch}"]) for branch in self.relevance}
         classes = dict(zip(p_af, map(str, predicted([*p_af.values()])), strict=True))
-        classes[FUSED] = str(self.table["predicted"].iloc[row])
-        if note := str(self.table["note"].iloc[row]):
+        p_af[FUSED], classes[FUSED] = float(said["p_af"]), str(said["predicted"])
+        if note := str(said["note"]):
             note = f"{NOT_JUDGED}: {note}"
             del classes[FUSED]
         return ExplainedWindow(
@@ -120,22 +112,13 @@ class Maps:
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and what its windows have to pass.
+    """A trained network and what its windows have to pass."""
 
-    Args:
-        network: :class:`xecg.networks.xecgarch.XECGArch` in eval mode, or
-            :class:`xecg.inference.exported.Exported`.
-        info: What the file says of itself: :class:`xecg.networks.weights.WeightsInfo` or alike.
-        weights: File of the weights.
-        preprocessing: What made the windows that the network was trained with.
-        threshold: A window is called AF where the probability of all branches is above it.
-    """
-
-    network: Any
-    info: Any
-    weights: Path
-    preprocessing: Preprocessing
-    threshold: float = 0.5
+    network: Any  # XECGArch in eval mode, or Exported
+    info: Any  # what the file says of itself: WeightsInfo, or Exported
+    weights: Path  # the file
+    preprocessing: Preprocessing  # what made the windows that the network was trained with
+    threshold: float = 0.5  # a window is called AF where the probability of all branches is above
 
     @property
     def prevalence(self) -> float:
@@ -155,22 +138,19 @@ class Model:
     def classify(self, ecg: ArrayLike, sampling_rate: float | None = None) -> pd.DataFrame:
         """Returns the probability of AF of each window of ECGs.
 
+        A row a window: ``signal`` (row of ``ecg``), ``start_s``, ``p_af`` (all branches together),
+        ``p_af_<branch>``, ``quality`` (1 best, below 0.5 too low), ``predicted`` (``AF``,
+        ``non-AF``, or ``cannot be judged``), and ``note``: why a window cannot be judged (too
+        noisy, or the branches disagree), or cannot be classified; it has no probability then.
+
         Args:
             ecg: ``(time,)`` or ``(n, time)``: leads or recordings as they were measured, in mV or
                 any other unit, integers too; NaN where samples are missing. The last window of
                 each ends with it.
             sampling_rate: Sampling rate of ``ecg`` in Hz.
 
-        Returns:
-            A row a window: ``signal`` (row of ``ecg``), ``start_s``, ``p_af`` (all branches
-            together), ``p_af_<branch>``, ``quality`` (1 best, below 0.5 too low), ``predicted``
-            (``AF``, ``non-AF``, or ``cannot be judged``), and ``note``: why a window cannot be
-            judged (too noisy, or the branches disagree), or cannot be classified; it has no
-            probability then.
-
-        Raises:
-            RecordError: The array has another shape, is shorter than a window, or infinite.
-            ConfigError: The sampling rate is missing or not positive.
+        Raises RecordError if the array has another shape, is shorter than a window, or infinite;
+        ConfigError if the sampling rate is missing or not positive.
         """
         leads, rate = self._cut(ecg, sampling_rate, ""), self.preprocessing.sampling_rate
         table = _numbered(self.table(leads))
@@ -200,9 +180,8 @@ class Model:
             unit: Unit of ``ecg``, for the pictures; one that is not mV, uV or V is drawn scaled.
             effects: Whether the table has :func:`xecg.explain.wave_effects` too.
 
-        Raises:
-            RecordError: As in :meth:`classify`; or no window can be classified.
-            ConfigError: There is no such attribution, or no sampling rate.
+        Raises RecordError as :meth:`classify` does, and if no window can be classified; ConfigError
+        if there is no such attribution, or no sampling rate.
         """
         leads = self._cut(ecg, sampling_rate, unit)
         if not any(map(len, leads)):
@@ -211,7 +190,6 @@ class Model:
         return replace(maps, table=_numbered(maps.table))
 
     def _cut(self, ecg: ArrayLike, sampling_rate: float | None, unit: str) -> list[LeadWindows]:
-        """Windows of each row of an array, cut as those of a record are."""
         if sampling_rate is None or not 0 < sampling_rate < np.inf:
             raise ConfigError(f"sampling_rate: expected a number of Hz, found {sampling_rate}")
         samples = np.atleast_2d(np.asarray(ecg))
@@ -220,11 +198,7 @@ class Model:
         return [cut_lead(recording, row, self.preprocessing) for row in range(len(names))]
 
     def table(self, leads: Sequence[LeadWindows]) -> pd.DataFrame:
-        """Returns a row a window: record, lead, start_s, probabilities, quality, predicted, note.
-
-        A window whose quality is too low, or about which the branches disagree, is given as
-        ``cannot be judged``; the note says why.
-        """
+        """Returns a row a window, as :meth:`classify` does, of record and ``lead``."""
         none = np.empty((0, self.preprocessing.window_samples), np.float32)
         p_af = self.p_af(np.concatenate([none, *(lead.signals for lead in leads)]))
         quality = [one for lead in leads for one in lead.quality]
@@ -243,11 +217,10 @@ class Model:
         return pd.DataFrame(columns).astype({"lead": str, "note": str})  # also without windows
 
     def calls(self, p_af: Mapping[str, Floats]) -> tuple[NDArray[np.str_], list[str]]:
-        """Returns the class of each window, and a note where it cannot be judged.
+        """Returns the class of each window by :meth:`p_af`, and a note where it cannot be judged.
 
         That is where the branches contradict each other: together they call AF, but one of them
-        finds it less likely than the threshold, and than it is among all windows (the prevalence
-        for which the probabilities are calibrated). ``p_af`` is as of :meth:`p_af`.
+        finds it less likely than the threshold, and than it is among all windows.
         """
         classes = predicted(p_af[FUSED], self.threshold)
         lowest = np.min([p_af[branch] for branch in self.branches], axis=0)
@@ -334,15 +307,13 @@ def load(
             or ``specific``. Weights that were not calibrated have none, and 0.5 as threshold.
         threshold: Probability above which a window is called AF, in place of an operating point.
 
-    Raises:
-        WeightsError: The file is not there, is none, or holds another network.
-        ConfigError: There is no such operating point, or the threshold is no probability.
+    Raises WeightsError if the file is not there, is none, or holds another network; ConfigError if
+    there is no such operating point, or the threshold is no probability.
     """
-    network: Any
-    info: Any
     if str(source).endswith(".onnx"):
         path = Path(source)
-        network = info = Exported(path)
+        network: Any = Exported(path)
+        info: Any = network
     else:
         from xecg.networks.weights import find_weights, load_xecgarch
 

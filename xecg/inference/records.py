@@ -67,35 +67,25 @@ class LeadWindows:
         peaks_s = detect_r_peaks(self.raw, self.raw_rate) / self.raw_rate
         peaks = np.rint(peaks_s * self.preprocessing.sampling_rate).astype(np.int64)
         stops = self.starts + self.preprocessing.window_samples
-        firsts, lasts = np.searchsorted(peaks, [self.starts, stops])
-        return [
-            peaks[first:last] - start
-            for first, last, start in zip(firsts, lasts, self.starts, strict=True)
-        ]
+        pairs = np.searchsorted(peaks, [self.starts, stops]).T
+        return [peaks[a:b] - start for (a, b), start in zip(pairs, self.starts, strict=True)]
 
     @cached_property
     def quality(self) -> list[Quality]:
         """Quality of each window."""
         rate, length_s = self.preprocessing.sampling_rate, self.preprocessing.window_s
         edges = np.rint(np.stack([self.start_s, self.start_s + length_s]).T * self.raw_rate)
-        return [
-            window_quality(self.raw[start:stop], filtered, peaks, rate)
-            for (start, stop), filtered, peaks in zip(
-                edges.astype(int), self.filtered, self.r_peaks, strict=True
-            )
-        ]
+        windows = zip(edges.astype(int), self.filtered, self.r_peaks, strict=True)
+        return [window_quality(self.raw[a:b], one, peaks, rate) for (a, b), one, peaks in windows]
 
     @property
     def left_out(self) -> str:
         """How many windows cannot be used, by reason, and the first; empty if all can."""
         if not self.absent:
             return ""
-        reasons = Counter(self.absent.values()).items()
-        first = min(self.absent) / self.preprocessing.sampling_rate
-        return (
-            f"{len(self.absent)} of {len(self) + len(self.absent)} windows cannot be used "
-            f"({', '.join(f'{count} {why}' for why, count in reasons)}), first at {first:g} s"
-        )
+        n, first = len(self.absent), min(self.absent) / self.preprocessing.sampling_rate
+        why = ", ".join(f"{count} {why}" for why, count in Counter(self.absent.values()).items())
+        return f"{n} of {len(self) + n} windows cannot be used ({why}), first at {first:g} s"
 
 
 def cut_lead(recording: Recording, index: int, preprocessing: Preprocessing) -> LeadWindows:
@@ -123,11 +113,10 @@ def read_windows(
     lead: str | None = None,
     record: str = "",
 ) -> LeadWindows:
-    """Reads an ECG and cuts one of its leads (null: the preferred one) into windows.
+    """Reads an ECG, as ``read_ecg`` does, and cuts a lead (null: the preferred one) into windows.
 
-    ``sampling_rate`` is that of ``read_ecg``; ``record`` is its name in the results, its own if
-    empty. Raises RecordError if it cannot be read, has no such lead, is shorter than a window, or
-    has no window that can be used.
+    ``record`` is its name in the results, its own if empty. Raises RecordError if it cannot be
+    read, has no such lead, is shorter than a window, or has no window that can be used.
     """
     recording = read_ecg(path, sampling_rate)
     windows = cut_lead(recording, recording.choose_lead(lead), preprocessing)
@@ -152,11 +141,9 @@ def list_records(
     for path in paths:
         try:
             # The folder alone is resolved: a linked file keeps the name that its header knows.
-            found = [r.parent.resolve() / r.name for r in find_ecgs(path, sampling_rate)]
+            records += [r.parent.resolve() / r.name for r in find_ecgs(path, sampling_rate)]
         except (XECGError, OSError) as error:
             failures[str(path)] = str(error)
-        else:
-            records += found
     for record in records:
         folders.setdefault(record.name, set()).add(record.parent)
     tops = {name: commonpath(of) for name, of in folders.items()}
@@ -235,10 +222,9 @@ def made_in_parts(
 
     They are kept if the command is killed, and used when it is given again. ``work(items, part)``
     reads at most ``size`` records by :func:`read_items` and ends with :func:`write_part`; its bound
-    arguments are all that a part depends on. ``few`` is the number of records below which other
-    processes do not pay. Raises RecordError if no record gives a
-    result, and leaves nothing behind; ConfigError if the parts cannot be written; ExecutorError if
-    the cluster cannot be reached or is lost.
+    arguments are all that a part depends on. Below ``few`` records other processes do not pay.
+    Raises RecordError if no record gives a result, and leaves nothing behind; ConfigError if the
+    parts cannot be written; ExecutorError if the cluster cannot be reached or is lost.
     """
     records, failures = list_records(paths, sampling_rate)
     items = [item_of(name, path, sampling_rate) for name, path in records.items()]
@@ -279,10 +265,9 @@ def read_items(
     """Yields the windows of each record of a piece; adds to ``problems`` what cannot be used."""
     for item in items:
         name, path, rate = item.split("\0")
+        what = Path(path), preprocessing, float(rate) if rate else None
         try:
-            windows = read_windows(
-                Path(path), preprocessing, float(rate) if rate else None, lead=lead, record=name
-            )
+            windows = read_windows(*what, lead=lead, record=name)
         except (XECGError, OSError) as error:
             problems.append(Problem(name, str(error), True))
             continue
