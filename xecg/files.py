@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR}
-SUMS = "SHA256SUMS"
-_RESULTS = "config.yaml", "study.yaml", "test_metrics.csv", "windows/*.csv"  # of a run or a study
+SUMS, REPORT = "SHA256SUMS", "test_metrics.csv"
+_RESULTS = "config.yaml", "study.yaml", REPORT, "windows/*.csv"  # of a run or a study
 _MOST_BYTES, _MOST_VALUES, _DEEPEST = 1_000_000, 100_000, 50  # of a file of settings
 
 

@@ -74,13 +74,7 @@ def _is_offline(repo: str, revision: str | None) -> bool:
     return False
 
 
-def push(
-    weights: str,
-    *,
-    to: str,
-    card: Path | None = None,
-    licence: str = "apache-2.0",
-) -> None:
+def push(weights: str, *, to: str, card: Path | None = None, licence: str = "apache-2.0") -> None:
     """Shares weights on the Hugging Face hub, with their model card and operating points.
 
     Prints how exactly these weights are loaded: xecg.load("user/model@commit"). Log in before, by

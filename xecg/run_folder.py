@@ -167,20 +167,16 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Reads and writes the checkpoints of a Trainer."""
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+        self, checkpoint: dict[str, Any], path: str | Path, *_: Any, **__: Any
     ) -> None:
         """Writes a checkpoint under a temporary name beside its own, which it then takes."""
-        del storage_options
         content = io.BytesIO()
         torch.save(checkpoint, content)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(path), content.getvalue())
 
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """Reads a checkpoint as :func:`read_checkpoint` does."""
-        del map_location, weights_only
         return read_checkpoint(path)
 
 

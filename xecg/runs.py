@@ -32,7 +32,7 @@ from xecg.callbacks.predictions import WindowTables
 from xecg.cli import PARSING, configs_of, ours, parse
 from xecg.data.datamodules import WindowDataModule
 from xecg.errors import ConfigError, XECGError
-from xecg.files import csv_text, read_settings, write_sums, write_whole
+from xecg.files import REPORT, csv_text, read_settings, write_sums, write_whole
 from xecg.metrics.bootstrap import Interval, with_intervals
 from xecg.networks.weights import WeightsInfo, describe_branches, save_weights
 from xecg.run_folder import (
@@ -48,7 +48,6 @@ from xecg.run_folder import (
 from xecg.tasks.af import AFClassifier
 from xecg.tasks.base import MONITOR, Task
 
-REPORT = "test_metrics.csv"
 Reports = Mapping[str, Mapping[str, Mapping[str, Interval]]]  # test set -> part -> metric
 _TABLE = {"save_dir": ".", "name": "", "version": "", "flush_logs_every_n_steps": 1}
 _LOGGERS: list[dict[str, Any]] = [
@@ -243,12 +242,9 @@ class RunCLI(LightningCLI):
             provenance |= {"prevalence": self.model.prevalence, "operating_points": points}
         before = [info.learnt for info in self.model.pretrained.values()]
         learnt = [self.datamodule.learnt(), *(keys for keys in before if keys is not None)]
-        info = WeightsInfo(
-            describe_branches(self.model.branches),
-            self.datamodule.preprocessing.to_dict(),
-            provenance,
-            torch.cat(learnt),
-        )
+        made = self.datamodule.preprocessing.to_dict()
+        branches = describe_branches(self.model.branches)
+        info = WeightsInfo(branches, made, provenance, torch.cat(learnt))
         path = self.run_folder / "weights.safetensors"
         if self.resumed:
             path.unlink(missing_ok=True)  # of fewer epochs
@@ -295,9 +291,8 @@ def _finish_wandb() -> None:
 
 def _refused_by(error: BaseException) -> str:
     """Returns the module of a library that raised an error over its settings, else nothing."""
-    name = ""
-    for frame, _ in walk_tb(error.__traceback__):
-        name = frame.f_globals.get("__name__", "")
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    name: str = frame.f_globals.get("__name__", "")
     return name if name.startswith(_REFUSING) else ""
 
 
@@ -328,10 +323,8 @@ def _check(config: Namespace, verb: str) -> None:
         raise ConfigError(f"xecg {verb} needs --ckpt_path, such as RUN/checkpoints/best.ckpt")
     for key in _NOT_ZERO[verb]:
         if (found := config[key]) == 0:  # as False is
-            raise ConfigError(
-                f"{key} {found}: leaves xecg {verb} without what it trains, tests or writes; leave "
-                "the flag out"
-            )
+            without = f"leaves xecg {verb} without what it trains, tests or writes"
+            raise ConfigError(f"{key} {found}: {without}; leave the flag out")
 
 
 def _log_model(logger: WandbLogger, weights: Path, info: WeightsInfo) -> None:

@@ -146,13 +146,10 @@ class _Page:
         if found is None or name != self.record.value:  # another one was chosen meanwhile
             return
         self.lead, self.table = found
-        self.over_time.options["series"] = [
-            {
-                "type": "scatter",
-                "data": self.table[["start_s", "p_af"]].astype(float).to_numpy().tolist(),
-                "markLine": {"data": [{"yAxis": self.model.threshold}]},
-            }
-        ]
+        points = self.table[["start_s", "p_af"]].astype(float).to_numpy().tolist()
+        line = {"data": [{"yAxis": self.model.threshold}]}
+        series = {"type": "scatter", "data": points, "markLine": line}
+        self.over_time.options["series"] = [series]
         self.over_time.update()
         self.go(0)
 

@@ -20,7 +20,7 @@ from scipy.stats import permutation_test
 from xecg.errors import ConfigError, DataError
 from xecg.explain.effects import TITLES, agreement
 from xecg.explain.relevance import CLASSES, OWN_WAVE, WAVES, domain_specificity, enrichment_column
-from xecg.files import SUMS, check_sums, read_settings
+from xecg.files import REPORT, SUMS, check_sums, read_settings
 from xecg.metrics.bootstrap import (
     FloatArray,
     divide,
@@ -32,7 +32,6 @@ from xecg.metrics.classification import ranked
 from xecg.networks.xecgarch import FUSED
 from xecg.study.run import Reference
 
-_REPORT = "test_metrics.csv"
 SCRATCH = -1  # depth of training from random weights, which is no rung of the ladder
 METRICS = {"accuracy": "accuracy", "f1": "F1 (AF)", "auroc": "AUROC"}
 SPECIFICITY, AGREEMENT = "domain specificity", "agreement"
@@ -87,17 +86,15 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     training from scratch by branches without weights. Raises DataError if there is no run, two have
     the same depth and seed, or a run's files have changed.
     """
-    names = product(("*", "*/*"), ("config.yaml", _REPORT))
+    names = product(("*", "*/*"), ("config.yaml", REPORT))
     there = sorted({path.parent for name in names for path in folder.glob("/".join(name))})
-    done = [run for run in there if (run / _REPORT).exists() or (run / SUMS).exists()]
+    done = [run for run in there if (run / REPORT).exists() or (run / SUMS).exists()]
     runs = pd.DataFrame([_run(run) for run in done if run.parent.name != "work"])
     if runs.empty:
-        wanted = "a study or runs of xecg fit that are finished, with their test_metrics.csv"
+        wanted = f"a study or runs of xecg fit that are finished, with their {REPORT}"
         raise DataError(f"{folder}: expected {wanted}, found none; name another folder")
-    rungs, key = (
-        runs["depth"].map(lambda depth: isinstance(depth, int)),
-        ["branch", "depth", "seed"],
-    )
+    key = ["branch", "depth", "seed"]
+    rungs = runs["depth"].map(lambda depth: isinstance(depth, int))
     left_out = [f"{run} has a schedule of frozen blocks" for run in runs["folder"][~rungs]]
     runs = runs[rungs].astype({"depth": int}).sort_values(key)
     for run in runs["folder"][runs.duplicated(key)]:
@@ -139,10 +136,8 @@ def read_ladders(runs: pd.DataFrame) -> Iterator[Ladder]:
                 wanted = f"the windows, groups, labels and columns of {at}, to compare networks"
                 raise DataError(f"{path}: expected {wanted}; found others: run one of them again")
         cells = tuned[tuned["folder"].isin([path.parents[1] for path in tables])]
-        columns = {
-            key: np.stack([table[key].to_numpy() for table in tables.values()])
-            for key in first.columns.drop(_PLACE)
-        }
+        others = first.columns.drop(_PLACE)
+        columns = {key: np.stack([table[key] for table in tables.values()]) for key in others}
         yield Ladder(name, cells.reset_index(drop=True), first[_PLACE], columns)
 
 
@@ -343,12 +338,9 @@ def _trend(values: FloatArray, draws: _Draws, permutations: int) -> dict[str, An
         n = factorial(len(rungs))
         row |= {"p": test.pvalue, "permutations": min(n, permutations), "exact": n <= permutations}
     of_rungs = cells[cells["depth"].isin(rungs) & np.isfinite(values[0])]
-    seed_rhos = pd.Series(
-        [
-            float(_rho(of_seed["depth"].to_numpy(), values[0, of_seed.index]))
-            for _, of_seed in of_rungs.groupby("seed")
-        ]
-    ).dropna()
+    of_seeds = of_rungs.groupby("seed")["depth"]
+    rhos = [float(_rho(of.to_numpy(), values[0, of.index])) for _, of in of_seeds]
+    seed_rhos = pd.Series(rhos, dtype=float).dropna()
     row |= {"depths": len(rungs), "lowest_seed_rho": seed_rhos.min()}
     return row | {"seed_rhos": seed_rhos.tolist(), "ends": means[0, [0, -1]] if rungs else []}
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from xecg.errors import ConfigError, check_ranges
 from xecg.explain.figures import QUIET_INK, save_svg
 from xecg.explain.relevance import CLASSES, OWN_WAVE, wave_title
-from xecg.files import SUMS, check_sums, whole_folder, write_whole
+from xecg.files import REPORT, SUMS, check_sums, whole_folder, write_whole
 from xecg.inference.explain import inline
 from xecg.metrics.bootstrap import with_interval
 from xecg.networks.xecgarch import FUSED
@@ -96,7 +96,9 @@ def write_report(
         XECGError: The runs or the folder cannot be used.
     """
     out = out or folder / "report"
-    _check(out, resamples, permutations)
+    check_ranges("--", resamples=(resamples, 1), permutations=(permutations, 1))
+    if out.exists() and not (out / PAGE).exists() and (out.is_file() or any(out.iterdir())):
+        raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
     own = _own(folder)
     study = read_study(config) if config else own
     reference = study.reference if study else Reference()
@@ -120,12 +122,6 @@ def write_report(
     return out / PAGE
 
 
-def _check(out: Path, resamples: int, permutations: int) -> None:
-    check_ranges("--", resamples=(resamples, 1), permutations=(permutations, 1))
-    if out.exists() and not (out / PAGE).exists() and (out.is_file() or any(out.iterdir())):
-        raise ConfigError(f"--out {out}: holds something that is no report; name another folder")
-
-
 def _own(folder: Path) -> Study | None:
     """The study of a folder, if it is one's."""
     kept = folder / "study.yaml"
@@ -138,7 +134,7 @@ def _own(folder: Path) -> Study | None:
 def _pretraining(runs: pd.DataFrame) -> pd.DataFrame:
     """What the tests of the pre-trained branches found."""
     pretrained = runs[runs["branch"] != ""][["branch", "seed", "folder"]].to_numpy()
-    tables = {tuple(key): pd.read_csv(run / "test_metrics.csv") for *key, run in pretrained}
+    tables = {tuple(key): pd.read_csv(run / REPORT) for *key, run in pretrained}
     if not tables:
         return pd.DataFrame()
     return pd.concat(tables, names=["branch", "seed"]).reset_index(["branch", "seed"])
@@ -147,11 +143,8 @@ def _pretraining(runs: pd.DataFrame) -> pd.DataFrame:
 def _write_tables(
     analyses: list[Analysis], ranges: list[pd.DataFrame], tested: pd.DataFrame, folder: Path
 ) -> None:
-    """Writes the tables for programs that are not empty."""
-    means, trends = (
-        pd.concat([getattr(analysis, name) for analysis in analyses])
-        for name in ("means", "trends")
-    )
+    means = pd.concat([analysis.means for analysis in analyses])
+    trends = pd.concat([analysis.trends for analysis in analyses])
     means = means.assign(frozen_layers=means["depth"].map(depth_title))
     measure, order = means["measure"], [analysis.ladder.test_set for analysis in analyses]
     metrics = means[measure.isin(METRICS)].sort_values(
@@ -343,9 +336,7 @@ def _place(depths: pd.Series, all_depths: list[int]) -> pd.Series:
 def _legend(looks: list[str], several: bool, reference: str) -> list[dict[str, Any]]:
     """Looks of lines, what marks and small dots mean, and what is drawn beside the study."""
     names = "label", "color", "marker"
-    handles: list[dict[str, Any]] = [
-        dict(zip(names, _LOOKS[look][:3], strict=True)) for look in looks
-    ]
+    handles: list[Any] = [dict(zip(names, _LOOKS[look][:3], strict=True)) for look in looks]
     mean = f"{'mean over seeds' if several else 'network'}, 95 % interval over persons or records"
     marks = {"color": QUIET_INK, "linestyle": "none"}
     handles.append(marks | {"label": mean, "marker": "|", "markersize": 9})

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from runpy import run_module
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from jsonargparse import ArgumentParser
 
 from xecg.errors import ConfigError, StudyError
 from xecg.executors import available_cores, end_after, executor, run_parts
-from xecg.files import check_sums, write_sums, write_whole
+from xecg.files import REPORT, check_sums, write_sums, write_whole
 
 _FIT = (sys.executable, "-m", "xecg.study.run")
 _STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
@@ -126,15 +127,12 @@ def cells_of(study: Study) -> list[Cell]:
     needs = tuple(cell.name for cell in cells)
     explained = {"test_windows.explain": None} | study.finetuning.arguments
     finetuning = replace(study.finetuning, arguments=explained)
-    for seed in study.seeds:
-        for depth in study.frozen_layers:
-            start = {"model.pretrained": weights, "freezing.frozen_layers": depth}
-            flags = _flags(finetuning, seed, **start)
-            cells.append(Cell(f"frozen{depth}-seed{seed}", flags, needs))
-        if study.scratch:
-            start = {"model.pretrained": None, "freezing.frozen_layers": 0}
-            flags = _flags(finetuning, seed, **start)
-            cells.append(Cell(f"scratch-seed{seed}", flags))
+    starts: list[Any] = [(f"frozen{depth}", weights, depth, needs) for depth in study.frozen_layers]
+    if study.scratch:
+        starts.append(("scratch", None, 0, ()))
+    for seed, (name, pretrained, depth, needed) in product(study.seeds, starts):
+        start = {"model.pretrained": pretrained, "freezing.frozen_layers": depth}
+        cells.append(Cell(f"{name}-seed{seed}", _flags(finetuning, seed, **start), needed))
     return cells
 
 
@@ -334,7 +332,6 @@ def _state(folder: Path, name: str) -> str:
 
 
 def _print_status(folder: Path, states: Mapping[str, str]) -> None:
-    """Prints a line per cell, and how many there are of each state."""
     for name, state in states.items():
         note = ""
         if state == "failed":
@@ -342,7 +339,7 @@ def _print_status(folder: Path, states: Mapping[str, str]) -> None:
             note = f"{reason} (logs/{name}.txt)"
         if state == "done":
             check_sums(folder / "cells" / name)
-            table = pd.read_csv(folder / "cells" / name / "test_metrics.csv")
+            table = pd.read_csv(folder / "cells" / name / REPORT)
             fused = table[(table["part"] == "fused") & (table["metric"] == "accuracy")]
             note = ", ".join(f"{row.test_set} {row.value:.3f}" for row in fused.itertuples())
         print(f"{state:<8} {name} {note}")
