@@ -11,7 +11,12 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from xecg.errors import check_ranges
-from xecg.metrics import classification
+from xecg.metrics.classification import (
+    af_metrics,
+    calibrate,
+    classification_report,
+    operating_points,
+)
 from xecg.networks.penalties import mean_activity
 from xecg.networks.xecgarch import FUSED, N_CLASSES, PooledHead, XECGArch, probabilities
 from xecg.tasks.base import Report, Task
@@ -54,11 +59,11 @@ class AFClassifier(Task):
             activity_weight=(activity_weight, 0),
             prevalence=(prevalence, 1e-6, 1 - 1e-6),
         )
-        self.label_smoothing, self.prevalence = label_smoothing, prevalence
-        self.activity_weight = activity_weight
+        self.label_smoothing, self.activity_weight = label_smoothing, activity_weight
+        self.prevalence = prevalence
         self.operating_points: dict[str, dict[str, float]] = {}
         self.validation_metrics: Any = nn.ModuleDict(
-            {name: classification.af_metrics(prefix=f"{name}/") for name in (*self.branches, FUSED)}
+            {name: af_metrics(prefix=f"{name}/") for name in (*self.branches, FUSED)}
         )
         self.class_losses: Any = nn.ModuleList(MeanMetric() for _ in range(N_CLASSES))
 
@@ -94,23 +99,23 @@ class AFClassifier(Task):
 
     @torch.inference_mode()
     def calibrate(self, batches: Iterable[Any]) -> None:
-        """Scales and shifts the heads to ``prevalence``; sets ``operating_points``.
+        """Scales and shifts the heads so that probabilities are those at ``prevalence`` of AF.
 
-        A branch's decision may change, its features and the shape of its maps do not. See
-        :func:`xecg.metrics.classification.calibrate`.
+        See :func:`xecg.metrics.classification.calibrate`. A branch's decision may change, its
+        features and the shape of its maps do not. Sets ``operating_points``, at which a test
+        reports too.
         """
         self.eval()
         parts = [(self(batch.signal.to(self.device)), batch.target) for batch in batches]
         labels = torch.cat([target for _, target in parts]).numpy()
         logits = {name: torch.cat([z[name] for z, _ in parts]).cpu() for name in self.branches}
         margins = {name: z.double().diff(dim=1)[:, 0].numpy() for name, z in logits.items()}
-        fitted = classification.calibrate(margins, labels, self.prevalence)
-        for name, (slope, intercept) in fitted.items():
+        for name, (slope, intercept) in calibrate(margins, labels, self.prevalence).items():
             cast(PooledHead, self.network.heads[name]).rescale(slope, intercept)
             shift = logits[name].new_tensor([-intercept / 2, intercept / 2])
             logits[name] = slope * logits[name] + shift  # what the head says now
         p_af = probabilities(logits)[FUSED].double().numpy()
-        self.operating_points = classification.operating_points(p_af, labels)
+        self.operating_points = operating_points(p_af, labels)
 
     def collect(self, batch: Any) -> dict[str, Tensor]:
         """Returns P(AF) per branch and fused, and the label."""
@@ -121,8 +126,8 @@ class AFClassifier(Task):
         thresholds = {name: (name, 0.5) for name in collected if name != "target"}
         for name, point in self.operating_points.items():
             thresholds[f"{FUSED}, {name}"] = FUSED, point["threshold"]
-        target, report = collected["target"], classification.classification_report
+        target = collected["target"]
         return {
-            part: report(collected[name], target, groups, threshold=threshold)
+            part: classification_report(collected[name], target, groups, threshold=threshold)
             for part, (name, threshold) in thresholds.items()
         }

@@ -58,7 +58,8 @@ class Task(LightningModule):
 
     All parameters are in one optimiser group from the start; freezing leaves them there without a
     gradient, which keeps a resumed run identical to one that was never stopped.
-    Raises ConfigError for weights of an unknown branch, WeightsError for weights that do not fit.
+    Raises ConfigError for weights of a branch that the network does not have, WeightsError for
+    weights that do not fit it.
 
     Args:
         network: Network with ``branches``, by name.
@@ -105,13 +106,19 @@ class Task(LightningModule):
 
     @abstractmethod
     def report(self, collected: Mapping[str, NDArray[Any]], groups: NDArray[np.int64]) -> Report:
-        """Returns metrics by part and name of rows collected in a test set, in groups ``(n,)``."""
+        """Returns the metrics of one test set, by part and name.
+
+        ``collected`` has the rows of :meth:`collect`, ``groups`` each window's person or record.
+        """
 
     def forward(self, x: Tensor) -> Any:
-        """Returns the network's output for windows ``(batch, 1, time)`` in [0, 1]."""
+        """Returns the network's output for windows ``(batch, 1, time)`` in [0, 1].
+
+        Evaluation is in float32 also where the Trainer's precision is mixed.
+        """
         if self.training:
             return self.network(x)
-        with torch.autocast(x.device.type, enabled=False):  # mixed precision is not for evaluation
+        with torch.autocast(x.device.type, enabled=False):
             return self.network(x)
 
     def log_part(self, name: str, value: Tensor) -> None:
@@ -127,12 +134,19 @@ class Task(LightningModule):
             metric.reset()
 
     def setup(self, stage: str) -> None:
-        """Raises WeightsError for windows unlike the data's, StoreError for learnt test persons."""
+        """Checks the pre-trained branches against the data.
+
+        Raises WeightsError if they are of windows with other preprocessing, and StoreError if they
+        learnt from persons of the test sets.
+        """
         for name, info in self.pretrained.items():
             self._check_weights(info, f"pretrained weights of {name}")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Returns optimiser and scheduler; ConfigError if that lacks an end or a validation."""
+        """Returns one optimiser of all parameters, and the scheduler if there is one.
+
+        Raises ConfigError if the scheduler needs an end or a validation that the Trainer has not.
+        """
         optimizer = self.optimizer(self.parameters())
         if self.lr_scheduler is None:
             return optimizer
@@ -210,7 +224,10 @@ class Task(LightningModule):
             self.tested.append((loader.dataset, windows, columns))
 
     def on_test_epoch_end(self) -> None:
-        """Logs a report per test set as ``test/<set>/<part>/<metric>``, ``<metric>_low``, ..."""
+        """Makes a report per test set; logs it as ``test/<set>/<part>/<metric>``.
+
+        Ends of the intervals and counts follow as ``<metric>_low`` and so on.
+        """
         self.on_predict_epoch_end()
         for dataset, windows, columns in self.tested:
             groups = dataset.groups()[windows] if hasattr(dataset, "groups") else windows
@@ -230,7 +247,10 @@ class Task(LightningModule):
         return (rows.float() if rows.dtype == torch.bfloat16 else rows).cpu().numpy()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Writes what continues and checks a run; DivergedError if a weight is not finite."""
+        """Writes random state, architecture, preprocessing and who was learnt from.
+
+        Raises DivergedError if a weight is not finite: such a network is never kept.
+        """
         for name, values in self.network.state_dict().items():
             self._check_finite(name, values)
         cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
@@ -241,7 +261,11 @@ class Task(LightningModule):
             checkpoint["learnt"] = self._data.learnt()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises WeightsError for another network or preprocessing, StoreError as :meth:`setup`."""
+        """Refuses a checkpoint of another network, or one that the data does not fit.
+
+        Raises WeightsError if architecture or preprocessing differ, and says how; StoreError if the
+        checkpoint learnt from persons of the test sets.
+        """
         found, expected = checkpoint.get("architecture"), self._architecture()
         if found != expected:
             raise WeightsError(

@@ -43,7 +43,10 @@ class PWaveDetection(Task):
         self.guidance, self.sampling_rate = guidance, sampling_rate
 
     def setup(self, stage: str) -> None:
-        """Takes the sampling rate of the data; ConfigError if none is known, or two differ."""
+        """Takes the sampling rate of the data.
+
+        Raises ConfigError if nothing says the sampling rate, or the data has another one.
+        """
         super().setup(stage)
         found = getattr(self._data, "sampling_rate", self.sampling_rate)
         if found is None or self.sampling_rate not in (None, found):

@@ -43,7 +43,10 @@ class RRVariability(Task):
         )
 
     def on_fit_start(self) -> None:
-        """Takes the scale of the targets from the training split; ConfigError without targets."""
+        """Takes the scale of the targets from the training split.
+
+        Raises ConfigError if the training dataset has no method ``targets``.
+        """
         super().on_fit_start()
         self.trainer.fit_loop.setup_data()
         dataset: Any = getattr(self.trainer.train_dataloader, "dataset", None)
