@@ -69,6 +69,9 @@ def spoilt(kind: str, signal: np.ndarray) -> np.ndarray:
         signal += 0.3 * size * band(5, 45, n)
     elif kind == "held":  # of each packet of 24 ms one sample came through
         signal = np.repeat(signal[::12], 12)[:n]
+    elif kind == "lost packets":  # after every second beat a sample is held for 0.5 s
+        for start in detect_r_peaks(signal, RATE)[::2] + round(0.3 * RATE):
+            signal[start : start + round(0.5 * RATE)] = signal[start]
     elif kind == "no heartbeat":
         signal = 1e-3 * band(5, 45, n)
     return signal
@@ -93,6 +96,7 @@ def test_a_clean_window_is_judged(rhythm: str, seed: int) -> None:
         ("electrode motion", "noise"),
         ("muscle", "noise"),
         ("held", "repeat"),
+        ("lost packets", "flat"),
         ("no heartbeat", ""),
     ],
 )

@@ -133,7 +133,7 @@ class RelevanceLogger(Callback):
 
     def __init__(
         self,
-        n_windows: int = 64,
+        n_windows: int = 40,
         attribution: str = "innvestigate",
         statistics: list[str] | None = None,
         effects: bool = True,

@@ -112,13 +112,22 @@ class Maps:
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and what its windows have to pass."""
+    """A trained network and what its windows have to pass.
 
-    network: Any  # XECGArch in eval mode, or Exported
-    info: Any  # what the file says of itself: WeightsInfo, or Exported
-    weights: Path  # the file
-    preprocessing: Preprocessing  # what made the windows that the network was trained with
-    threshold: float = 0.5  # a window is called AF where the probability of all branches is above
+    Args:
+        network: :class:`xecg.networks.xecgarch.XECGArch` in eval mode, or
+            :class:`xecg.inference.exported.Exported`.
+        info: What the file says of itself: :class:`xecg.networks.weights.WeightsInfo` or alike.
+        weights: File of the weights.
+        preprocessing: What made the windows that the network was trained with.
+        threshold: A window is called AF where the probability of all branches is above it.
+    """
+
+    network: Any
+    info: Any
+    weights: Path
+    preprocessing: Preprocessing
+    threshold: float = 0.5
 
     @property
     def prevalence(self) -> float:

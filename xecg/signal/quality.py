@@ -23,6 +23,7 @@ _QRS_S = 0.06
 _PIECE_S = 0.2  # in which a signal that is there moves
 _FLAT_S = 1.0  # flat for longer than a T-P segment of a slow heart without noise
 _STILL = 0.005  # share of the QRS complexes by which a flat line moves
+_HELD_S = 0.4  # for which neighbouring samples of a heart, once digitised, are hardly ever equal
 _HELD = 0.8  # share of samples equal to the one before, above which they are held, not recorded
 _SPIKE_S = 0.01  # half of what the narrowest wave of a heart lasts
 _SMALL = 0.2  # share of the QRS complexes below which a peak is no heartbeat
@@ -69,8 +70,10 @@ def window_quality(
     swing = sizes.pop("qrs")
     step = max(2, round(_PIECE_S * (len(raw) / seconds)))
     still = np.ptp(raw[: len(raw) // step * step].reshape(-1, step), axis=1) <= _STILL * swing
-    sizes["flat"] = _share_in_runs(still, round(_FLAT_S / _PIECE_S))
-    sizes["held"] = max(0.0, float((raw[1:] == raw[:-1]).mean()) - _HELD)
+    held = raw[1:] == raw[:-1]
+    packets = _share_in_runs(held, round(_HELD_S * len(raw) / seconds))
+    sizes["flat"] = max(_share_in_runs(still, round(_FLAT_S / _PIECE_S)), packets)
+    sizes["held"] = max(0.0, float(held.mean()) - _HELD)
     middle, reach = np.median(raw), _CLIPPED * np.ptp(raw)
     ends = [end for end in (raw.min(), raw.max()) if abs(end - middle) > reach]
     sizes["clipped"] = sum(_share_in_runs(raw == end, 3) for end in ends)
