@@ -48,7 +48,6 @@ class Progression:
 class LayerFreezing(Callback):
     """Freezes the first blocks of each branch, counted from the input.
 
-    Raises ConfigError if both arguments are given, or the schedule contradicts itself.
     A frozen block gets no gradient and normalises by its batch statistics, which it keeps: its
     parameters and buffers stay bit-identical. The task has ``branches``, a mapping of names to
     modules with ``blocks``. Optimizers are never touched: give them all parameters; those without
@@ -63,6 +62,9 @@ class LayerFreezing(Callback):
             epoch, branch and number of blocks, by class path.
         allow_random: Freeze blocks from the first epoch on in a branch that has no pre-trained
             weights too.
+
+    Raises:
+        ConfigError: If both are given, or the schedule contradicts itself.
     """
 
     def __init__(
@@ -89,9 +91,10 @@ class LayerFreezing(Callback):
 
     def depth_at(self, epoch: int) -> dict[str, int]:
         """Returns the number of frozen blocks by branch; ConfigError if that is impossible."""
-        depths = {name: self.schedule(epoch, name, n) for name, n in self._n_blocks.items()}
-        for name, depth in depths.items():
-            if not 0 <= depth <= (n := self._n_blocks[name]):
+        depths = {}
+        for name, n in self._n_blocks.items():
+            depths[name] = depth = self.schedule(epoch, name, n)
+            if not 0 <= depth <= n:
                 raise ConfigError(
                     f"frozen layers in epoch {epoch}: depth must be from 0 (none) to {n} (all "
                     f"blocks of branch {name}); found {depth}"
@@ -107,9 +110,10 @@ class LayerFreezing(Callback):
             found = f"found {type(pl_module).__name__} without"
             raise ConfigError(f"LayerFreezing needs a task with `branches`, by name; {found}")
         self._n_blocks = {name: len(branch.blocks) for name, branch in branches.items()}
-        if unknown := ", ".join(name for name in self._by_branch if name not in branches):
-            known = ", ".join(branches)
-            raise ConfigError(f"frozen layers: branch must be one of {known}; found {unknown}")
+        for name in self._by_branch:
+            if name not in branches:
+                known = ", ".join(branches)
+                raise ConfigError(f"frozen layers: branch must be one of {known}; found {name}")
         epochs = _UNLIMITED if trainer.max_epochs in (None, -1) else trainer.max_epochs
         first, *others = [self.depth_at(epoch) for epoch in range(max(epochs or 0, 1))]
         self._constant = all(depths == first for depths in others)
