@@ -142,6 +142,11 @@ def test_settings_are_read(tmp_path: Path) -> None:
         b"a: &a {b: *a}",
         b"a: *unknown",
         b"[" * 5000,
+        b"a: !!bool maybe",
+        b"a: !!int ''",
+        b"a: !!timestamp hello",
+        b"a: " + b"1:" * 3000 + b"1.0",
+        b"a:\n  b: 1\n  b: 2",
         b"a: " + b"x" * 2_000_000,
         BOMB.encode(),
         None,
@@ -164,9 +169,21 @@ def test_settings_that_are_not_there_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_table_holds_no_formulas() -> None:
-    texts = ["=1+1", "@sum", "+x", "-x", "-1.5", "A,b", "plain"]
-    table = pd.DataFrame({"record": texts, "p": 7 * [0.123456789]})
+    run = [
+        "=1+1",
+        "@sum",
+        "+x",
+        "-x",
+        "-2+cmd|x!A0",
+        "-1*A1",
+        "-.5+1",
+        " =1",
+        "\ufeff=1",
+        "\uff1d1",
+    ]
+    texts = [*run, "-1.5", "-.5", "-2e-05", "A,b", "plain"]
+    table = pd.DataFrame({"record": texts, "p": len(texts) * [0.123456789]})
     lines = csv_text(table).splitlines()
     assert lines[0] == "record,p"
-    names = ["'=1+1", "'@sum", "'+x", "'-x", "-1.5", '"A,b"', "plain"]
+    names = [f"'{text}" for text in run] + ["-1.5", "-.5", "-2e-05", '"A,b"', "plain"]
     assert lines[1:] == [f"{name},0.123457" for name in names]

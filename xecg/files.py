@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR}
 SUMS, REPORT = "SHA256SUMS", "test_metrics.csv"
 _RESULTS = "config.yaml", "study.yaml", REPORT, "windows/*.csv"  # of a run or a study
+_OF_TAGS = LookupError, AttributeError, ArithmeticError  # of a YAML tag whose value is none
+# What a spreadsheet runs: blanks do not hinder it, and a minus that begins no number is a sign.
+_FORMULA = r"[\t\r]|[\s\ufeff]*(?:[=+@＝＋＠]|[-－](?!(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?\Z))"  # noqa: RUF001
 _MOST_BYTES, _MOST_VALUES, _DEEPEST = 1_000_000, 100_000, 50  # of a file of settings
 
 
@@ -136,15 +140,15 @@ def csv_text(table: "pd.DataFrame", **options: Any) -> str:
     safe = table.copy()
     for name in texts:
         text = safe[name].astype(str)
-        safe[name] = text.where(~text.str.match(r"[=+@\t\r]|-(?![\d.])"), "'" + text)
+        safe[name] = text.where(~text.str.match(_FORMULA), "'" + text)
     return str(safe.to_csv(index=False, float_format="%.6g", lineterminator="\n", **options))
 
 
 def read_settings(path: Path) -> Any:
     """Reads a YAML file of settings.
 
-    Raises ConfigError if it is no file, not UTF-8, no YAML, nested too deeply, contains itself, or
-    is too large, also by references to its own parts.
+    Raises ConfigError if it is no file, not UTF-8, no YAML, nested too deeply, contains itself or a
+    key twice, or is too large, also by references to its own parts.
     """
     try:
         if not path.is_file():
@@ -157,7 +161,7 @@ def read_settings(path: Path) -> Any:
         if _n_values(node, {}) > _MOST_VALUES:
             raise ValueError("it holds too many values, or itself")
         return loader.construct_document(node)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, *_OF_TAGS) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: expected settings as YAML in UTF-8 ({reason})") from error
 
@@ -168,6 +172,13 @@ def _n_values(node: Any, known: dict[int, float], depth: int = 0) -> float:
         raise ValueError("it is nested too deeply")
     if id(node) not in known:
         known[id(node)] = inf
+        if isinstance(node, yaml.MappingNode):
+            keys = Counter(
+                (key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)
+            )
+            for (_, key), n in keys.items():
+                if n > 1:
+                    raise ValueError(f"the key {key} stands {n} times in one place")
         parts = node.value if isinstance(node, yaml.CollectionNode) else ()
         pairs = [part if isinstance(part, tuple) else (part,) for part in parts]
         sizes = [_n_values(part, known, depth + 1) for pair in pairs for part in pair]

@@ -1,6 +1,7 @@
 """Tables of labels, and what WFDB annotations say of rhythms, beats and P waves."""
 
 import os
+import re
 from itertools import count, pairwise
 
 import numpy as np
@@ -84,6 +85,15 @@ def test_a_table_without_a_header(table):
         ("record,label,person,MRN\n1,AF,7,8\n", "one of persons .* found .*person,MRN"),
         ("record,label\n,AF\n", "row 1, ',AF,,,': expected a record"),
         ("record,label,start_s\n1,AF,0\n", "both of start_s,end_s, found"),
+        *[
+            (
+                f"record,label,{names}\n1,AF,0,9\n",
+                f"both of start_s,end_s, found .*{re.escape(names)}",
+            )
+            for names in ("Start_s,End_s", "start,end", "onset_s,offset_s", "start (s),stop")
+        ],
+        ("record,label,person\n1,AF,7.0\n2,SR,7\n", "row 1, '1,AF,7.0,,': its person"),
+        ("record,label,person\n1,AF,7\u200b\n2,SR,7\n", "its person is written in another way"),
         ("record,label,start_s,end_s\n1,AF,9,3\n", "row 1, '1,AF,,9,3': expected 0 <= start_s"),
         ("record,label,start_s,end_s\n1,AF,-1,3\n", "row 1, '1,AF,,-1,3': expected"),
         ("record,label,start_s,end_s\n1,AF,nan,3\n", "row 1, '1,AF,,nan,3': expected"),

@@ -153,17 +153,24 @@ def diagnoses(recording: Recording) -> frozenset[str]:
     """Returns the SNOMED CT codes of all ``Dx`` lines of a header, whatever separates them.
 
     A line that begins with a code continues the one before. Raises RecordError if there is no
-    such line, or something in one that is no code.
+    such line, something in one that is no code, or a code with a sign that may deny it; also if
+    another line has a code of AF or flutter, or speaks of AF where no code is listed.
     """
-    lines = [normalize("NFKC", comment) for comment in recording.comments]
-    found = [re.fullmatch(r"(?i)(dx\b\s*[:;=]?)?\s*((\d*).*)", line) for line in lines]
-    listed = [match[2].strip() for match in found if match and (match[1] or _is_snomed(match[3]))]
+    listed, others = [], []
+    for line in (normalize("NFKC", comment) for comment in recording.comments):
+        is_dx, text, digits = re.findall(r"(?is)^(dx\b\s*[:;=]?)?\s*((\d*).*)", line)[0]
+        (listed if is_dx or _is_snomed(digits) else others).append(text.strip())
     words = [word for text in listed for word in re.split(r"(?:[^\w.?!]|_)+", text) if word]
     codes = [re.sub(r"\.0*$", "", word) for word in words]
     unclear = [code for code in codes if not _is_snomed(code)]
+    unclear += re.findall(r"(?<!\w)[-~¬]\d+", " ".join(listed))
+    found = re.findall(r"\d+", " ".join(others))
+    unclear += [code for code in found if code in ATRIAL_FIBRILLATION | ATRIAL_FLUTTER]
+    if not codes:
+        unclear += re.findall(r"(?i)\b(?:af|afib|\w*fibrillat\w*)\b", " ".join(others))
     if not listed or unclear or (not codes and any(listed)):
         expected = "expected a comment '# Dx: ...' in the header with SNOMED CT codes"
-        instead = unclear or listed or f"{len(lines)} other comments"
+        instead = unclear or listed or f"{len(others)} other comments"
         why = "without readable diagnoses it is left out"
         raise RecordError(f"{recording.name}: {expected}, found {instead}; {why}")
     return frozenset(codes)

@@ -36,6 +36,8 @@ _PERSON = (
     r"(person(en)?|patient(en)?|subject|participant|proband|individual|volunteer|donor|pat|subj|pt)s?"
     r"(id|no|nr|num(m?er)?|number|code|name|key|hash)?|id(person|patient|subject)|pid|mrn"
 )
+_TIME = r"(start|begin|onset|end|stop|offset|until)(ing)?(m?s|sec(ond)?s?|times?|samples?)?"
+_UNSEEN = r"[\u200b-\u200f\u2060\ufeff]|\.0+$"  # in a name, or as from a number
 
 
 class Row(NamedTuple):
@@ -126,9 +128,11 @@ def _read(
 
     table = read_texts(path, columns)
     found, spans = [str(name) for name in table.columns], ["start_s", "end_s"]
-    wanted = {"record", "label", *(spans if {*spans} & {*found} else ())}
+    letters = {name: re.sub(r"[^a-z]", "", name.lower()) for name in found}
+    timed = any(re.fullmatch(_TIME, name) for name in letters.values())
+    wanted = {"record", "label", *(spans if timed else ())}
     # Persons must not be split, so a column of them must not be overlooked.
-    persons = [x for x in found if re.fullmatch(_PERSON, re.sub(r"[^a-z]", "", x.lower()))]
+    persons = [name for name in found if re.fullmatch(_PERSON, letters[name])]
     if wanted - {*found} or len(persons) > 1:
         expected = "record,label and, if known, one of persons and both of start_s,end_s"
         problem = f"found {','.join(found)!r}; rename or add what is wrong"
@@ -145,6 +149,10 @@ def _read(
         for row in table.index[rows.sort_index()][:1]:
             raise DataError(f"{path}: row {row + 1}, {','.join(table.loc[row])!r}: {why}")
 
+    written = table["person"].groupby(
+        table["person"].str.replace(_UNSEEN, "", regex=True).str.strip()
+    )
+    refuse(written.transform("nunique") > 1, "its person is written in another way elsewhere")
     refuse((table["record"] == "") | (table["label"] == ""), "expected a record and a label")
     start_s, stop_s = (
         pd.to_numeric(table[name].replace("", default), errors="coerce").astype(float)
