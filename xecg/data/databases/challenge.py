@@ -156,7 +156,7 @@ def diagnoses(recording: Recording) -> frozenset[str]:
     such line, something in one that is no code, or a code with a sign that may deny it; also if
     another line has a code of AF or flutter, or speaks of AF where no code is listed.
     """
-    listed, others = [], []
+    listed, others = list[str](), list[str]()
     for line in (normalize("NFKC", comment) for comment in recording.comments):
         is_dx, text, digits = re.findall(r"(?is)^(dx\b\s*[:;=]?)?\s*((\d*).*)", line)[0]
         (listed if is_dx or _is_snomed(digits) else others).append(text.strip())
