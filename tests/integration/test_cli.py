@@ -224,6 +224,7 @@ def test_a_misspelt_flag_is_answered_with_the_real_one(
         ("--trainer.max_epochs=0", "max_epochs"),
         ("--checkpoint.save_top_k=0", "save_top_k"),
         ("--trainer.limit_test_batches=0", "limit_test_batches"),
+        ("--trainer.limit_test_batches=0.0001", "limit_test_batches"),
         ("--trainer.val_check_interval=0", "val_check_interval"),
         ("--trainer.max_time=00:00:00:00", "max_time"),
         ("--trainer.max_epochs=-5", "max_epochs"),  # Lightning says so

@@ -1,6 +1,7 @@
 """Tables of windows: what a network says of each window of a test set, and where it looks."""
 
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,16 @@ class WindowTables(Callback):
         if stage == "predict" and trainer.world_size > 1:
             raise ConfigError(f"--trainer.devices: predict takes 1, found {trainer.world_size}")
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        there = [dataset.name for dataset in getattr(data, "test_sets", [])]
+        test_sets = getattr(data, "test_sets", [])
+        there = [dataset.name for dataset in test_sets]
         if missing := [name for name in self.sets or () if name not in there]:
             raise ConfigError(f"test_windows.sets: found no {missing}; there are {there}")
+        limit = trainer.limit_test_batches
+        for dataset in test_sets if stage == "fit" and isinstance(limit, float) else ():
+            n = ceil(len(dataset) / (data.batch_size * trainer.world_size))
+            if 0 < n * limit < 1:
+                expected = f"expected {1 / n:.3g} or more, which is one batch of {dataset.name}"
+                raise ConfigError(f"trainer.limit_test_batches: {expected}; found {limit}")
         if self.explain != 0:
             BranchExplainer(pl_module.network, self.attribution)  # type: ignore[arg-type]
 
