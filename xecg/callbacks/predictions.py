@@ -58,12 +58,16 @@ class WindowTables(Callback):
         there = [dataset.name for dataset in test_sets]
         if missing := [name for name in self.sets or () if name not in there]:
             raise ConfigError(f"test_windows.sets: found no {missing}; there are {there}")
-        limit = trainer.limit_test_batches
-        for dataset in test_sets if stage == "fit" and isinstance(limit, float) else ():
-            n = ceil(len(dataset) / (data.batch_size * trainer.world_size))
-            if 0 < n * limit < 1:
-                expected = f"expected {1 / n:.3g} or more, which is one batch of {dataset.name}"
-                raise ConfigError(f"trainer.limit_test_batches: {expected}; found {limit}")
+        for dataset in test_sets if stage == "fit" else ():
+            n, limit = (
+                ceil(len(dataset) / data.batch_size / trainer.world_size),
+                trainer.limit_test_batches,
+            )
+            if isinstance(limit, float) and 0 < limit * n < 1:
+                found = f"found {limit} of its {n}; raise it, or leave it out"
+                raise ConfigError(
+                    f"trainer.limit_test_batches: expected a batch of {dataset.name}, {found}"
+                )
         if self.explain != 0:
             BranchExplainer(pl_module.network, self.attribution)  # type: ignore[arg-type]
 
