@@ -114,6 +114,26 @@ def test_another_content_is_refused(content: Any, tmp_path: Path, monkeypatch: A
     assert not Path("pwned").exists()
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        torch.ones(2).to_sparse(),
+        torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+        torch.ones(2, device="meta"),
+    ],
+    ids=["sparse", "quantized", "meta"],
+)
+def test_a_weight_that_is_no_dense_tensor_is_refused(values: torch.Tensor, tmp_path: Path) -> None:
+    torch.save({**GOOD, "state_dict": {"network.w": values}}, tmp_path / "a.ckpt")
+    with pytest.raises(ConfigError, match=r"a\.ckpt.*network\.w"):
+        read_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_a_name_longer_than_any_file_s_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        read_checkpoint("x" * 5000)
+
+
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "empty", "text", "cut", "url"])
 def test_another_file_is_refused(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"

@@ -141,10 +141,11 @@ def rank() -> int:
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
     """Reads a checkpoint of a run onto the CPU.
 
-    Raises ConfigError if it is no local file, no checkpoint, or if a weight is not finite.
+    Raises ConfigError if it is no local file, no checkpoint, or if a weight is no dense tensor of
+    finite numbers.
     """
     expected = f"ckpt_path {path}: expected a checkpoint of xecg fit, such as checkpoints/best.ckpt"
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 (false, too, where the name is too long)
         raise ConfigError(f"{expected}; found no such file on this machine")
     try:
         with zipfile.ZipFile(path) as members:  # whose checksums PyTorch does not compare
@@ -158,7 +159,9 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     if wrong := [key for key, kind in _KEYS.items() if not isinstance(content.get(key), kind)]:
         raise ConfigError(f"{expected}; found a file without {', '.join(wrong)}")
     for name, values in content["state_dict"].items():
-        if not isinstance(values, torch.Tensor) or not torch.isfinite(values).all():
+        if not isinstance(values, torch.Tensor) or values.is_meta or values.is_quantized:
+            raise ConfigError(f"{expected}; found {name} that is no tensor of plain numbers")
+        if values.layout != torch.strided or not torch.isfinite(values).all():
             raise ConfigError(f"{expected}; found {name} with values that are no finite numbers")
     return content
 

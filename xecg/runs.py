@@ -60,7 +60,10 @@ _CALLBACKS: dict[str, tuple[type[Callback], dict[str, Any]]] = {  # of every run
     "test_windows": (WindowTables, {}),
     "early_stopping": (EarlyStopping, {"monitor": MONITOR, "patience": 10, "strict": False}),
     "checkpoint": (ModelCheckpoint, {"monitor": MONITOR, "filename": "best"} | _NO_VERSION),
-    "last_checkpoint": (ModelCheckpoint, {"filename": "last", "every_n_epochs": 1} | _NO_VERSION),
+    "last_checkpoint": (
+        ModelCheckpoint,  # of every epoch, validated or not
+        {"filename": "last", "every_n_epochs": 1, "save_on_train_epoch_end": True} | _NO_VERSION,
+    ),
 }
 _RUN_FLAGS = {
     "run_folder": "Folder of this run; runs/<config>/<date>-<time> by default.",
@@ -82,8 +85,8 @@ _NOT_ZERO = {  # settings that leave a verb nothing to do
     "fit": (
         *(f"trainer.limit_{part}_batches" for part in ("train", "test")),
         *("trainer.max_epochs", "trainer.max_steps", "trainer.accumulate_grad_batches"),
-        *("trainer.check_val_every_n_epoch", "trainer.enable_checkpointing"),
-        *("checkpoint.save_top_k", "last_checkpoint.save_top_k"),
+        *("trainer.check_val_every_n_epoch", "trainer.val_check_interval"),
+        *("trainer.enable_checkpointing", "checkpoint.save_top_k", "last_checkpoint.save_top_k"),
     ),
     "validate": ("trainer.limit_val_batches",),
     "test": ("trainer.limit_test_batches",),
@@ -193,9 +196,13 @@ class RunCLI(LightningCLI):
             return
         callbacks = self.trainer.checkpoint_callbacks
         best, last = (one for one in callbacks if isinstance(one, ModelCheckpoint))
+        if not (checkpoint := best.best_model_path or last.best_model_path):
+            found = (
+                f"expected a checkpoint to test, found none after {self.trainer.global_step} steps"
+            )
+            raise ConfigError(f"xecg fit: {found}; raise trainer.max_time, or see last_checkpoint")
         if not best.best_model_path:
             rank_zero_info("No epoch was validated: the last weights are tested and written.")
-        checkpoint = best.best_model_path or last.best_model_path
         self.test(checkpoint)
         self._write_weights(checkpoint)
 

@@ -87,14 +87,8 @@ def test_test_and_predict_use_a_checkpoint(workplace: Path) -> None:
     assert main(["predict", *saved, "--run_folder=predicted"]) == 0
     predictions = rows(Path("predicted/predictions_synthetic.csv"))
     assert [*predictions[0]] == [
-        "record",
-        "group",
-        "lead",
-        "start_s",
-        "p_af_morphology",
-        "p_af_rhythm",
-        "p_af",
-        "af",
+        *("record", "group", "lead", "start_s"),
+        *("p_af_morphology", "p_af_rhythm", "p_af", "af"),
     ]
     n = int(rows(Path("run/test_metrics.csv"))[0]["n"])
     assert len(predictions) == n
@@ -230,6 +224,9 @@ def test_a_misspelt_flag_is_answered_with_the_real_one(
         ("--trainer.max_epochs=0", "max_epochs"),
         ("--checkpoint.save_top_k=0", "save_top_k"),
         ("--trainer.limit_test_batches=0", "limit_test_batches"),
+        ("--trainer.limit_test_batches=0.0001", "limit_test_batches"),
+        ("--trainer.val_check_interval=0", "val_check_interval"),
+        ("--trainer.max_time=00:00:00:00", "max_time"),
         ("--trainer.max_epochs=-5", "max_epochs"),  # Lightning says so
         ("--model.optimizer.lr=-1", "learning rate"),  # PyTorch says so
         (EMA_OF_5, "decay"),  # what the parser calls says so
@@ -244,11 +241,13 @@ def test_a_run_that_could_not_be_tested_is_refused_before_training(
     assert not Path("run").exists()
 
 
-@pytest.mark.parametrize("flag", ["--trainer.limit_val_batches=0", "--trainer.max_steps=1"])
+@pytest.mark.parametrize(
+    "flag", ["limit_val_batches=0", "max_steps=1", "check_val_every_n_epoch=5"]
+)
 def test_without_validation_the_last_weights_are_tested_and_written(
     flag: str, workplace: Path
 ) -> None:
-    assert fit("--run_folder=run", "--trainer.logger=false", flag) == 0
+    assert fit("--run_folder=run", "--trainer.logger=false", f"--trainer.{flag}") == 0
     assert rows(Path("run/test_metrics.csv"))
     load_xecgarch("run/weights.safetensors")
 

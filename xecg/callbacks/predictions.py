@@ -1,6 +1,7 @@
 """Tables of windows: what a network says of each window of a test set, and where it looks."""
 
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,20 @@ class WindowTables(Callback):
         if stage == "predict" and trainer.world_size > 1:
             raise ConfigError(f"--trainer.devices: predict takes 1, found {trainer.world_size}")
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        there = [dataset.name for dataset in getattr(data, "test_sets", [])]
+        test_sets = getattr(data, "test_sets", [])
+        there = [dataset.name for dataset in test_sets]
         if missing := [name for name in self.sets or () if name not in there]:
             raise ConfigError(f"test_windows.sets: found no {missing}; there are {there}")
+        for dataset in test_sets if stage == "fit" else ():
+            n, limit = (
+                ceil(len(dataset) / data.batch_size / trainer.world_size),
+                trainer.limit_test_batches,
+            )
+            if isinstance(limit, float) and 0 < limit * n < 1:
+                found = f"found {limit} of its {n}; raise it, or leave it out"
+                raise ConfigError(
+                    f"trainer.limit_test_batches: expected a batch of {dataset.name}, {found}"
+                )
         if self.explain != 0:
             BranchExplainer(pl_module.network, self.attribution)  # type: ignore[arg-type]
 
