@@ -83,11 +83,45 @@ def test_a_channel_that_is_not_known_as_an_ecg_is_not_taken(leads):
         make(leads).choose_lead()
 
 
-@pytest.mark.parametrize("unit", ["mmHg", "cmH2O", "bpm", "%", "pm", "Ohm"])
-@pytest.mark.parametrize("lead", ["unnamed 1", "V"])
+OF_OTHERS = (
+    "mmHg cmH2O bpm % pm Ohm kPa Pa bar torr cmH20 Ω kΩ Ω ohms kOhm degC °C ℃ g m/s2 m/s"
+    " l/min rpm breaths/min counts/min uS mA A s mV/s K N"
+)
+OF_ECGS = (
+    "mV uV µV μV nV V MV Volts millivolt microvolts mVolt uV/LSB \ufffdV ÂµV"
+    " NU n/a a.u. adu ADC counts - 1 ? II"
+)
+
+
+@pytest.mark.parametrize("unit", [*OF_OTHERS.split(), "mm Hg"])
+@pytest.mark.parametrize("lead", ["unnamed 1", "V", "II"])
 def test_a_channel_in_units_of_something_else_is_no_ecg(lead, unit):
     with pytest.raises(RecordError, match="known as an ECG"):
         Recording("r", np.ones((1, 10)), 250.0, (lead,), (unit,)).choose_lead()
+
+
+@pytest.mark.parametrize(
+    "unit", [*OF_ECGS.split(), "", " mV ", "0.1 uV", "unknown unit", "ADC units", "digital units"]
+)
+@pytest.mark.parametrize("lead", ["unnamed 1", "II"])
+def test_a_channel_in_volts_or_in_an_unknown_unit_may_be_an_ecg(lead, unit):
+    assert Recording("r", np.ones((1, 10)), 250.0, (lead,), (unit,)).choose_lead() == 0
+
+
+@pytest.mark.parametrize(
+    ("leads", "units", "asked"),
+    [
+        (("V", "ECG"), ("m/s", "mV"), None),
+        (("I", "ECG"), ("mA", "mV"), None),
+        (("I", "V1"), ("kOhm", "mV"), None),
+        (("ECG SQI", "ECG"), ("%", "mV"), None),
+        (("II", "V5"), ("mmHg", "mV"), None),
+        (("V (velocity)", "ECG"), ("mV", "mV"), None),
+        (("ii", "II"), ("kPa", "mV"), "Lead II"),
+    ],
+)
+def test_channels_in_units_of_something_else_are_passed_over(leads, units, asked):
+    assert make(leads, units=units).choose_lead(asked) == 1
 
 
 def test_a_lead_goes_by_what_people_call_it():

@@ -73,7 +73,7 @@ class Header(NamedTuple):
     def per_frame(self) -> int:
         """Samples that every lead gets in a frame: as many as the ECG that has most."""
         numbers = {name: signal.per_frame for name, signal in self.signals.items()}
-        ecg = [number for name, number in numbers.items() if ecg_lead(name)]
+        ecg = [s.per_frame for name, s in self.signals.items() if ecg_lead(name, s.unit)]
         most = max(ecg or numbers.values())
         if any(most % number and number % most for number in numbers.values()):
             raise unreadable(self.path, "samples per frame that are multiples", numbers)
