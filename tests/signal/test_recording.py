@@ -58,6 +58,18 @@ def test_length_in_samples_and_seconds():
         (("Modified lead II", "V5"), "Modified lead II"),
         (("i", "ii"), "ii"),
         (("MLII", "II"), "II"),
+        (("ECG_SQI", "ECG"), "ECG"),
+        (("ECG LeadOff", "ECG"), "ECG"),
+        (("ECG time", "ECG"), "ECG"),
+        (("ecg_timestamp", "ecg"), "ecg"),
+        (("EKG Frequenz", "EKG"), "EKG"),
+        (("foetal ECG", "ECG maternal"), "ECG maternal"),
+        (("CS1", "CS2", "ECG"), "ECG"),
+        (("ECG_HR", "ECG denoised"), "ECG denoised"),
+        (("PPG", "CS5"), "CS5"),
+        (("ECG spare", "ECG 1"), "ECG 1"),
+        (("ECG spare", "V5"), "V5"),
+        (("EKG1-REF", "ECG spare"), "EKG1-REF"),
     ],
 )
 def test_preferred_lead(leads, preferred):
@@ -75,6 +87,9 @@ def test_preferred_lead(leads, preferred):
         ("channel 1",),
         ("unnamed 1", "unnamed 2"),
         ("X", "Y", "Z"),
+        ("ECG_R_Peaks", "ECG_P_Peaks", "ECG_Phase_Atrial", "ECG envelope", "ECG noise", "ECG ref"),
+        ("ECG gnd", "ECG battery", "ECG flag", "ECG label", "ECG error", "EKG mask"),
+        ("Herzfrequenz EKG", "ECG_ST", "ECG_Time"),
     ],
 )
 def test_a_channel_that_is_not_known_as_an_ecg_is_not_taken(leads):

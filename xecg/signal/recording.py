@@ -20,13 +20,14 @@ UNNAMED = "unnamed"  # the name of a channel without one, and its number
 _WORDS_OF_ECG = re.compile("ecg|ekg|mdc|lead|limb|chest|modified|mod|channel|waveform|signal")
 _CODE_OF_ECG = re.compile(
     r"i{1,3}|av[rlf]|(v([1-9]r?|[xyz])?){1,2}|v[1-9]r|ml(i{1,3}|[1-6])|mcl[1-9]|mv[1-9]"
-    r"|c[bcmrs][1-9]|d[1-4]"
+    r"|c[bcmr][1-9]|cs5|d[1-4]"  # other CS are catheters in the coronary sinus
 )
 # Channels that are recorded beside an ECG or derived from it, whatever else their names say.
 _NO_ECG = re.compile(
     r"resp|pleth|ppg|spo|sao|o2|abp|art|bp|cvp|pap|icp|press|puls|pace|pacing|mark|event|trig|rate"
     r"|status|quality|annot|eeg|emg|eog|temp|flow|imped|acc|pcg|phono|beat|derived|interval|level"
-    r"|fetal|fecg|veloc|\b(hr|st|qt|rr|edr|off)\b"
+    r"|fo?etal|fecg|veloc|sqi|lead.?off|timestamp|freq|peak|phase|envelope|(?<!de)noise|batter|flag"
+    r"|label|error|mask|[ _](ref|gnd)$|(?<![^\W_])(hr|st|qt|rr|edr|off|time)(?![^\W_])"
 )
 # Voltages, units that say nothing, and what a table has in the unit's place, as in "ECG (II)".
 _UNIT_OF_ECG = re.compile(
@@ -119,13 +120,14 @@ class Recording:
         """Returns the position of a lead, by its name as people write it.
 
         "II" is "ECG lead II" too; None takes II, MLII, I, else the first lead that is known as one
-        of an ECG; a single channel without a name is taken for one. Channels in units of something
-        else are passed over. Raises RecordError if there is none, or if it is no ECG; the message
-        names the channels.
+        of an ECG, those with other words ("ECG spare") last; a single channel without a name is
+        taken for one. Channels in units of something else are passed over. Raises RecordError if
+        there is none, or if it is no ECG; the message names the channels.
         """
         if lead is None:
             leads = [ecg_lead(name) for name in self.leads]
-            wanted = [(leads, one) for one in (*_PREFERRED, *leads)]
+            plain = [one for one in leads if re.fullmatch(r"ecg\d*|(?!ecg).+", one)]
+            wanted = [(leads, one) for one in (*_PREFERRED, *plain, *leads)]
         else:
             forms = (str, str.casefold, ecg_lead)
             wanted = [([form(name) for name in self.leads], form(lead)) for form in forms]
