@@ -85,7 +85,8 @@ def read_recording(path: Path | str) -> Recording:
     """
     stem = record_stem(path)
     header = read_header(_existing(beside(stem, "hea")))
-    if not (leads := header.signals):
+    leads = header.signals
+    if all(signal.file.name == "~" for signal in leads.values()):
         raise RecordError(f"{header.path}: names no signals, so there is no ECG to read.")
     parts = header.segments or [(header, header.frames)]
     files = {s.file for part, n in parts if part and n for s in part.signals.values()}
