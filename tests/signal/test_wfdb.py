@@ -220,17 +220,6 @@ def test_segments_with_gaps_and_other_leads_become_one_recording(tmp_path):
     )
 
 
-def test_null_signals_are_left_out(tmp_path):
-    null = "~ 0 0 0 0 0 0 0 NULL\n"
-    path = write_raw(tmp_path, f"r1 2 250 3\nr1.dat 16 1/mV 16 0 0 0 0 II\n{null}", [1, 2, 3])
-    recording = read_recording(path)
-    assert recording.leads == ("II",)
-    np.testing.assert_array_equal(recording.samples, [[1, 2, 3]])
-    (tmp_path / "r1.hea").write_text(f"r1 1 250 3\n{null}")
-    with pytest.raises(RecordError, match=r"r1\.hea: names no signals"):
-        read_recording(path)
-
-
 def test_leads_without_a_name_of_their_own_get_one(tmp_path):
     lines = "".join(f"r1.dat 16 1/mV 16 0 0 0 0 {name}\n" for name in ("ECG", "", "ECG", "ECG"))
     path = write_raw(tmp_path, f"r1 4 250 1\n{lines}", [0, 1, 2, 3])
