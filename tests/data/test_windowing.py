@@ -92,6 +92,8 @@ def test_leads():
     assert choose_leads(recording, "preferred") == [1]
     assert choose_leads(recording, "all") == [0, 1, 2]
     assert choose_leads(recording, ("avr", "V1", "aVR")) == [2, 0]
+    pressure = dataclasses.replace(recording, units=("mmHg", "mV", "mV"))
+    assert choose_leads(pressure, "all") == [1, 2]
     with pytest.raises(RecordError, match="V9"):
         choose_leads(recording, ("V9",))
 

@@ -219,3 +219,37 @@ def test_signals_of_a_file_need_not_be_neighbours(tmp_path):
     recording = read_recording(path)
     np.testing.assert_array_equal(recording.samples[1], np.arange(90, 100))
     np.testing.assert_array_equal(recording.samples[2], np.arange(1, 20, 2))
+
+
+def write_raw(folder, header, digital, dtype="<i2", name="r1"):
+    """A record as another program would write it."""
+    (folder / f"{name}.hea").write_text(header)
+    np.asarray(digital).astype(dtype).tofile(folder / f"{name}.dat")
+    return folder / name
+
+
+def test_a_neighbour_that_changes_its_unit_is_a_gap_and_an_ecg_that_does_is_refused(tmp_path):
+    for name, unit in [("a", "Ohm"), ("b", "pm")]:
+        lines = f"{name}.dat 16 1/mV 16 0 0 0 0 II\n{name}.dat 16 1/{unit} 16 0 0 0 0 RESP\n"
+        write_raw(tmp_path, f"{name} 2 250 2\n{lines}", [1, 2, 3, 4], name=name)
+    layout = "~ 0 1/mV 16 0 0 0 0 II\n~ 0 1/Ohm 16 0 0 0 0 RESP\n"
+    (tmp_path / "layout.hea").write_text(f"layout 2 250 0\n{layout}")
+    (tmp_path / "m.hea").write_text("m/3 2 250 4\nlayout 0\na 2\nb 2\n")
+    read = read_recording(tmp_path / "m")
+    assert (read.leads, read.units) == (("II", "RESP"), ("mV", "Ohm"))
+    np.testing.assert_array_equal(read.samples, [[1, 3, 1, 3], [2, 4, np.nan, np.nan]])
+    header = (tmp_path / "b.hea").read_text()
+    (tmp_path / "b.hea").write_text(header.replace("1/mV", "1/uV"))
+    with pytest.raises(RecordError, match=r"b\.hea.* units of its record, found 1 and uV of II"):
+        read_recording(tmp_path / "m")
+
+
+def test_null_signals_are_left_out(tmp_path):
+    null = "~ 0 0 0 0 0 0 0 NULL\n"
+    path = write_raw(tmp_path, f"r1 2 250 3\nr1.dat 16 1/mV 16 0 0 0 0 II\n{null}", [1, 2, 3])
+    recording = read_recording(path)
+    assert recording.leads == ("II",)
+    np.testing.assert_array_equal(recording.samples, [[1, 2, 3]])
+    (tmp_path / "r1.hea").write_text(f"r1 1 250 3\n{null}")
+    with pytest.raises(RecordError, match=r"r1\.hea: names no signals"):
+        read_recording(path)

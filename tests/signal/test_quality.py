@@ -72,6 +72,10 @@ def spoilt(kind: str, signal: np.ndarray) -> np.ndarray:
     elif kind == "lost packets":  # after every second beat a sample is held for 0.5 s
         for start in detect_r_peaks(signal, RATE)[::2] + round(0.3 * RATE):
             signal[start : start + round(0.5 * RATE)] = signal[start]
+    elif kind == "bridged packets":  # a line is drawn across 0.9 s of every 1.9 s
+        for start in range(0, n - round(0.9 * RATE), round(1.9 * RATE)):
+            line = signal[start : start + round(0.9 * RATE)]
+            line[:] = np.linspace(line[0], line[-1], len(line))
     elif kind == "no heartbeat":
         signal = 1e-3 * band(5, 45, n)
     return signal
@@ -97,6 +101,7 @@ def test_a_clean_window_is_judged(rhythm: str, seed: int) -> None:
         ("muscle", "noise"),
         ("held", "repeat"),
         ("lost packets", "flat"),
+        ("bridged packets", "flat"),
         ("no heartbeat", ""),
     ],
 )

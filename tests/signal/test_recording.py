@@ -58,6 +58,18 @@ def test_length_in_samples_and_seconds():
         (("Modified lead II", "V5"), "Modified lead II"),
         (("i", "ii"), "ii"),
         (("MLII", "II"), "II"),
+        (("ECG_SQI", "ECG"), "ECG"),
+        (("ECG LeadOff", "ECG"), "ECG"),
+        (("ECG time", "ECG"), "ECG"),
+        (("ecg_timestamp", "ecg"), "ecg"),
+        (("EKG Frequenz", "EKG"), "EKG"),
+        (("foetal ECG", "ECG maternal"), "ECG maternal"),
+        (("CS1", "CS2", "ECG"), "ECG"),
+        (("ECG_HR", "ECG denoised"), "ECG denoised"),
+        (("PPG", "CS5"), "CS5"),
+        (("ECG spare", "ECG 1"), "ECG 1"),
+        (("ECG spare", "V5"), "V5"),
+        (("EKG1-REF", "ECG spare"), "EKG1-REF"),
     ],
 )
 def test_preferred_lead(leads, preferred):
@@ -75,6 +87,9 @@ def test_preferred_lead(leads, preferred):
         ("channel 1",),
         ("unnamed 1", "unnamed 2"),
         ("X", "Y", "Z"),
+        ("ECG_R_Peaks", "ECG_P_Peaks", "ECG_Phase_Atrial", "ECG envelope", "ECG noise", "ECG ref"),
+        ("ECG gnd", "ECG battery", "ECG flag", "ECG label", "ECG error", "EKG mask"),
+        ("Herzfrequenz EKG", "ECG_ST", "ECG_Time"),
     ],
 )
 def test_a_channel_that_is_not_known_as_an_ecg_is_not_taken(leads):
@@ -83,11 +98,45 @@ def test_a_channel_that_is_not_known_as_an_ecg_is_not_taken(leads):
         make(leads).choose_lead()
 
 
-@pytest.mark.parametrize("unit", ["mmHg", "cmH2O", "bpm", "%", "pm", "Ohm"])
-@pytest.mark.parametrize("lead", ["unnamed 1", "V"])
+OF_OTHERS = (
+    "mmHg cmH2O bpm % pm Ohm kPa Pa bar torr cmH20 Ω kΩ Ω ohms kOhm degC °C ℃ g m/s2 m/s"
+    " l/min rpm breaths/min counts/min uS mA A s mV/s K N"
+)
+OF_ECGS = (
+    "mV uV µV μV nV V MV Volts millivolt microvolts mVolt uV/LSB \ufffdV ÂµV"
+    " NU n/a a.u. adu ADC counts - 1 ? II"
+)
+
+
+@pytest.mark.parametrize("unit", [*OF_OTHERS.split(), "mm Hg"])
+@pytest.mark.parametrize("lead", ["unnamed 1", "V", "II"])
 def test_a_channel_in_units_of_something_else_is_no_ecg(lead, unit):
     with pytest.raises(RecordError, match="known as an ECG"):
         Recording("r", np.ones((1, 10)), 250.0, (lead,), (unit,)).choose_lead()
+
+
+@pytest.mark.parametrize(
+    "unit", [*OF_ECGS.split(), "", " mV ", "0.1 uV", "unknown unit", "ADC units", "digital units"]
+)
+@pytest.mark.parametrize("lead", ["unnamed 1", "II"])
+def test_a_channel_in_volts_or_in_an_unknown_unit_may_be_an_ecg(lead, unit):
+    assert Recording("r", np.ones((1, 10)), 250.0, (lead,), (unit,)).choose_lead() == 0
+
+
+@pytest.mark.parametrize(
+    ("leads", "units", "asked"),
+    [
+        (("V", "ECG"), ("m/s", "mV"), None),
+        (("I", "ECG"), ("mA", "mV"), None),
+        (("I", "V1"), ("kOhm", "mV"), None),
+        (("ECG SQI", "ECG"), ("%", "mV"), None),
+        (("II", "V5"), ("mmHg", "mV"), None),
+        (("V (velocity)", "ECG"), ("mV", "mV"), None),
+        (("ii", "II"), ("kPa", "mV"), "Lead II"),
+    ],
+)
+def test_channels_in_units_of_something_else_are_passed_over(leads, units, asked):
+    assert make(leads, units=units).choose_lead(asked) == 1
 
 
 def test_a_lead_goes_by_what_people_call_it():

@@ -82,7 +82,8 @@ def choose_leads(recording: Recording, leads: str | Sequence[str]) -> list[int]:
     if leads == "preferred":
         return [recording.choose_lead()]
     if leads == "all":
-        known = [position for position, name in enumerate(recording.leads) if ecg_lead(name)]
+        named = enumerate(zip(recording.leads, recording.units, strict=True))
+        known = [position for position, (name, unit) in named if ecg_lead(name, unit)]
         return known or [recording.choose_lead()]
     return list(dict.fromkeys(recording.choose_lead(lead) for lead in leads))
 

@@ -147,7 +147,8 @@ def _decoded(path: Path, kind: str) -> Recording:
     bad += ["leads of unequal lengths"] * (len(ways) > len({rate for _, rate, _ in ways}))
     if bad and (kind, bad) != ("SCP-ECG", ["leads of unequal lengths"]):
         raise ValueError("; ".join(bad))
-    best = max(_way(lead, about) for lead in [x for x in leads if ecg_lead(x.label)] or leads)
+    ecgs = [x for x in leads if ecg_lead(x.label, x.resolution_unit or x.adc_resolution_unit)]
+    best = max(_way(lead, about) for lead in ecgs or leads)
     leads = [lead for lead in leads if _way(lead, about) == best]
     rows = np.empty((len(leads), best[0]), dtype=np.float32)
     for row, lead in zip(rows, leads, strict=True):

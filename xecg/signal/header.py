@@ -73,7 +73,7 @@ class Header(NamedTuple):
     def per_frame(self) -> int:
         """Samples that every lead gets in a frame: as many as the ECG that has most."""
         numbers = {name: signal.per_frame for name, signal in self.signals.items()}
-        ecg = [number for name, number in numbers.items() if ecg_lead(name)]
+        ecg = [s.per_frame for name, s in self.signals.items() if ecg_lead(name, s.unit)]
         most = max(ecg or numbers.values())
         if any(most % number and number % most for number in numbers.values()):
             raise unreadable(self.path, "samples per frame that are multiples", numbers)
@@ -96,7 +96,8 @@ def read_header(path: Path, *, is_segment: bool = False) -> Header:
         listed = [_read_signal(path, line) for line in lines[1:]]
         named = dict(zip(unique_names(s.name for s in listed), listed, strict=True))
         held = _frames_held(path, frames, listed)
-        return Header(path, rate, frames or held, held, comments, named, [])
+        real = {name: s for name, s in named.items() if s.file.name != "~"}  # no null signals
+        return Header(path, rate, frames or held, held, comments, real or named, [])
     segments: list[tuple[Header | None, int]] = []
     for line in lines[1:]:
         segment, part = _fields(path, line, _SEGMENT_LINE, "100_1 21600"), None

@@ -25,6 +25,7 @@ _FLAT_S = 1.0  # flat for longer than a T-P segment of a slow heart without nois
 _STILL = 0.005  # share of the QRS complexes by which a flat line moves
 _HELD_S = 0.4  # for which neighbouring samples of a heart, once digitised, are hardly ever equal
 _HELD = 0.8  # share of samples equal to the one before, above which they are held, not recorded
+_STRAIGHT_S = 0.6  # for which a heart does not draw a straight line, to a step of its samples
 _SPIKE_S = 0.01  # half of what the narrowest wave of a heart lasts
 _SMALL = 0.2  # share of the QRS complexes below which a peak is no heartbeat
 _CLIPPED = 0.1  # share of the swing by which an end lies off the baseline
@@ -72,7 +73,11 @@ def window_quality(
     still = np.ptp(raw[: len(raw) // step * step].reshape(-1, step), axis=1) <= _STILL * swing
     held = raw[1:] == raw[:-1]
     packets = _share_in_runs(held, round(_HELD_S * len(raw) / seconds))
-    sizes["flat"] = max(_share_in_runs(still, round(_FLAT_S / _PIECE_S)), packets)
+    moves = np.abs(np.diff(raw))
+    within = 1.5 * min(moves.min(where=moves > 0, initial=np.inf), _STILL * swing)
+    straight = np.abs(np.diff(raw, 2)) <= within  # as of lines across lost packets
+    ramps = _share_in_runs(straight, round(_STRAIGHT_S * len(raw) / seconds))
+    sizes["flat"] = max(_share_in_runs(still, round(_FLAT_S / _PIECE_S)), packets, ramps)
     sizes["held"] = max(0.0, float(held.mean()) - _HELD)
     middle, reach = np.median(raw), _CLIPPED * np.ptp(raw)
     ends = [end for end in (raw.min(), raw.max()) if abs(end - middle) > reach]

@@ -20,20 +20,32 @@ UNNAMED = "unnamed"  # the name of a channel without one, and its number
 _WORDS_OF_ECG = re.compile("ecg|ekg|mdc|lead|limb|chest|modified|mod|channel|waveform|signal")
 _CODE_OF_ECG = re.compile(
     r"i{1,3}|av[rlf]|(v([1-9]r?|[xyz])?){1,2}|v[1-9]r|ml(i{1,3}|[1-6])|mcl[1-9]|mv[1-9]"
-    r"|c[bcmrs][1-9]|d[1-4]"
+    r"|c[bcmr][1-9]|cs5|d[1-4]"  # other CS are catheters in the coronary sinus
 )
 # Channels that are recorded beside an ECG or derived from it, whatever else their names say.
 _NO_ECG = re.compile(
     r"resp|pleth|ppg|spo|sao|o2|abp|art|bp|cvp|pap|icp|press|puls|pace|pacing|mark|event|trig|rate"
     r"|status|quality|annot|eeg|emg|eog|temp|flow|imped|acc|pcg|phono|beat|derived|interval|level"
-    r"|fetal|fecg| in (mmhg|cmh2o|ohm|%|b?pm)$|\b(hr|st|qt|rr|edr|off)\b"
+    r"|fo?etal|fecg|veloc|sqi|lead.?off|timestamp|freq|peak|phase|envelope|(?<!de)noise|batter|flag"
+    r"|label|error|mask|[ _](ref|gnd)$|(?<![^\W_])(hr|st|qt|rr|edr|off|time)(?![^\W_])"
+)
+# Voltages, units that say nothing, and what a table has in the unit's place, as in "ECG (II)".
+_UNIT_OF_ECG = re.compile(
+    r"([\d.]+ ?)?(nano|micro|milli|[num\u03bc?\ufffd]|\xe2\u03bc)?v(olts?)?(/(bit|lsb|adu|count))?"
+    r"|(un|ad[cu]|raw|digi|count|lsb|bit|arb|norm|standard|scaled|filt|dimensionless|none)[^/]*"
+    rf"|a\.?u\.?|n[./]?[adu]\.?|[\d?*_.-]*|{_CODE_OF_ECG.pattern}"
 )
 
 
-def ecg_lead(name: str) -> str:
+def is_unit_of_ecg(unit: str) -> bool:
+    """Returns whether an ECG can be in a unit: a voltage, or one that is not known."""
+    return bool(_UNIT_OF_ECG.fullmatch(normalize("NFKC", unit).casefold().strip()))
+
+
+def ecg_lead(name: str, unit: str = "mV") -> str:
     """Returns a lead as it is compared, "ii" for "Lead 2"; empty if not known as one of an ECG."""
     name = normalize("NFKC", name).casefold()
-    if _NO_ECG.search(name):
+    if _NO_ECG.search(name) or not is_unit_of_ecg(unit):
         return ""
     name = re.sub(r"[(\[].*?[)\]]", "", name)
     words = _WORDS_OF_ECG.findall(name)
@@ -108,23 +120,27 @@ class Recording:
         """Returns the position of a lead, by its name as people write it.
 
         "II" is "ECG lead II" too; None takes II, MLII, I, else the first lead that is known as one
-        of an ECG; a single channel without a name is taken for one. Raises RecordError if there is
-        none, or if it is no ECG; the message names the channels.
+        of an ECG, those with other words ("ECG spare") last; a single channel without a name is
+        taken for one. Channels in units of something else are passed over. Raises RecordError if
+        there is none, or if it is no ECG; the message names the channels.
         """
         if lead is None:
             leads = [ecg_lead(name) for name in self.leads]
-            wanted = [(leads, one) for one in (*_PREFERRED, *leads)]
+            plain = [one for one in leads if re.fullmatch(r"ecg\d*|(?!ecg).+", one)]
+            wanted = [(leads, one) for one in (*_PREFERRED, *plain, *leads)]
         else:
             forms = (str, str.casefold, ecg_lead)
             wanted = [([form(name) for name in self.leads], form(lead)) for form in forms]
-        index = next((names.index(one) for names, one in wanted if one and one in names), None)
+        places = [i for names, one in wanted for i, x in enumerate(names) if one and one == x]
         if lead is None and len(self.leads) == 1 and self.leads[0].startswith(UNNAMED):
-            index = 0
-        found = "" if index is None else f"{self.leads[index]} in {self.units[index]}"
-        if index is not None and not _NO_ECG.search(found.casefold()):
-            return index
+            places = [0]
+        for index in places:
+            named_as_ecg = not _NO_ECG.search(self.leads[index].casefold())
+            if named_as_ecg and is_unit_of_ecg(self.units[index]):
+                return index
         sought = "channel that is known as an ECG" if lead is None else f"lead {lead!r}"
-        sought += found and f" that is an ECG, but {found}"
+        if places:
+            sought += f" that is an ECG, but {self.leads[places[0]]} in {self.units[places[0]]}"
         sought += f"; its leads are {', '.join(self.leads)}"
-        cure = "Name the one that is an ECG by --lead (of prepare --leads)."
+        cure = "Name the one that is an ECG by --lead (of prepare --leads), or mend its unit."
         raise RecordError(f"Record {self.name!r} has no {sought}. {cure}")

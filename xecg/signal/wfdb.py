@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xecg.errors import RecordError
 from xecg.signal import header as headers
 from xecg.signal.header import is_file, read_header, unreadable
-from xecg.signal.recording import Recording
+from xecg.signal.recording import Recording, ecg_lead
 
 _SUFFIXES = (".hea", ".dat", ".mat")
 _IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -85,7 +85,8 @@ def read_recording(path: Path | str) -> Recording:
     """
     stem = record_stem(path)
     header = read_header(_existing(beside(stem, "hea")))
-    if not (leads := header.signals):
+    leads = header.signals
+    if all(signal.file.name == "~" for signal in leads.values()):
         raise RecordError(f"{header.path}: names no signals, so there is no ECG to read.")
     parts = header.segments or [(header, header.frames)]
     files = {s.file for part, n in parts if part and n for s in part.signals.values()}
@@ -144,11 +145,15 @@ def _read_signals(
             if (int(digital.sum()) - s.checksum) % modulus > 0:
                 expected = f"the first value {s.first} or the checksum {s.checksum} of {name}"
                 raise unreadable(header.path, expected, f"others in {headers.states([s.file])}")
+    same = dict(zip(signals, physical, strict=True))
+    for name, s in signals.items():
         known = leads.get(name, s)
         if (s.per_frame, s.unit) != (known.per_frame, known.unit):
-            found = f"{s.per_frame} and {s.unit} of {name}"
-            raise unreadable(header.path, "samples per frame and units of its record", found)
-    return dict(zip(signals, physical, strict=True))
+            del same[name]  # a gap of a neighbour
+            if ecg_lead(name, known.unit) or len(leads) == 1:
+                found = f"{s.per_frame} and {s.unit} of {name}"
+                raise unreadable(header.path, "samples per frame and units of its record", found)
+    return same
 
 
 def _existing(file: Path) -> Path:
