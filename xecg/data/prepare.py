@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -87,22 +87,34 @@ def prepare(
     if not isinstance(database, Database):
         given = {"table": table, "af": af, "not_af": not_af, "left_out": left_out}
         options = {name: value for name, value in given.items() if value is not None}
-        if options and database != "folder":
-            only = "only for the database 'folder'; leave it out"
-            raise ConfigError(f"--{', --'.join(options)}: {only}")
-        if database == "synthetic" and root is None:
-            settings = synthetic or SyntheticSettings()
-            if isinstance(leads, list):
-                settings = replace(settings, leads=tuple(leads))
-            root = synthetic_records(Path(f"{out or 'stores/synthetic'}-records"), settings)
-        elif synthetic is not None:
-            raise ConfigError("--synthetic: only for 'synthetic' without --root; leave it out")
-        database = get_database(database, root or Path("data") / database, **options)
+        records = Path(f"{out or Path('stores') / database}-records")
+        root = _root(database, root, options, synthetic, leads, records)
+        database = get_database(database, root, **options)
     out = Path("stores") / database.name if out is None else Path(out)
     recipe = recipe_of(database, preprocessing, leads, stride_s, limit)
     store = _prepared(database, recipe, out, overwrite, jobs, cluster)
     print(f"{out}: {len(store)} windows of {store.info.n_records} records")
     return store
+
+
+def _root(
+    name: str,
+    root: Path | str | None,
+    options: Mapping[str, Any],
+    synthetic: SyntheticSettings | None,
+    leads: str | list[str] | None,
+    records: Path,
+) -> Path | str:
+    """The folder of a database by name; synthetic ECGs are made now, in ``records``."""
+    if options and name != "folder":
+        raise ConfigError(f"--{', --'.join(options)}: only for the database 'folder'; leave it out")
+    if name == "synthetic" and root is None:
+        settings = synthetic or SyntheticSettings()
+        settings = replace(settings, leads=tuple(leads)) if isinstance(leads, list) else settings
+        return synthetic_records(records, settings)
+    if synthetic is not None:
+        raise ConfigError("--synthetic: only for 'synthetic' without --root; leave it out")
+    return root or Path("data") / name
 
 
 def _prepared(
@@ -199,7 +211,10 @@ def _reusable(out: Path, recipe: Recipe, overwrite: bool) -> Store | None:
 
 @contextmanager
 def only_one(out: Path) -> Iterator[None]:
-    """Holds a lock beside ``out``; raises StoreError if something cannot be written meanwhile."""
+    """Holds a lock beside ``out`` that the end of the process frees; another process waits for it.
+
+    Raises StoreError if something cannot be written meanwhile.
+    """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{out}.lock"):
@@ -210,7 +225,10 @@ def only_one(out: Path) -> Iterator[None]:
 
 
 def prepare_piece(database: Database, recipe: Recipe, records: Sequence[str], path: Path) -> None:
-    """Writes signals, waves, index of the windows of records, and which records are skipped."""
+    """Writes signals, waves and index of the windows of records, and what is missing.
+
+    A record that cannot be used is skipped.
+    """
     how = recipe.preprocessing, recipe.leads, recipe.stride_s
     rows: list[dict[str, Any]] = []
     none = np.empty((0, recipe.preprocessing.window_samples))
@@ -283,8 +301,11 @@ def _merge(parts: Sequence[Part], database: Database, recipe: Recipe, folder: Pa
         _log.warning("%d windows left out: %s", n, reason)
     parquet.write_table(index, (data / INDEX).absolute())  # else "a:b" is an address
     info = StoreInfo(
-        recipe,
-        *(database.identity, database.title, database.licence, database.citation),
+        recipe=recipe,
+        identity=database.identity,
+        title=database.title,
+        licence=database.licence,
+        citation=database.citation,
         n_windows=len(index),
         n_annotated=int((index["wave_row"].to_numpy() >= 0).sum()),
         n_records=n_records - len(skipped),
