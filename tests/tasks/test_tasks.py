@@ -377,6 +377,15 @@ def test_weights_and_checkpoints_are_checked_against_the_data(
         )
 
 
+@pytest.mark.parametrize("kind", [torch.int32, torch.complex64])
+def test_a_checkpoint_with_numbers_of_another_kind_is_refused(kind: torch.dtype) -> None:
+    model = new_task(AFClassifier)
+    name = "network.heads.rhythm.linear.weight"
+    state = {**model.state_dict(), name: model.state_dict()[name].to(kind)}
+    with pytest.raises(WeightsError, match=rf"{name} of torch\.float32, found {kind}"):
+        model.on_load_checkpoint({"architecture": model._architecture(), "state_dict": state})
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("label_smoothing", 2.0), ("activity_weight", -1.0), ("prevalence", 1.0), ("dropout", 1.5)],

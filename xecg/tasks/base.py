@@ -272,6 +272,11 @@ class Task(LightningModule):
                 f"the checkpoint holds branches {_brief(found)}; this model has "
                 f"{_brief(expected)}. Give the model the same branches, channels and guidance"
             )
+        mine = self.state_dict()
+        for name, values in checkpoint["state_dict"].items():
+            if name in mine and values.is_floating_point() != mine[name].is_floating_point():
+                kinds = f"{name} of {mine[name].dtype}, found {values.dtype}"
+                raise WeightsError(f"the checkpoint: expected {kinds}; train the model again")
         if "preprocessing" in checkpoint:
             said = {key: checkpoint.get(key) for key in ("preprocessing", "learnt")}
             self._check_weights(SimpleNamespace(**said), "the checkpoint")
