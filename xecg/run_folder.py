@@ -159,10 +159,9 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     if wrong := [key for key, kind in _KEYS.items() if not isinstance(content.get(key), kind)]:
         raise ConfigError(f"{expected}; found a file without {', '.join(wrong)}")
     for name, values in content["state_dict"].items():
-        if not isinstance(values, torch.Tensor) or values.is_meta or values.is_quantized:
-            raise ConfigError(f"{expected}; found {name} that is no tensor of plain numbers")
-        if values.layout != torch.strided or not torch.isfinite(values).all():
-            raise ConfigError(f"{expected}; found {name} with values that are no finite numbers")
+        dense = isinstance(values, torch.Tensor) and values.layout == torch.strided
+        if not dense or values.is_meta or values.is_quantized or not values.isfinite().all():
+            raise ConfigError(f"{expected}; found {name} that is no dense tensor of finite numbers")
     return content
 
 

@@ -197,10 +197,9 @@ class RunCLI(LightningCLI):
         callbacks = self.trainer.checkpoint_callbacks
         best, last = (one for one in callbacks if isinstance(one, ModelCheckpoint))
         if not (checkpoint := best.best_model_path or last.best_model_path):
-            found = (
-                f"expected a checkpoint to test, found none after {self.trainer.global_step} steps"
-            )
-            raise ConfigError(f"xecg fit: {found}; raise trainer.max_time, or see last_checkpoint")
+            found = f"found none after {self.trainer.global_step} steps"
+            cure = "raise trainer.max_time, or see last_checkpoint"
+            raise ConfigError(f"xecg fit: expected a checkpoint to test, {found}; {cure}")
         if not best.best_model_path:
             rank_zero_info("No epoch was validated: the last weights are tested and written.")
         self.test(checkpoint)

@@ -1,4 +1,4 @@
-"""Writes minimal files of each kind that xecg reads beside WFDB, as their standards say."""
+"""Writes minimal files of each kind that xecg reads, as their standards say."""
 
 import base64
 import binascii
@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,15 @@ from numpy.typing import NDArray
 Counts = NDArray[np.int16]  # (leads, time)
 UV_PER_COUNT = 2.5
 RATE = 500
+
+
+def write_raw(
+    folder: Path, header: str, digital: Any, dtype: str = "<i2", name: str = "r1"
+) -> Path:
+    """A WFDB record as another program would write it."""
+    (folder / f"{name}.hea").write_text(header)
+    np.asarray(digital).astype(dtype).tofile(folder / f"{name}.dat")
+    return folder / name
 
 
 def aecg(counts: Counts, leads: Sequence[str], step_s: float = 1 / RATE) -> bytes:

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from ecg_files import write_raw
 
 from xecg.errors import RecordError
 from xecg.signal.wfdb import find_records, read_annotations, read_recording
@@ -219,13 +220,6 @@ def test_signals_of_a_file_need_not_be_neighbours(tmp_path):
     recording = read_recording(path)
     np.testing.assert_array_equal(recording.samples[1], np.arange(90, 100))
     np.testing.assert_array_equal(recording.samples[2], np.arange(1, 20, 2))
-
-
-def write_raw(folder, header, digital, dtype="<i2", name="r1"):
-    """A record as another program would write it."""
-    (folder / f"{name}.hea").write_text(header)
-    np.asarray(digital).astype(dtype).tofile(folder / f"{name}.dat")
-    return folder / name
 
 
 def test_a_neighbour_that_changes_its_unit_is_a_gap_and_an_ecg_that_does_is_refused(tmp_path):

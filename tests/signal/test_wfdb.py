@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import wfdb
+from ecg_files import write_raw
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -88,13 +89,6 @@ def make(samples, **changes):
 
 def sines(n_leads=2, n_samples=600):
     return np.sin(np.arange(n_leads)[:, np.newaxis] + np.arange(n_samples) / 20)
-
-
-def write_raw(folder, header, digital, dtype="<i2", name="r1"):
-    """A record as another program would write it."""
-    (folder / f"{name}.hea").write_text(header)
-    np.asarray(digital).astype(dtype).tofile(folder / f"{name}.dat")
-    return folder / name
 
 
 @settings(max_examples=40, deadline=None)

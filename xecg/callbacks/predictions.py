@@ -58,16 +58,13 @@ class WindowTables(Callback):
         there = [dataset.name for dataset in test_sets]
         if missing := [name for name in self.sets or () if name not in there]:
             raise ConfigError(f"test_windows.sets: found no {missing}; there are {there}")
-        for dataset in test_sets if stage == "fit" else ():
-            n, limit = (
-                ceil(len(dataset) / data.batch_size / trainer.world_size),
-                trainer.limit_test_batches,
-            )
+        for dataset in test_sets if stage == "fit" else ():  # which ends with a test
+            n = ceil(len(dataset) / data.batch_size / trainer.world_size)
+            limit = trainer.limit_test_batches
             if isinstance(limit, float) and 0 < limit * n < 1:
-                found = f"found {limit} of its {n}; raise it, or leave it out"
-                raise ConfigError(
-                    f"trainer.limit_test_batches: expected a batch of {dataset.name}, {found}"
-                )
+                found = f"a batch of {dataset.name}, found {limit} of its {n}"
+                cure = "raise it, or leave it out"
+                raise ConfigError(f"trainer.limit_test_batches: expected {found}; {cure}")
         if self.explain != 0:
             BranchExplainer(pl_module.network, self.attribution)  # type: ignore[arg-type]
 

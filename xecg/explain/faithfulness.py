@@ -150,8 +150,10 @@ def curve(decisions: Decisions, ranks: NDArray[Any], filling: str) -> tuple[Floa
     for rows in np.array_split(np.arange(n), max(1, -(-n * (STEPS + 1) // _FORWARD))):
         replaced = ranks[rows][:, None, segment] < n_replaced[:, None]
         repeated = np.broadcast_to(signals[rows][:, None], replaced.shape)
-        zeros = np.where(replaced, np.float32(0), repeated)
-        filled = bridged(repeated, replaced) if filling == "interpolation" else zeros
+        if filling == "interpolation":
+            filled = bridged(repeated, replaced)
+        else:
+            filled = np.where(replaced, np.float32(0), repeated)
         x = torch.from_numpy(filled.reshape(-1, 1, len(segment)))
         parts.append(_logits(decisions.network, x).reshape(len(rows), STEPS + 1, -1))
     probabilities = torch.cat(parts).double().softmax(dim=2)

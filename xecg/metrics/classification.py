@@ -68,9 +68,15 @@ def classification_report(
     bins = np.minimum((probability * _BINS).astype(int), _BINS - 1)
     excess = np.where(bins[:, None] == np.arange(_BINS), (probability - af)[:, None], 0.0)
     curves = ranked(probability, af)
-    over = {"accuracy": [true | ~true], "sensitivity": [true], "specificity": [~true]}
-    over |= {"ppv": [called], "f1": [true | called]}
-    over |= {"auroc": [true, ~true], "auprc": [true, ~true]}
+    over = {
+        "accuracy": [true | ~true],
+        "sensitivity": [true],
+        "specificity": [~true],
+        "ppv": [called],
+        "f1": [true | called],
+        "auroc": [true, ~true],
+        "auprc": [true, ~true],
+    }
 
     def statistics(weights: FloatArray) -> dict[str, FloatArray]:
         tp, fp, fn, tn = (weights @ outcomes).T

@@ -71,11 +71,11 @@ def window_quality(
     swing = sizes.pop("qrs")
     step = max(2, round(_PIECE_S * (len(raw) / seconds)))
     still = np.ptp(raw[: len(raw) // step * step].reshape(-1, step), axis=1) <= _STILL * swing
-    held = raw[1:] == raw[:-1]
+    moves = np.diff(raw)
+    held = moves == 0
     packets = _share_in_runs(held, round(_HELD_S * len(raw) / seconds))
-    moves = np.abs(np.diff(raw))
-    within = 1.5 * min(moves.min(where=moves > 0, initial=np.inf), _STILL * swing)
-    straight = np.abs(np.diff(raw, 2)) <= within  # as of lines across lost packets
+    within = 1.5 * min(np.abs(moves).min(where=~held, initial=np.inf), _STILL * swing)
+    straight = np.abs(np.diff(moves)) <= within  # as of lines across lost packets
     ramps = _share_in_runs(straight, round(_STRAIGHT_S * len(raw) / seconds))
     sizes["flat"] = max(_share_in_runs(still, round(_FLAT_S / _PIECE_S)), packets, ramps)
     sizes["held"] = max(0.0, float(held.mean()) - _HELD)

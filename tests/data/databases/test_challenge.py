@@ -41,7 +41,7 @@ def test_what_diagnoses_say_about_af(codes, label, af):
         *[((f"Dx: {SR}, {text}",), None) for text in ("Unknown", f"{AF}?", f"!{AF}", "1.6e8")],
         ((f"Dx: {SR},", f"{AF}, {PVC}"), 1),
         ((f"Dx: {SR}", "Dx: AF"), None),
-        *[(("Dx:", f"{text}"), None) for text in (f"- {AF}", f"1. {AF}", f"({AF})", "AF")],
+        *[(("Dx:", text), None) for text in (f"- {AF}", f"1. {AF}", f"({AF})", "AF")],
         *[((f"Dx: {SR}", f"{name}: {AF}"), None) for name in ("Dx2", "Diagnosis", "- and")],
         *[((f"Dx: {text}{AF}",), None) for text in ("-", "~", f"{SR}, -", f"{SR} -")],
         *[((f"Dx: {text}",), 1) for text in (f"{SR}-{AF}", f"{SR} - {AF}", f"- {AF}")],
